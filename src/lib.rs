@@ -1,0 +1,9 @@
+//! runbook: a declarative disaster-recovery runbook executor.
+
+pub mod engine;
+pub mod exec;
+pub mod journal;
+pub mod model;
+pub mod plan;
+pub mod playbook;
+pub mod report;

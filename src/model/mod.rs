@@ -1,0 +1,19 @@
+//! The words everyone shares: ids, time, what is carried out, what came of it, and the journal's vocabulary.
+//!
+//! This module uses nothing else of the crate. Everything in it is plain data.
+
+mod id;
+mod op;
+mod outcome;
+mod record;
+mod secret;
+mod time;
+
+pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
+pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
+pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
+pub use record::{
+    Event, FORMAT, Objective, ObjectiveVerdict, Record, ResumeInfo, RunEnd, StartInfo, UndoneState,
+};
+pub use secret::{Piece, Secret, SecretName, SecretText};
+pub use time::{Millis, Timestamp, format_bytes, format_millis, parse_bytes, parse_duration};

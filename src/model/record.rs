@@ -1,0 +1,177 @@
+//! The journal's vocabulary. A run is its records: state, report and live view are folds over them.
+//!
+//! Compatibility: [`FORMAT`] is written in every record. A field may be added with a default; a meaning is never
+//! changed without a new format number. Unknown fields and events are errors, because a reader that skips what it
+//! does not know would tell less than the truth.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskEnd, TaskId, TaskVerdict, Timestamp};
+
+/// The version of the record format.
+pub const FORMAT: u32 = 1;
+
+/// One moment of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// Counts the processes that have driven the run: 1 for `run`, one more for each `resume`.
+    pub epoch: u32,
+    /// Time since the run's start, on a clock that never goes back and counts suspension; deadlines use it.
+    pub t: Millis,
+    /// The wall clock, for people. It may jump.
+    pub at: Timestamp,
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    RunStarted(Box<StartInfo>),
+    /// Another process goes on with the run.
+    RunResumed(ResumeInfo),
+    /// An unterminated last line was set aside when the journal was opened.
+    TailSetAside { bytes: u64, file: String },
+    /// The clock of deadlines jumped: the machine slept, or the run lay still between two processes.
+    Gap { length: Millis, why: String },
+
+    PhaseStarted { phase: String },
+    PhaseEnded { phase: String },
+    PhaseDeadlineMissed { phase: String, deadline: Millis },
+
+    StepSkipped { step: StepId, why: String },
+    /// A `wait` began.
+    WaitStarted { step: StepId, length: Millis },
+    /// The steps inside a `playbook:` or `any_of:` step may start. `params` are those of the inner playbook.
+    GroupStarted {
+        step: StepId,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        params: BTreeMap<String, Value>,
+    },
+    /// On disk before the command exists.
+    TaskStarted {
+        task: TaskId,
+        /// The exact command, query or request; secrets by name.
+        command: String,
+        /// The values that stand behind the command's variables (`RB_V1`, ...), in order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        values: Vec<(String, String)>,
+        workdir: Option<String>,
+        timeout: Option<Millis>,
+    },
+    TaskEnded { task: TaskId, end: TaskEnd, verdict: TaskVerdict },
+    /// Attempt `failed` did not serve; the next starts after `delay`.
+    RetryScheduled { step: StepId, failed: u32, delay: Millis },
+    /// An advisory check (`required: false`) did not hold.
+    AdvisoryFailed { step: StepId, check: u16, title: String, why: String },
+    StepEnded {
+        step: StepId,
+        outcome: StepOutcome,
+        /// Absent for success.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, Value>,
+        /// The alternative that served, for `any_of`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        choice: Option<String>,
+        /// `result`, if a later expression reads it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Value>,
+    },
+
+    RollbackStarted { because: String },
+    /// A step's undo is over. A step without an undo is not recorded here.
+    StepUndone { step: StepId, state: UndoneState },
+
+    CancelRequested { by: String, how: String },
+    RunEnded(Box<RunEnd>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartInfo {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    pub run: RunId,
+    pub playbook: String,
+    pub title: String,
+    /// SHA-256 of `plan.json`, in hex.
+    pub plan_hash: String,
+    pub environment: Option<String>,
+    /// Parameters as resolved. Secrets are never parameters.
+    pub params: BTreeMap<String, Value>,
+    /// When the incident began; the RTO counts from here.
+    pub incident_since: Timestamp,
+    pub operator: String,
+    pub host: String,
+    pub pid: u32,
+    /// The binary's version.
+    pub version: String,
+    pub boot_id: String,
+    /// The seed of the retries' jitter.
+    pub seed: u64,
+    /// The run proves the playbook in a drill's world.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drill: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeInfo {
+    pub operator: String,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    pub boot_id: String,
+}
+
+/// The state after an undo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum UndoneState {
+    Undone,
+    Failed { why: String },
+    /// Whether the undo took effect cannot be known.
+    Unknown { why: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunEnd {
+    pub outcome: RunOutcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rto: Option<Objective>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpo: Option<Objective>,
+}
+
+/// An objective and what was measured against it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// Absent: measured, but the playbook names no target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Millis>,
+    /// Absent: it could not be measured, `note` says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Millis>,
+    pub verdict: ObjectiveVerdict,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectiveVerdict {
+    Met,
+    Missed,
+    /// There is no target, or nothing could be measured.
+    None,
+}

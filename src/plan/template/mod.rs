@@ -1,0 +1,167 @@
+//! Templates and expressions. Data is never code: see `render_script`.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::{Shell, Template, Expr, JsonTemplate};
+use crate::model::{SecretText, StepOutcome, TaskEnd, TaskOutput};
+
+/// What a text may read, at the moment it is rendered.
+#[derive(Debug, Clone, Copy)]
+pub struct Ctx<'a> {
+    pub params: &'a BTreeMap<String, Value>,
+    /// By name as written in the text. Only the steps that the text uses need be here.
+    pub steps: &'a [(&'a str, StepView<'a>)],
+    pub run: &'a RunView<'a>,
+    /// In `expect`, `outputs` and `retry.when`.
+    pub result: Option<(&'a TaskEnd, &'a TaskOutput)>,
+    /// In a drill.
+    pub drill_dir: Option<&'a str>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct StepView<'a> {
+    pub outcome: Option<StepOutcome>,
+    pub outputs: &'a BTreeMap<String, Value>,
+    pub choice: Option<&'a str>,
+    pub result: Option<&'a Value>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RunView<'a> {
+    pub id: &'a str,
+    pub dir: &'a str,
+    /// RFC 3339.
+    pub started_at: &'a str,
+    pub operator: &'a str,
+    pub environment: Option<&'a str>,
+    /// Only in a drill's assertions: `run.outcome`, and `run.rto`, `run.rpo` in milliseconds.
+    pub verdict: Option<RunVerdict<'a>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RunVerdict<'a> {
+    pub outcome: &'a str,
+    pub rto: Option<u64>,
+    pub rpo: Option<u64>,
+}
+
+/// What went wrong in a text, and where in it (bytes of the source as typed, before normalising).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct TemplateError {
+    pub message: String,
+    pub range: Option<Range<usize>>,
+    pub help: Option<String>,
+}
+
+/// Where a text stands; it decides which names it may read and how values enter it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Plain text: titles, paths, arguments of `exec`, lock keys.
+    Text,
+    /// A script: values become variables.
+    Script(Shell),
+    /// A query: values become bound parameters.
+    Query,
+    /// A URL: a value at its beginning is its base, any other is percent-encoded. Secrets allowed.
+    Url,
+    /// `env`, `stdin`, headers, bodies, the database of `sql`: secrets allowed.
+    SecretText,
+    /// An expression without braces.
+    Expression,
+}
+
+/// One name that a text reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// `["steps", "pick", "outputs", "path"]`; as far as the path is constant.
+    pub path: Vec<String>,
+    pub range: Range<usize>,
+}
+
+/// What a text was found to be before anything is run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Analysis {
+    /// The source to keep in the plan: `steps.stop-app` as `steps["stop-app"]`.
+    pub normalised: String,
+    pub references: Vec<Reference>,
+    /// Each use of `raw`.
+    pub raw: Vec<Range<usize>>,
+    /// Each place where a script is parsed a second time around a value: `bash -c`, `eval`, `ssh host "..."`.
+    pub reparsed: Vec<(Range<usize>, String)>,
+}
+
+/// Reads a text without rendering it: syntax, names, filters, and for a script the quoting around each value.
+pub fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<TemplateError>> {
+    let _ = (source, place);
+    todo!()
+}
+
+/// A script whose text is constant; the values are in `env`, as `RB_V1`, `RB_V2`, ...
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    pub script: String,
+    pub env: Vec<(String, String)>,
+}
+
+pub fn render_script(template: &Template, shell: Shell, ctx: &Ctx<'_>) -> Result<Script, TemplateError> {
+    let _ = (template, shell, ctx);
+    todo!()
+}
+
+/// Plain text. A list or map is written as JSON; null is an error.
+pub fn render_text(template: &Template, ctx: &Ctx<'_>) -> Result<String, TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// Text that may name secrets.
+pub fn render_secret_text(template: &Template, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// A URL, see [`Place::Url`].
+pub fn render_url(template: &Template, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// A query with `?1`, `?2`, ... and the values to bind.
+pub fn render_query(template: &Template, ctx: &Ctx<'_>) -> Result<(String, Vec<Value>), TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// A JSON body as text that may name secrets; values are JSON-escaped.
+pub fn render_json(template: &JsonTemplate, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// A text that may be a single `{{ }}`, which then keeps the value's type (for parameters of an included playbook).
+pub fn render_value(template: &Template, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
+    let _ = (template, ctx);
+    todo!()
+}
+
+/// An expression's value; undefined is an error.
+pub fn eval(expr: &Expr, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
+    let _ = (expr, ctx);
+    todo!()
+}
+
+/// An expression that must be a boolean: text, numbers and null are errors, not truths.
+pub fn eval_bool(expr: &Expr, ctx: &Ctx<'_>) -> Result<bool, TemplateError> {
+    let _ = (expr, ctx);
+    todo!()
+}
+
+/// `result` as a JSON value, to be kept for later steps; an error if it is too large to keep.
+pub fn result_value(end: &TaskEnd, output: &TaskOutput) -> Result<Value, TemplateError> {
+    let _ = (end, output);
+    todo!()
+}

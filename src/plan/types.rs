@@ -1,0 +1,290 @@
+//! The plan: the resolved, immutable form of a playbook that a run carries out and that `plan.json` holds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::params::ParamSpec;
+use crate::model::{Millis, SecretName, StepId};
+
+/// The version of `plan.json`.
+pub const PLAN_FORMAT: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub format: u32,
+    pub playbook: Meta,
+    pub environment: Option<Environment>,
+    pub objectives: Objectives,
+    pub secrets: Vec<(SecretName, SecretSource)>,
+    pub requires: Requires,
+    pub max_parallel: usize,
+    /// One open run at a time for the same key.
+    pub lock: String,
+    /// Absolute: relative paths of the playbook count from here.
+    pub root: PathBuf,
+    /// Scope 0 is the playbook itself; each `playbook:` step has one more.
+    pub scopes: Vec<Scope>,
+    pub phases: Vec<Phase>,
+    /// In the order typed, groups before what is inside them.
+    pub steps: Vec<Step>,
+    /// The folder of the drill's world, in a drill.
+    pub drill_dir: Option<PathBuf>,
+}
+
+/// An index into [`Plan::steps`].
+pub type StepIx = usize;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meta {
+    pub name: String,
+    pub title: String,
+    pub description: Option<String>,
+    pub severity: Option<String>,
+    pub owner: Option<String>,
+    pub symptoms: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    pub name: String,
+    /// Its name must be typed to start, and no drill runs against it.
+    pub confirm: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objectives {
+    pub rto: Option<Millis>,
+    pub rpo: Option<Millis>,
+    pub data_as_of: Option<Expr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretSource {
+    Env(String),
+    /// Absolute.
+    File(PathBuf),
+    Command(Vec<String>),
+}
+
+/// Checked before the first step.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requires {
+    pub commands: Vec<String>,
+    pub files: Vec<PathBuf>,
+    pub free_space: Option<(PathBuf, u64)>,
+}
+
+/// The names a group of steps sees.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// The `playbook:` step this scope belongs to; none for the playbook itself.
+    pub group: Option<StepIx>,
+    /// What is known before the first step.
+    pub params: BTreeMap<String, Value>,
+    /// Parameters of an included playbook that are known only when its step starts. Rendered in the scope of `group`,
+    /// then checked.
+    pub late: Vec<LateParam>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LateParam {
+    pub spec: ParamSpec,
+    pub value: Template,
+}
+
+/// Text with `{{ }}` and the steps it reads. The source is normalised: `steps.stop-app` stands as `steps["stop-app"]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    pub src: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<Use>,
+}
+
+/// An expression without braces, and the steps it reads. Normalised like [`Template`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expr {
+    pub src: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<Use>,
+}
+
+/// A step that a text reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// As written: `stop-app` in `steps.stop-app.outcome`.
+    pub name: String,
+    pub step: StepIx,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    pub id: String,
+    pub title: String,
+    pub deadline: Option<Millis>,
+    /// The steps directly in the phase (not those inside groups).
+    pub steps: Vec<StepIx>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub id: StepId,
+    pub title: String,
+    pub scope: usize,
+    pub phase: usize,
+    /// The group this step is inside of.
+    pub parent: Option<StepIx>,
+    /// Steps of the same group (or of the phase) that must be over before.
+    pub needs: Vec<StepIx>,
+    pub when: Option<Expr>,
+    pub unless: Option<Check>,
+    pub body: Body,
+    pub expect: Vec<Expr>,
+    /// For a `playbook:` step, evaluated in the scope of the included playbook.
+    pub outputs: Vec<(String, Expr)>,
+    pub retry: Retry,
+    pub verify: Vec<Check>,
+    pub undo: Option<Undo>,
+    pub irreversible: bool,
+    pub check: Option<Check>,
+    pub idempotent: bool,
+    pub on_failure: OnFailure,
+    pub destructive: bool,
+    pub sensitive: bool,
+    /// A later expression reads `steps.<id>.result`, so it is kept in the journal.
+    pub keep_result: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Body {
+    Command(Command),
+    Wait(Millis),
+    /// Alternatives in order until one succeeds.
+    AnyOf(Vec<StepIx>),
+    /// The steps of another playbook; `scope` is theirs.
+    Playbook { scope: usize, steps: Vec<StepIx> },
+    /// Nothing but `verify`.
+    Nothing,
+}
+
+/// Something to carry out, with how it is to be carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    pub action: Action,
+    pub env: Vec<(String, Template)>,
+    /// A path; relative ones count from [`Plan::root`].
+    pub workdir: Option<Template>,
+    pub stdin: Option<Template>,
+    /// None: no limit.
+    pub timeout: Option<Millis>,
+    /// Between TERM and KILL.
+    pub grace: Millis,
+    /// Which outputs its expressions read.
+    pub want: crate::model::Want,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    Script { shell: Shell, script: Template },
+    /// One argv, or a pipeline of several.
+    Exec(Vec<Vec<Template>>),
+    Sql { database: Template, query: Template },
+    Http { method: String, url: Template, headers: Vec<(String, Template)>, body: Option<HttpBody> },
+}
+
+/// A request's body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum HttpBody {
+    Text(Template),
+    /// Every text in it is a template; one that is a single `{{ }}` keeps the value's type.
+    Json(JsonTemplate),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum JsonTemplate {
+    Value(Value),
+    Text(Template),
+    List(Vec<JsonTemplate>),
+    Map(Vec<(String, JsonTemplate)>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shell {
+    Bash,
+    Sh,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    pub title: String,
+    pub command: Command,
+    pub expect: Vec<Expr>,
+    pub within: Option<Millis>,
+    pub every: Millis,
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    pub command: Command,
+    pub expect: Vec<Expr>,
+    pub retry: Retry,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// In all, at least 1.
+    pub attempts: u32,
+    pub delay: Millis,
+    pub backoff: f64,
+    pub max_delay: Option<Millis>,
+    pub jitter: f64,
+    pub when: Option<Expr>,
+    pub remedies: Vec<(String, Command)>,
+}
+
+impl Retry {
+    pub fn never() -> Self {
+        Self {
+            attempts: 1,
+            delay: Millis::ZERO,
+            backoff: 1.0,
+            max_delay: None,
+            jitter: 0.0,
+            when: None,
+            remedies: Vec::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    Stop,
+    Continue,
+    Rollback,
+}

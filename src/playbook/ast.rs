@@ -1,0 +1,300 @@
+//! A playbook as typed: every part with its place, nothing resolved. `plan` turns it into what is run.
+
+use chrono::NaiveDate;
+
+use super::source::{Span, Spanned, Text};
+use crate::model::Millis;
+
+/// A YAML value as typed, for places that take any value (parameters, JSON bodies).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    pub span: Span,
+    pub kind: NodeKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum NodeKind {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Text),
+    List(Vec<Node>),
+    Map(Vec<(Text, Node)>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Playbook {
+    pub span: Span,
+    pub name: Text,
+    pub title: Option<Text>,
+    pub description: Option<Text>,
+    pub severity: Option<Spanned<Severity>>,
+    pub owner: Option<Text>,
+    pub reviewed: Option<Spanned<NaiveDate>>,
+    pub review_every: Option<Spanned<Millis>>,
+    pub symptoms: Vec<Text>,
+    pub objectives: Objectives,
+    pub params: Vec<Param>,
+    pub secrets: Vec<SecretDecl>,
+    pub environments: Vec<Environment>,
+    pub requires: Requires,
+    pub defaults: Defaults,
+    pub max_parallel: Option<Spanned<u32>>,
+    /// A template.
+    pub lock: Option<Text>,
+    pub workdir: Option<Text>,
+    /// `steps:` alone is one phase with the id `steps` and no title.
+    pub phases: Vec<Phase>,
+    pub drill: Option<Drill>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    Critical,
+    High,
+    Medium,
+    Low,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Objectives {
+    pub rto: Option<Spanned<Millis>>,
+    pub rpo: Option<Spanned<Millis>>,
+    /// An expression that gives the time the data went back to.
+    pub data_as_of: Option<Text>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParamType {
+    String,
+    Path,
+    Integer,
+    Number,
+    Boolean,
+    Duration,
+    Size,
+    List,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    pub name: Text,
+    pub kind: Spanned<ParamType>,
+    pub description: Option<Text>,
+    pub required: bool,
+    pub default: Option<Node>,
+    /// A regular expression; must match the whole value only if anchored.
+    pub pattern: Option<Text>,
+    pub choices: Vec<Node>,
+    pub min: Option<Node>,
+    pub max: Option<Node>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SecretDecl {
+    pub name: Text,
+    pub source: SecretSource,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum SecretSource {
+    Env(Text),
+    File(Text),
+    Command(Vec<Text>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Environment {
+    pub name: Text,
+    pub params: Vec<(Text, Node)>,
+    /// `confirm: name`: the environment's name must be typed to start.
+    pub confirm: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Requires {
+    pub commands: Vec<Text>,
+    /// Templates over `params`.
+    pub files: Vec<Text>,
+    pub free_space: Option<FreeSpace>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct FreeSpace {
+    /// A template over `params`.
+    pub path: Text,
+    pub at_least: Spanned<u64>,
+}
+
+/// `None` inside: `timeout: none`.
+pub type Timeout = Spanned<Option<Millis>>;
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Defaults {
+    pub timeout: Option<Timeout>,
+    pub grace: Option<Spanned<Millis>>,
+    pub shell: Option<Spanned<Shell>>,
+    pub retry: Option<Retry>,
+    pub env: Vec<(Text, Text)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shell {
+    Bash,
+    Sh,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phase {
+    pub id: Text,
+    pub title: Option<Text>,
+    pub deadline: Option<Spanned<Millis>>,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub span: Span,
+    pub id: Text,
+    pub title: Option<Text>,
+    /// Absent for a step that only verifies.
+    pub action: Option<Action>,
+    pub options: Options,
+    pub needs: Option<Vec<Text>>,
+    pub when: Option<Text>,
+    pub unless: Option<Box<Check>>,
+    pub retry: Option<Retry>,
+    pub expect: Vec<Text>,
+    pub outputs: Vec<(Text, Text)>,
+    pub verify: Vec<Check>,
+    pub undo: Option<Box<Undo>>,
+    pub irreversible: Option<Spanned<bool>>,
+    pub check: Option<Box<Check>>,
+    pub idempotent: Option<Spanned<bool>>,
+    pub on_failure: Option<Spanned<OnFailure>>,
+    pub destructive: bool,
+    pub sensitive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    Stop,
+    Continue,
+    Rollback,
+}
+
+/// What every command can be given.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Options {
+    pub timeout: Option<Timeout>,
+    pub grace: Option<Spanned<Millis>>,
+    pub env: Vec<(Text, Text)>,
+    pub workdir: Option<Text>,
+    pub stdin: Option<Text>,
+    pub shell: Option<Spanned<Shell>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// The key that names the action.
+    pub span: Span,
+    pub kind: ActionKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ActionKind {
+    /// A script; a template.
+    Run(Text),
+    /// One argv or a pipeline of them; templates.
+    Exec(Vec<Vec<Text>>),
+    Sql { database: Text, query: Text },
+    Http(Http),
+    Wait(Spanned<Millis>),
+    AnyOf(Vec<Step>),
+    Playbook { name: Text, params: Vec<(Text, Node)> },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http {
+    /// `get`, `post`, `put`, `patch`, `delete` or `head`, in upper case.
+    pub method: Spanned<&'static str>,
+    pub url: Text,
+    pub headers: Vec<(Text, Text)>,
+    pub body: Option<Text>,
+    /// A JSON body whose texts are templates.
+    pub json: Option<Node>,
+}
+
+/// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    pub span: Span,
+    pub title: Option<Text>,
+    /// Never `wait`, `any_of` or `playbook`.
+    pub action: Action,
+    pub options: Options,
+    pub expect: Vec<Text>,
+    /// Poll until it holds, this long. Only in `verify` and `symptom`.
+    pub within: Option<Spanned<Millis>>,
+    pub every: Option<Spanned<Millis>>,
+    /// False: advisory. Only in `verify`.
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Undo {
+    pub span: Span,
+    /// `run`, `exec`, `sql` or `http`.
+    pub action: Action,
+    pub options: Options,
+    pub expect: Vec<Text>,
+    pub retry: Option<Retry>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    pub span: Span,
+    /// Attempts in all, at least 1.
+    pub attempts: Option<Spanned<u32>>,
+    pub delay: Option<Spanned<Millis>>,
+    /// The delay grows by this factor, at least 1.
+    pub backoff: Option<Spanned<f64>>,
+    pub max_delay: Option<Spanned<Millis>>,
+    /// Each delay is shortened or lengthened by up to this share, 0 to 1.
+    pub jitter: Option<Spanned<f64>>,
+    /// Retry only if this holds; an expression on `result`.
+    pub when: Option<Text>,
+    /// Remedy k runs after failed attempt k.
+    pub remedies: Vec<Remedy>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Remedy {
+    pub span: Span,
+    pub title: Option<Text>,
+    /// `run`, `exec`, `sql` or `http`.
+    pub action: Action,
+    pub options: Options,
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Drill {
+    /// Steps without `needs`; an `id` that is not typed is `world-1`, `inject-2`, `teardown-1`.
+    pub world: Vec<Step>,
+    pub params: Vec<(Text, Node)>,
+    pub inject: Vec<Step>,
+    pub symptom: Vec<Check>,
+    /// Expressions over `run.outcome`, `run.rto`, `run.rpo`, `steps`, `params`.
+    pub assert: Vec<Text>,
+    pub teardown: Vec<Step>,
+}
+
+/// `runbook.yaml`: what playbooks share.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Folders, relative to the file's own folder.
+    pub playbooks: Vec<Text>,
+    pub state: Option<Text>,
+    pub environments: Vec<Environment>,
+}
