@@ -13,7 +13,8 @@ pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
 pub use record::{
-    Event, FORMAT, Objective, ObjectiveVerdict, Record, ResumeInfo, RunEnd, StartInfo, UndoneState,
+    Event, FORMAT, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, StartInfo,
+    UndoneState,
 };
 pub use secret::{Piece, Secret, SecretName, SecretText};
 pub use time::{Millis, Timestamp, format_bytes, format_millis, parse_bytes, parse_duration};

@@ -120,6 +120,8 @@ pub enum TaskVerdict {
     Cancelled,
     /// Whether it took effect cannot be known: why.
     Unknown(String),
+    /// It surely never ran although its start is recorded (the runner died in between): it is started again.
+    NotRun,
 }
 
 #[cfg(test)]

@@ -35,17 +35,36 @@ pub enum Event {
     /// Another process goes on with the run.
     RunResumed(ResumeInfo),
     /// An unterminated last line was set aside when the journal was opened.
-    TailSetAside { bytes: u64, file: String },
+    TailSetAside {
+        bytes: u64,
+        file: String,
+    },
     /// The clock of deadlines jumped: the machine slept, or the run lay still between two processes.
-    Gap { length: Millis, why: String },
+    Gap {
+        length: Millis,
+        why: String,
+    },
 
-    PhaseStarted { phase: String },
-    PhaseEnded { phase: String },
-    PhaseDeadlineMissed { phase: String, deadline: Millis },
+    PhaseStarted {
+        phase: String,
+    },
+    PhaseEnded {
+        phase: String,
+    },
+    PhaseDeadlineMissed {
+        phase: String,
+        deadline: Millis,
+    },
 
-    StepSkipped { step: StepId, why: String },
+    StepSkipped {
+        step: StepId,
+        why: String,
+    },
     /// A `wait` began.
-    WaitStarted { step: StepId, length: Millis },
+    WaitStarted {
+        step: StepId,
+        length: Millis,
+    },
     /// The steps inside a `playbook:` or `any_of:` step may start. `params` are those of the inner playbook.
     GroupStarted {
         step: StepId,
@@ -63,32 +82,73 @@ pub enum Event {
         workdir: Option<String>,
         timeout: Option<Millis>,
     },
-    TaskEnded { task: TaskId, end: TaskEnd, verdict: TaskVerdict },
+    TaskEnded {
+        task: TaskId,
+        end: TaskEnd,
+        verdict: TaskVerdict,
+        /// What the step's `outputs` and `$RUNBOOK_OUTPUT` gave; only for an attempt that passed.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        outputs: BTreeMap<String, Value>,
+        /// `result`, if a later expression reads it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Value>,
+        /// `retry.when` said that another attempt is of no use.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_retry: bool,
+    },
     /// Attempt `failed` did not serve; the next starts after `delay`.
-    RetryScheduled { step: StepId, failed: u32, delay: Millis },
+    RetryScheduled {
+        step: StepId,
+        failed: u32,
+        delay: Millis,
+        /// It is the step's undo that is tried again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
+    },
     /// An advisory check (`required: false`) did not hold.
-    AdvisoryFailed { step: StepId, check: u16, title: String, why: String },
+    AdvisoryFailed {
+        step: StepId,
+        check: u16,
+        title: String,
+        why: String,
+    },
     StepEnded {
         step: StepId,
         outcome: StepOutcome,
         /// Absent for success.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+        /// Those of a `playbook:` step; other outputs are known when the attempt ends.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         outputs: BTreeMap<String, Value>,
         /// The alternative that served, for `any_of`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         choice: Option<String>,
-        /// `result`, if a later expression reads it.
+    },
+    /// A person said what became of a step, or that it is not needed. The next `resume` acts on it.
+    StepResolved {
+        step: StepId,
+        resolution: Resolution,
+        by: String,
+        reason: String,
+        /// SHA-256 (hex) and name of a file that shows it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        result: Option<Value>,
+        evidence: Option<String>,
     },
 
-    RollbackStarted { because: String },
+    RollbackStarted {
+        because: String,
+    },
     /// A step's undo is over. A step without an undo is not recorded here.
-    StepUndone { step: StepId, state: UndoneState },
+    StepUndone {
+        step: StepId,
+        state: UndoneState,
+    },
 
-    CancelRequested { by: String, how: String },
+    CancelRequested {
+        by: String,
+        how: String,
+    },
     RunEnded(Box<RunEnd>),
 }
 
@@ -130,14 +190,32 @@ pub struct ResumeInfo {
     pub boot_id: String,
 }
 
+/// What a person says of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resolution {
+    /// The effect is there: go on with the step's `verify`.
+    Done,
+    /// The effect is not there: the step starts again.
+    NotDone,
+    /// Start it again whatever became of it.
+    Retry,
+    /// The step is not needed.
+    Skip,
+}
+
 /// The state after an undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum UndoneState {
     Undone,
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
     /// Whether the undo took effect cannot be known.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
