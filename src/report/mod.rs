@@ -11,6 +11,7 @@
 //! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
+pub mod closing;
 pub mod history;
 pub mod json;
 pub mod log_text;
@@ -18,13 +19,18 @@ pub mod look;
 pub mod neutral;
 mod output;
 mod plain;
+mod rendered;
+mod rollback;
+pub mod status;
 pub mod timeline;
 mod words;
 
+pub use closing::{Closing, write_closing};
 pub use history::History;
 pub use json::Json;
 pub use look::Look;
 pub use plain::Plain;
+pub use status::{RunSummary, Status, write_runs};
 
 use crate::engine::State;
 use crate::model::{Millis, Record, TaskId, Timestamp};
