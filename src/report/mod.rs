@@ -12,8 +12,10 @@
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
 pub mod closing;
+pub mod frame;
 pub mod history;
 pub mod json;
+mod live;
 pub mod log_text;
 pub mod look;
 pub mod neutral;
@@ -28,6 +30,7 @@ mod words;
 pub use closing::{Closing, write_closing};
 pub use history::History;
 pub use json::Json;
+pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
 pub use status::{RunSummary, Status, write_runs};
