@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{Millis, Record, RunEnd, StartInfo, StepOutcome, TaskId, Timestamp, UndoneState};
+use crate::model::{Millis, RunEnd, StartInfo, StepOutcome, TaskId, TaskVerdict, Timestamp, UndoneState};
 use crate::plan::{Plan, StepIx};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,8 @@ pub struct State {
     pub last_t: Millis,
     pub last_at: Timestamp,
     pub status: RunStatus,
+    /// Why a rollback was begun. From then on a resume goes on with the rollback, never with the run.
+    pub rollback: Option<String>,
     /// One for each of [`Plan::steps`].
     pub steps: Vec<StepState>,
     /// One for each of [`Plan::phases`].
@@ -39,6 +41,7 @@ pub enum RunStatus {
     Cancelling {
         by: String,
     },
+    /// Nothing new starts; when nothing runs any more, the undos start.
     RollingBack {
         because: String,
     },
@@ -63,19 +66,32 @@ pub struct InFlight {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
     pub status: StepStatus,
-    /// Attempts started so far, over all epochs.
+    /// The last attempt's number, over all epochs.
     pub attempts: u32,
+    /// `attempts` when this process began: `retry.attempts` counts from here.
+    pub attempts_before: u32,
+    /// How often the last attempt was started again under the same number.
+    pub reruns: u32,
     pub started: Option<Millis>,
     pub ended: Option<Millis>,
     /// Why it failed, was skipped, is unknown.
     pub why: Option<String>,
     pub outputs: BTreeMap<String, Value>,
+    /// The included playbook's parameters that were known only when it started.
+    pub late_params: BTreeMap<String, Value>,
     pub choice: Option<String>,
     pub result: Option<Value>,
     /// Titles and reasons of advisory checks that did not hold.
     pub advisories: Vec<String>,
-    /// An attempt's outcome was unknown and nothing has cleared it: a rollback includes the step.
+    /// The number of the record with which the step first began to have an effect; undo goes in reverse order of it.
+    pub effect_at: Option<u64>,
+    /// An attempt's outcome was unknown, and neither a check nor a person has cleared it: a later failed attempt does
+    /// not, and a rollback includes the step.
     pub dirty: bool,
+    /// A person said that the effect is there: the action is not run, `verify` is.
+    pub done_by_hand: bool,
+    /// The outcome before the step was undone.
+    pub before_undo: Option<StepOutcome>,
     pub undo: UndoStatus,
 }
 
@@ -98,34 +114,105 @@ pub enum Activity {
     Remedy { failed: u32 },
     /// The next attempt is due then.
     Backoff { failed: u32, until: Millis },
-    /// Check number `check` of `verify`; the next poll is due at `next` unless one runs.
+    /// Check number `check` of `verify`, begun at `since`; the next poll is due at `next` unless one runs.
     Verifying { check: u16, poll: u32, since: Millis, next: Option<Millis> },
     /// The read-only `check` after an unknown outcome runs.
     Checking,
     /// The steps inside the group.
     Inside,
-    /// The action's outcome was learned, and what follows is not recorded yet.
-    Deciding,
+    /// A task has ended, and what follows is not recorded yet.
+    Deciding { task: TaskId, verdict: TaskVerdict, no_retry: bool },
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum UndoStatus {
     None,
-    Running { tries: u32 },
-    Backoff { tries: u32, until: Millis },
+    Running {
+        tries: u32,
+    },
+    /// A try has ended, and what follows is not recorded yet.
+    Deciding {
+        tries: u32,
+        verdict: TaskVerdict,
+    },
+    Backoff {
+        tries: u32,
+        until: Millis,
+    },
     Over(UndoneState),
 }
 
 impl State {
     pub fn new(plan: &Plan) -> Self {
-        let _ = plan;
-        todo!()
+        Self {
+            start: None,
+            started_at: Timestamp(0),
+            epoch: 0,
+            seq: 0,
+            last_t: Millis::ZERO,
+            last_at: Timestamp(0),
+            status: RunStatus::NotStarted,
+            rollback: None,
+            steps: plan.steps.iter().map(|_| StepState::new()).collect(),
+            phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
+            in_flight: BTreeMap::new(),
+        }
     }
 
-    /// Folds one record. A record that is not possible in this state is an error that says why: the journal was
-    /// written by another program, or changed.
-    pub fn apply(&mut self, plan: &Plan, record: &Record) -> Result<(), String> {
-        let _ = (plan, record);
-        todo!()
+    /// The run's end, once it has ended.
+    pub fn end(&self) -> Option<&RunEnd> {
+        match &self.status {
+            RunStatus::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+}
+
+impl StepState {
+    fn new() -> Self {
+        Self {
+            status: StepStatus::Pending,
+            attempts: 0,
+            attempts_before: 0,
+            reruns: 0,
+            started: None,
+            ended: None,
+            why: None,
+            outputs: BTreeMap::new(),
+            late_params: BTreeMap::new(),
+            choice: None,
+            result: None,
+            advisories: Vec::new(),
+            effect_at: None,
+            dirty: false,
+            done_by_hand: false,
+            before_undo: None,
+            undo: UndoStatus::None,
+        }
+    }
+
+    pub fn outcome(&self) -> Option<StepOutcome> {
+        match self.status {
+            StepStatus::Over(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// The outcome of the step itself, whatever its undo did later.
+    pub fn own_outcome(&self) -> Option<StepOutcome> {
+        self.before_undo.or(self.outcome())
+    }
+
+    pub fn is_active(&self) -> bool {
+        matches!(self.status, StepStatus::Active(_))
+    }
+
+    /// Something of the step itself is under way (a group that only waits for its inside does not count).
+    pub fn is_leaf_active(&self) -> bool {
+        self.is_active() && !self.is_inside()
+    }
+
+    pub fn is_inside(&self) -> bool {
+        matches!(self.status, StepStatus::Active(Activity::Inside))
     }
 }

@@ -1,7 +1,8 @@
 //! The plan: the resolved, immutable form of a playbook that a run carries out and that `plan.json` holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// The folder of the drill's world, in a drill.
     pub drill_dir: Option<PathBuf>,
+    #[serde(skip)]
+    pub index: StepIndex,
 }
 
 /// An index into [`Plan::steps`].
@@ -301,4 +304,22 @@ pub enum OnFailure {
     Stop,
     Continue,
     Rollback,
+}
+
+/// Finds steps by id. Derived from the plan, never stored, and the same for equal plans.
+#[derive(Debug, Clone, Default)]
+pub struct StepIndex(OnceLock<HashMap<StepId, StepIx>>);
+
+impl PartialEq for StepIndex {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Plan {
+    /// The step with this full id.
+    pub fn find(&self, id: &StepId) -> Option<StepIx> {
+        let build = || self.steps.iter().enumerate().map(|(ix, s)| (s.id.clone(), ix)).collect();
+        self.index.0.get_or_init(build).get(id).copied()
+    }
 }

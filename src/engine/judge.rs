@@ -1,0 +1,178 @@
+//! What a task's end means: expectations, outputs, and what cannot be known.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::model::{Event, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict};
+use crate::plan::{Expr, StepIx, template};
+
+use super::core::Engine;
+
+/// What counts as success when a playbook states no expectation: exit code 0; for a request a status below 400; for a
+/// query that it was answered. The error says what was seen instead.
+pub fn default_expectation(end: &TaskEnd, output: &TaskOutput) -> Result<(), String> {
+    match &end.kind {
+        TaskEndKind::Exited { code: 0 } => Ok(()),
+        TaskEndKind::Exited { code } => Err(format!("exit {code}")),
+        TaskEndKind::Answered => match &output.http {
+            Some(answer) if answer.status >= 400 => Err(format!("status {}", answer.status)),
+            _ => Ok(()),
+        },
+        _ => Err("no result".into()),
+    }
+}
+
+/// The outputs of an attempt and whether it may be tried again.
+type Yield = (BTreeMap<String, Value>, Option<Value>);
+
+impl Engine {
+    /// The record of a task's end, with what it means.
+    pub(super) fn judge(&self, ix: StepIx, task: TaskId, end: TaskEnd, output: &TaskOutput) -> Event {
+        let mut verdict = self.verdict(ix, &task, &end, output);
+        let (mut outputs, mut result) = (BTreeMap::new(), None);
+        if task.kind == TaskKind::Attempt && verdict == TaskVerdict::Passed {
+            match self.outputs(ix, &end, output) {
+                Ok(found) => (outputs, result) = found,
+                Err(why) => verdict = TaskVerdict::Failed(why),
+            }
+        }
+        let no_retry = task.kind == TaskKind::Attempt
+            && matches!(verdict, TaskVerdict::Failed(_) | TaskVerdict::Passed)
+            && !self.may_retry(ix, &end, output);
+        Event::TaskEnded { task, end, verdict, outputs, result, no_retry }
+    }
+
+    fn verdict(&self, ix: StepIx, task: &TaskId, end: &TaskEnd, output: &TaskOutput) -> TaskVerdict {
+        let step = &self.plan.steps[ix];
+        // A command that was cut off may have done its work: where that matters, nobody can know.
+        let cut_off = task.kind == TaskKind::Attempt && step.destructive;
+        match &end.kind {
+            TaskEndKind::TimedOut => {
+                let limit = self.timeout_of(ix, task).unwrap_or_default();
+                let why = format!("timed out after {limit}");
+                if cut_off && !step.idempotent {
+                    TaskVerdict::Unknown(format!("{why}; it may have taken effect"))
+                } else {
+                    TaskVerdict::Failed(why)
+                }
+            }
+            TaskEndKind::Cancelled if cut_off && !step.idempotent => {
+                TaskVerdict::Unknown("ended by a person; it may have taken effect".into())
+            }
+            TaskEndKind::Cancelled => TaskVerdict::Cancelled,
+            TaskEndKind::Unknown { why } => TaskVerdict::Unknown(why.clone()),
+            TaskEndKind::NotStarted { error } if task.kind == TaskKind::Unless => {
+                TaskVerdict::Unknown(error.clone())
+            }
+            TaskEndKind::NotStarted { error } if task.kind == TaskKind::Check => {
+                TaskVerdict::Unknown(error.clone())
+            }
+            TaskEndKind::NotStarted { error } => TaskVerdict::Failed(error.clone()),
+            TaskEndKind::Errored { error } if task.kind == TaskKind::Check => {
+                TaskVerdict::Unknown(error.clone())
+            }
+            TaskEndKind::Errored { error } => TaskVerdict::Failed(error.clone()),
+            TaskEndKind::Signaled { signal } if task.kind == TaskKind::Check => {
+                TaskVerdict::Unknown(format!("killed by {}", signal_name(*signal)))
+            }
+            TaskEndKind::Signaled { signal } => {
+                TaskVerdict::Failed(format!("killed by {}", signal_name(*signal)))
+            }
+            TaskEndKind::Exited { .. } | TaskEndKind::Answered => self.expectations(ix, task, end, output),
+        }
+    }
+
+    fn expectations(&self, ix: StepIx, task: &TaskId, end: &TaskEnd, output: &TaskOutput) -> TaskVerdict {
+        let expect = self.expect_of(ix, task);
+        if expect.is_empty() {
+            let seen = default_expectation(end, output);
+            return match (task.kind, &end.kind, seen) {
+                (_, _, Ok(())) => TaskVerdict::Passed,
+                // 0: the effect is there; 1: it is not; anything else says nothing.
+                (TaskKind::Check, TaskEndKind::Exited { code }, Err(why)) if *code != 1 => {
+                    TaskVerdict::Unknown(why)
+                }
+                (_, _, Err(why)) => TaskVerdict::Failed(why),
+            };
+        }
+        for expr in expect {
+            let held =
+                self.with_ctx(ix, &expr.uses, Some((end, output)), |ctx| template::eval_bool(expr, ctx));
+            match held {
+                Ok(true) => {}
+                Ok(false) => {
+                    let seen = match &end.kind {
+                        TaskEndKind::Exited { code } => format!(" (exit {code})"),
+                        _ => String::new(),
+                    };
+                    return TaskVerdict::Failed(format!("expected {}{seen}", expr.src));
+                }
+                Err(error) if matches!(task.kind, TaskKind::Check | TaskKind::Unless) => {
+                    return TaskVerdict::Unknown(format!("{}: {error}", expr.src));
+                }
+                Err(error) => return TaskVerdict::Failed(format!("{}: {error}", expr.src)),
+            }
+        }
+        TaskVerdict::Passed
+    }
+
+    fn expect_of(&self, ix: StepIx, task: &TaskId) -> &[Expr] {
+        let step = &self.plan.steps[ix];
+        match task.kind {
+            TaskKind::Attempt => &step.expect,
+            TaskKind::Unless => step.unless.as_ref().map_or(&[], |c| &c.expect),
+            TaskKind::Check => step.check.as_ref().map_or(&[], |c| &c.expect),
+            TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map_or(&[], |c| &c.expect),
+            TaskKind::Undo => step.undo.as_ref().map_or(&[], |u| &u.expect),
+            TaskKind::Remedy => &[],
+        }
+    }
+
+    fn timeout_of(&self, _ix: StepIx, task: &TaskId) -> Option<crate::model::Millis> {
+        self.state.in_flight.get(task).and_then(|f| f.timeout)
+    }
+
+    fn outputs(&self, ix: StepIx, end: &TaskEnd, output: &TaskOutput) -> Result<Yield, String> {
+        let step = &self.plan.steps[ix];
+        let published = output.published.as_ref().map_err(|why| format!("$RUNBOOK_OUTPUT: {why}"))?;
+        let mut outputs: BTreeMap<String, Value> =
+            published.iter().map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect();
+        for (name, expr) in &step.outputs {
+            let value = self.with_ctx(ix, &expr.uses, Some((end, output)), |ctx| template::eval(expr, ctx));
+            outputs.insert(name.clone(), value.map_err(|e| format!("output {name}: {e}"))?);
+        }
+        let result = if step.keep_result {
+            Some(template::result_value(end, output).map_err(|e| format!("result: {e}"))?)
+        } else {
+            None
+        };
+        Ok((outputs, result))
+    }
+
+    fn may_retry(&self, ix: StepIx, end: &TaskEnd, output: &TaskOutput) -> bool {
+        let Some(when) = &self.plan.steps[ix].retry.when else { return true };
+        // Without a yes there is no second attempt.
+        self.with_ctx(ix, &when.uses, Some((end, output)), |ctx| template::eval_bool(when, ctx))
+            .unwrap_or(false)
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    const NAMES: [(i32, &str); 12] = [
+        (1, "SIGHUP"),
+        (2, "SIGINT"),
+        (3, "SIGQUIT"),
+        (4, "SIGILL"),
+        (6, "SIGABRT"),
+        (7, "SIGBUS"),
+        (8, "SIGFPE"),
+        (9, "SIGKILL"),
+        (11, "SIGSEGV"),
+        (13, "SIGPIPE"),
+        (14, "SIGALRM"),
+        (15, "SIGTERM"),
+    ];
+    let name = NAMES.iter().find(|(n, _)| *n == signal).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| format!("signal {signal}"))
+}

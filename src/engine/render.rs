@@ -1,0 +1,262 @@
+//! From the plan's templates to what is carried out, with what is known at this moment.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
+use crate::plan::template::{self, Ctx, RunView, StepView, TemplateError};
+use crate::plan::{Action, Command, HttpBody, Shell, StepIx, Template, Use};
+
+use super::core::Engine;
+
+/// A command ready to be recorded and started.
+pub(super) struct Rendered {
+    pub op: Op,
+    /// The values behind a script's variables.
+    pub values: Vec<(String, String)>,
+    pub workdir: Option<String>,
+}
+
+/// A value in the journal is for people to read; beyond this length it is cut, and says so.
+const LONGEST_VALUE: usize = 4096;
+
+impl Engine {
+    /// Calls `f` with the names that step `ix` sees.
+    pub(super) fn with_ctx<T>(
+        &self,
+        ix: StepIx,
+        uses: &[Use],
+        result: Option<(&TaskEnd, &TaskOutput)>,
+        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+    ) -> Result<T, TemplateError> {
+        self.with_names(self.plan.steps[ix].scope, uses, result, f)
+    }
+
+    /// Calls `f` with the names of a scope.
+    pub(super) fn with_scope_ctx<T>(
+        &self,
+        scope: usize,
+        uses: &[Use],
+        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+    ) -> Result<T, TemplateError> {
+        self.with_names(scope, uses, None, f)
+    }
+
+    fn with_names<T>(
+        &self,
+        scope: usize,
+        uses: &[Use],
+        result: Option<(&TaskEnd, &TaskOutput)>,
+        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+    ) -> Result<T, TemplateError> {
+        let steps: Vec<(&str, StepView<'_>)> = uses
+            .iter()
+            .map(|used| {
+                let state = &self.state.steps[used.step];
+                let view = StepView {
+                    outcome: state.outcome(),
+                    outputs: &state.outputs,
+                    choice: state.choice.as_deref(),
+                    result: state.result.as_ref(),
+                };
+                (used.name.as_str(), view)
+            })
+            .collect();
+        let spec = &self.plan.scopes[scope];
+        let late = spec.group.map(|g| &self.state.steps[g].late_params).filter(|late| !late.is_empty());
+        let merged: BTreeMap<String, Value>;
+        let params = match late {
+            None => &spec.params,
+            Some(late) => {
+                merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
+                &merged
+            }
+        };
+        let drill_dir = self.plan.drill_dir.as_ref().map(|d| d.to_string_lossy());
+        let run = RunView {
+            id: &self.facts.id,
+            dir: &self.facts.dir,
+            started_at: &self.facts.started_at,
+            operator: &self.facts.operator,
+            environment: self.facts.environment.as_deref(),
+            verdict: None,
+        };
+        f(&Ctx { params, steps: &steps, run: &run, result, drill_dir: drill_dir.as_deref() })
+    }
+
+    /// The parameters of an included playbook that are known only now.
+    pub(super) fn late_params(&self, ix: StepIx) -> Result<BTreeMap<String, Value>, String> {
+        let crate::plan::Body::Playbook { scope, .. } = &self.plan.steps[ix].body else {
+            return Ok(BTreeMap::new());
+        };
+        let mut params = BTreeMap::new();
+        for late in &self.plan.scopes[*scope].late {
+            let name = &late.spec.name;
+            let value = self
+                .with_ctx(ix, &late.value.uses, None, |ctx| template::render_value(&late.value, ctx))
+                .map_err(|e| format!("parameter {name}: {e}"))?;
+            let value = late.spec.check(&value).map_err(|e| format!("parameter {name}: {e}"))?;
+            params.insert(name.clone(), value);
+        }
+        Ok(params)
+    }
+
+    pub(super) fn render(&self, ix: StepIx, command: &Command) -> Result<Rendered, String> {
+        let mut values = Vec::new();
+        let op = match &command.action {
+            Action::Sql { database, query } => Op::Sql(self.sql(ix, database, query)?),
+            Action::Http { method, url, headers, body } => {
+                Op::Http(self.http(ix, method, url, headers, body.as_ref())?)
+            }
+            Action::Script { shell, script } => {
+                let rendered = self
+                    .template(ix, script, "the script", |ctx| template::render_script(script, *shell, ctx))?;
+                values = rendered.env.iter().map(|(k, v)| (k.clone(), shown(v))).collect();
+                let mut op = self.process(ix, command, vec![shell_argv(*shell, &rendered.script)])?;
+                op.script = Some(rendered.script);
+                let env = rendered.env.into_iter().map(|(k, v)| (k, SecretText::plain(v)));
+                op.env.extend(env);
+                Op::Process(op)
+            }
+            Action::Exec(commands) => {
+                let argv = |arg: &Template| {
+                    let text = self.text(ix, arg, "an argument")?;
+                    match text.contains('\0') {
+                        true => Err("an argument contains a NUL byte".to_owned()),
+                        false => Ok(text),
+                    }
+                };
+                let commands = commands
+                    .iter()
+                    .map(|c| c.iter().map(argv).collect::<Result<Vec<_>, _>>())
+                    .collect::<Result<Vec<_>, _>>()?;
+                Op::Process(self.process(ix, command, commands)?)
+            }
+        };
+        let workdir = match &op {
+            Op::Process(p) if p.workdir != self.plan.root => Some(p.workdir.to_string_lossy().into_owned()),
+            _ => None,
+        };
+        Ok(Rendered { op, values, workdir })
+    }
+
+    fn process(
+        &self,
+        ix: StepIx,
+        command: &Command,
+        commands: Vec<Vec<String>>,
+    ) -> Result<ProcessOp, String> {
+        let workdir = match &command.workdir {
+            Some(template) => self.plan.root.join(self.text(ix, template, "workdir")?),
+            None => self.plan.root.clone(),
+        };
+        let mut env = Vec::with_capacity(command.env.len());
+        for (name, value) in &command.env {
+            env.push((name.clone(), self.secret_text(ix, value, name)?));
+        }
+        let stdin = match &command.stdin {
+            Some(template) => Some(self.secret_text(ix, template, "stdin")?),
+            None => None,
+        };
+        Ok(ProcessOp { commands, script: None, env, workdir, stdin })
+    }
+
+    fn sql(&self, ix: StepIx, database: &Template, query: &Template) -> Result<SqlOp, String> {
+        let database = self.secret_text(ix, database, "database")?;
+        let (query, binds) =
+            self.template(ix, query, "the query", |ctx| template::render_query(query, ctx))?;
+        Ok(SqlOp { database: self.absolute_sqlite(database), query, binds })
+    }
+
+    /// `sqlite:PATH` counts from the playbook's folder like every other path.
+    fn absolute_sqlite(&self, database: SecretText) -> SecretText {
+        use crate::model::Piece;
+        let mut pieces = database.0;
+        if let Some(Piece::Plain(text)) = pieces.first_mut()
+            && let Some(path) = text.strip_prefix("sqlite:")
+            && !path.starts_with('/')
+        {
+            let root: PathBuf = self.plan.root.join("");
+            *text = format!("sqlite:{}{path}", root.to_string_lossy());
+        }
+        SecretText(pieces)
+    }
+
+    fn http(
+        &self,
+        ix: StepIx,
+        method: &str,
+        url: &Template,
+        headers: &[(String, Template)],
+        body: Option<&HttpBody>,
+    ) -> Result<HttpOp, String> {
+        let url = self.template(ix, url, "the URL", |ctx| template::render_url(url, ctx))?;
+        let mut rendered = Vec::with_capacity(headers.len());
+        for (name, value) in headers {
+            rendered.push((name.clone(), self.secret_text(ix, value, name)?));
+        }
+        let body = match body {
+            None => None,
+            Some(HttpBody::Text(text)) => Some(self.secret_text(ix, text, "the body")?),
+            Some(HttpBody::Json(json)) => {
+                if !rendered.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+                    let kind = SecretText::plain("application/json");
+                    rendered.push(("content-type".into(), kind));
+                }
+                let uses = json_uses(json);
+                let text = self
+                    .with_ctx(ix, &uses, None, |ctx| template::render_json(json, ctx))
+                    .map_err(|e| format!("the body: {e}"))?;
+                Some(text)
+            }
+        };
+        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body })
+    }
+
+    fn text(&self, ix: StepIx, template: &Template, what: &str) -> Result<String, String> {
+        self.template(ix, template, what, |ctx| template::render_text(template, ctx))
+    }
+
+    fn secret_text(&self, ix: StepIx, template: &Template, what: &str) -> Result<SecretText, String> {
+        self.template(ix, template, what, |ctx| template::render_secret_text(template, ctx))
+    }
+
+    fn template<T>(
+        &self,
+        ix: StepIx,
+        template: &Template,
+        what: &str,
+        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+    ) -> Result<T, String> {
+        self.with_ctx(ix, &template.uses, None, f).map_err(|error| format!("{what}: {error}"))
+    }
+}
+
+/// The argv that runs a script, strictly: a failing command or an unset variable ends it.
+fn shell_argv(shell: Shell, script: &str) -> Vec<String> {
+    let argv: &[&str] = match shell {
+        Shell::Bash => &["bash", "-euo", "pipefail", "-c"],
+        Shell::Sh => &["sh", "-eu", "-c"],
+    };
+    argv.iter().copied().chain([script, "runbook"]).map(str::to_owned).collect()
+}
+
+fn shown(value: &str) -> String {
+    if value.len() <= LONGEST_VALUE {
+        return value.to_owned();
+    }
+    let end = (0..=LONGEST_VALUE).rev().find(|i| value.is_char_boundary(*i)).unwrap_or(0);
+    format!("{}… ({} bytes in all)", &value[..end], value.len())
+}
+
+fn json_uses(json: &crate::plan::JsonTemplate) -> Vec<Use> {
+    use crate::plan::JsonTemplate;
+    match json {
+        JsonTemplate::Value(_) => Vec::new(),
+        JsonTemplate::Text(template) => template.uses.clone(),
+        JsonTemplate::List(items) => items.iter().flat_map(json_uses).collect(),
+        JsonTemplate::Map(entries) => entries.iter().flat_map(|(_, v)| json_uses(v)).collect(),
+    }
+}

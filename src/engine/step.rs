@@ -1,0 +1,520 @@
+//! What a step does next. Every function here reads the state and emits; none remembers anything of its own.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Event, Millis, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState};
+use crate::plan::{Body, Command, OnFailure, Retry, StepIx, template};
+
+use super::core::{Act, Engine, StartTask};
+use super::render::Rendered;
+use super::state::{Activity, RunStatus, StepStatus, UndoStatus};
+
+/// How often one attempt is started again, without counting, when its outcome stays unknown.
+const MOST_RERUNS: u32 = 5;
+
+impl Engine {
+    /// Looks at one step and does what is due.
+    pub(super) fn advance(&mut self, ix: StepIx) {
+        self.advance_undo(ix);
+        let now = self.now.t;
+        let StepStatus::Active(activity) = &self.state.steps[ix].status else { return };
+        let held = matches!(
+            self.state.status,
+            RunStatus::Cancelling { .. } | RunStatus::Ended(_) | RunStatus::NotStarted
+        );
+        match activity.clone() {
+            Activity::Deciding { task, verdict, no_retry } => {
+                self.decide(ix, task, verdict, no_retry);
+            }
+            Activity::Inside if !held => self.advance_group(ix),
+            // A step that only waits ends with the run; it has nothing to lose.
+            Activity::Waiting { .. } | Activity::Backoff { .. } if self.rolling_back() => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
+            }
+            Activity::Verifying { next: Some(_), .. } if self.rolling_back() => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
+            }
+            Activity::Waiting { until } if now >= until && !held => self.after_action(ix),
+            Activity::Backoff { until, .. } if now >= until && !held => self.begin_action(ix),
+            Activity::Verifying { check, poll, next: Some(next), .. } if now >= next && !held => {
+                let attempt = self.state.steps[ix].attempts;
+                self.start_task(ix, TaskKind::Verify { check, poll: poll + 1 }, attempt, 0);
+            }
+            _ => {}
+        }
+    }
+
+    /// A step whose needs are met.
+    pub(super) fn start_step(&mut self, ix: StepIx) {
+        let plan = self.plan.clone();
+        let step = &plan.steps[ix];
+        if self.state.steps[ix].done_by_hand {
+            return self.after_action(ix);
+        }
+        // A step that is taken up again was already let through.
+        if self.state.steps[ix].attempts > 0 {
+            return self.begin_action(ix);
+        }
+        if let Some(when) = &step.when {
+            let verdict = self.with_ctx(ix, &when.uses, None, |ctx| template::eval_bool(when, ctx));
+            match verdict {
+                Ok(true) => {}
+                Ok(false) => return self.skip(ix, "`when` is false"),
+                Err(error) => {
+                    let why = format!("`when` could not be judged: {error}");
+                    return self.end_step(ix, StepOutcome::Failed, Some(why));
+                }
+            }
+        }
+        if step.unless.is_some() {
+            return self.start_task(ix, TaskKind::Unless, 0, 0);
+        }
+        self.begin_action(ix);
+    }
+
+    /// Skips a step and everything inside it.
+    pub(super) fn skip(&mut self, ix: StepIx, why: &str) {
+        let plan = self.plan.clone();
+        if let Body::AnyOf(inside) | Body::Playbook { steps: inside, .. } = &plan.steps[ix].body {
+            for &child in inside {
+                self.skip(child, &format!("step {} was skipped", plan.steps[ix].id));
+            }
+        }
+        if self.state.steps[ix].status == StepStatus::Pending {
+            let step = plan.steps[ix].id.clone();
+            self.emit(Event::StepSkipped { step, why: why.to_owned() });
+        }
+    }
+
+    fn begin_action(&mut self, ix: StepIx) {
+        let plan = self.plan.clone();
+        let next = self.state.steps[ix].attempts + 1;
+        match &plan.steps[ix].body {
+            Body::Command(_) => self.start_task(ix, TaskKind::Attempt, next, 0),
+            Body::Nothing => {
+                self.start_task(ix, TaskKind::Verify { check: 0, poll: 1 }, next, 0);
+            }
+            Body::Wait(length) => {
+                let step = plan.steps[ix].id.clone();
+                self.emit(Event::WaitStarted { step, length: *length });
+                self.later(ix);
+            }
+            Body::AnyOf(_) | Body::Playbook { .. } => match self.late_params(ix) {
+                Ok(params) => {
+                    let step = plan.steps[ix].id.clone();
+                    self.emit(Event::GroupStarted { step, params });
+                    self.later(ix);
+                }
+                Err(why) => self.end_step(ix, StepOutcome::Failed, Some(why)),
+            },
+        }
+    }
+
+    /// The action took place: what is left is to verify it.
+    pub(super) fn after_action(&mut self, ix: StepIx) {
+        if self.plan.steps[ix].verify.is_empty() {
+            self.succeed(ix);
+        } else {
+            let attempt = self.state.steps[ix].attempts.max(1);
+            self.start_task(ix, TaskKind::Verify { check: 0, poll: 1 }, attempt, 0);
+        }
+    }
+
+    fn succeed(&mut self, ix: StepIx) {
+        let plan = self.plan.clone();
+        let step = &plan.steps[ix];
+        let mut outputs = BTreeMap::new();
+        if let Body::Playbook { scope, .. } = &step.body {
+            for (name, expr) in &step.outputs {
+                let value = self.with_scope_ctx(*scope, &expr.uses, |ctx| template::eval(expr, ctx));
+                match value {
+                    Ok(value) => _ = outputs.insert(name.clone(), value),
+                    Err(error) => {
+                        let why = format!("output {name}: {error}");
+                        return self.end_step(ix, StepOutcome::Failed, Some(why));
+                    }
+                }
+            }
+        }
+        let choice = match &step.body {
+            Body::AnyOf(alternatives) => {
+                alternatives.iter().find(|a| self.has_served(**a)).map(|a| self.local_name(*a).to_owned())
+            }
+            _ => None,
+        };
+        let step = step.id.clone();
+        self.emit(Event::StepEnded { step, outcome: StepOutcome::Succeeded, why: None, outputs, choice });
+    }
+
+    pub(super) fn end_step(&mut self, ix: StepIx, outcome: StepOutcome, why: Option<String>) {
+        let plan = self.plan.clone();
+        let spec = &plan.steps[ix];
+        let step = spec.id.clone();
+        let outputs = BTreeMap::new();
+        self.emit(Event::StepEnded { step, outcome, why: why.clone(), outputs, choice: None });
+        let asks_rollback = spec.on_failure == OnFailure::Rollback && outcome == StepOutcome::Failed;
+        if asks_rollback && !self.is_inside_alternative(ix) && self.state.status == RunStatus::Running {
+            let because = format!("step {} failed: {}", spec.id, why.unwrap_or_default());
+            self.emit(Event::RollbackStarted { because });
+            self.reconsider_all();
+        }
+    }
+
+    /// Steps that wait look again: the run's status has changed.
+    fn reconsider_all(&mut self) {
+        for ix in 0..self.plan.steps.len() {
+            if self.state.steps[ix].is_active() {
+                self.later(ix);
+            }
+        }
+    }
+
+    /// An alternative's failure is its group's business: the next one is tried.
+    fn is_inside_alternative(&self, ix: StepIx) -> bool {
+        let mut at = ix;
+        while let Some(parent) = self.plan.steps[at].parent {
+            if matches!(self.plan.steps[parent].body, Body::AnyOf(_)) {
+                return true;
+            }
+            at = parent;
+        }
+        false
+    }
+
+    /// A task of the step has ended: what follows?
+    fn decide(&mut self, ix: StepIx, task: TaskId, verdict: TaskVerdict, no_retry: bool) {
+        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+        let TaskId { kind, attempt, rerun, .. } = task;
+        match (kind, verdict) {
+            (TaskKind::Attempt, TaskVerdict::Cancelled) => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("ended by a person".into()));
+            }
+            (TaskKind::Attempt, TaskVerdict::Failed(why)) => {
+                self.attempt_failed(ix, why, no_retry);
+            }
+            (TaskKind::Attempt, TaskVerdict::Unknown(why)) => {
+                self.in_doubt(ix, attempt, rerun, why);
+            }
+            (TaskKind::Attempt, TaskVerdict::Passed) => {
+                if running || self.plan.steps[ix].verify.is_empty() {
+                    self.after_action(ix);
+                } else if self.rolling_back() {
+                    let why = "the run is rolled back before it was verified".into();
+                    self.end_step(ix, StepOutcome::Cancelled, Some(why));
+                }
+            }
+            (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
+            // While the run is being stopped by a person nothing new starts, not even a check: the step stays
+            // where it is, and a resume goes on from there.
+            _ if matches!(self.state.status, RunStatus::Cancelling { .. } | RunStatus::Ended(_)) => {}
+            _ if self.rolling_back() => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
+            }
+            (_, TaskVerdict::NotRun | TaskVerdict::Cancelled) => {
+                self.start_task(ix, kind, attempt, rerun + 1);
+            }
+            (TaskKind::Unless, TaskVerdict::Passed) => {
+                self.end_step(ix, StepOutcome::Satisfied, None);
+            }
+            (TaskKind::Unless, TaskVerdict::Failed(_)) => self.begin_action(ix),
+            (TaskKind::Unless, TaskVerdict::Unknown(why)) => {
+                let why = format!("`unless` could not be judged: {why}");
+                self.end_step(ix, StepOutcome::Failed, Some(why));
+            }
+            (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
+            (TaskKind::Check, TaskVerdict::Failed(_)) => {
+                let why = "its outcome was unknown, and the check says that it had no effect".into();
+                self.attempt_failed(ix, why, false);
+            }
+            (TaskKind::Remedy, _) => self.schedule_retry(ix, attempt),
+            (TaskKind::Verify { check, .. }, TaskVerdict::Passed) => self.next_check(ix, check),
+            (TaskKind::Verify { check, .. }, TaskVerdict::Failed(why) | TaskVerdict::Unknown(why)) => {
+                self.check_failed(ix, check, why);
+            }
+            (TaskKind::Undo, _) => {}
+        }
+    }
+
+    fn next_check(&mut self, ix: StepIx, check: u16) {
+        let next = check + 1;
+        if usize::from(next) < self.plan.steps[ix].verify.len() {
+            let attempt = self.state.steps[ix].attempts;
+            self.start_task(ix, TaskKind::Verify { check: next, poll: 1 }, attempt, 0);
+        } else {
+            self.succeed(ix);
+        }
+    }
+
+    fn check_failed(&mut self, ix: StepIx, check: u16, why: String) {
+        let spec = &self.plan.steps[ix].verify[usize::from(check)];
+        let title = spec.title.clone();
+        if spec.required {
+            self.attempt_failed(ix, format!("{title}: {why}"), false);
+        } else {
+            let step = self.plan.steps[ix].id.clone();
+            self.emit(Event::AdvisoryFailed { step, check, title, why });
+            self.later(ix);
+        }
+    }
+
+    /// The outcome of an attempt cannot be known: a check may tell, an idempotent step may be repeated; else a person
+    /// has to say.
+    fn in_doubt(&mut self, ix: StepIx, attempt: u32, rerun: u32, why: String) {
+        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+        let spec = &self.plan.steps[ix];
+        if running && spec.check.is_some() {
+            self.start_task(ix, TaskKind::Check, attempt, 0);
+        } else if running && spec.idempotent && rerun < MOST_RERUNS {
+            self.start_task(ix, TaskKind::Attempt, attempt, rerun + 1);
+        } else {
+            self.end_step(ix, StepOutcome::Unknown, Some(why));
+        }
+    }
+
+    fn still_in_doubt(&mut self, ix: StepIx, why: String) {
+        let (attempts, reruns) = (self.state.steps[ix].attempts, self.state.steps[ix].reruns);
+        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+        if running && self.plan.steps[ix].idempotent && reruns < MOST_RERUNS {
+            self.start_task(ix, TaskKind::Attempt, attempts, reruns + 1);
+        } else {
+            let why = format!("its outcome is unknown, and the check could not tell: {why}");
+            self.end_step(ix, StepOutcome::Unknown, Some(why));
+        }
+    }
+
+    fn attempt_failed(&mut self, ix: StepIx, why: String, no_retry: bool) {
+        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+        let plan = self.plan.clone();
+        let retry = &plan.steps[ix].retry;
+        let state = &self.state.steps[ix];
+        let used = state.attempts - state.attempts_before;
+        if !running || no_retry || used >= retry.attempts {
+            let why = match state.attempts {
+                n if n > 1 => format!("{why} (attempt {n})"),
+                _ => why,
+            };
+            return self.end_step(ix, StepOutcome::Failed, Some(why));
+        }
+        let failed = state.attempts;
+        if used == 0 {
+            // The attempt belongs to a process that died; the retries of this one have not begun.
+            return self.begin_action(ix);
+        }
+        if retry.remedies.get(used as usize - 1).is_some() {
+            self.start_task(ix, TaskKind::Remedy, failed, 0);
+        } else {
+            self.schedule_retry(ix, failed);
+        }
+    }
+
+    fn schedule_retry(&mut self, ix: StepIx, failed: u32) {
+        let spec = &self.plan.steps[ix];
+        let used = failed - self.state.steps[ix].attempts_before.min(failed);
+        let delay = self.delay(&spec.retry, ix, used);
+        let step = spec.id.clone();
+        self.emit(Event::RetryScheduled { step, failed, delay, undo: false });
+        self.later(ix);
+    }
+
+    /// The delay after failed attempt `failed` (from 1): grows by `backoff` up to `max_delay`, then jitter.
+    pub(super) fn delay(&self, retry: &Retry, ix: StepIx, failed: u32) -> Millis {
+        let exponent = f64::from(failed.saturating_sub(1));
+        let mut delay = retry.delay.0 as f64 * retry.backoff.powf(exponent);
+        if let Some(most) = retry.max_delay {
+            delay = delay.min(most.0 as f64);
+        }
+        let seed = self.state.start.as_ref().map_or(0, |s| s.seed);
+        let share = unit(seed ^ (ix as u64) << 20 ^ u64::from(failed)) * 2.0 - 1.0;
+        delay *= 1.0 + retry.jitter * share;
+        // Saturates: a negative or endless delay cannot come of checked figures.
+        Millis(delay as u64)
+    }
+
+    /// Starts a task, or ends the step if the task cannot even be written down.
+    ///
+    /// `rerun` matters for attempts only; other tasks are told apart by the process that starts them, so that no task
+    /// ever has the name, and the output files, of an earlier one.
+    pub(super) fn start_task(&mut self, ix: StepIx, kind: TaskKind, attempt: u32, rerun: u32) {
+        let earlier = self.state.epoch.saturating_sub(1);
+        let rerun = match kind {
+            TaskKind::Attempt => rerun,
+            TaskKind::Check => earlier + self.state.steps[ix].reruns,
+            _ => earlier,
+        };
+        let plan = self.plan.clone();
+        let Some(command) = command_of(&plan.steps[ix], kind, self.remedy_number(ix, attempt)) else {
+            return;
+        };
+        let step = plan.steps[ix].id.clone();
+        let task = TaskId { step: step.clone(), kind, attempt, rerun };
+        match self.render(ix, command) {
+            Ok(Rendered { op, values, workdir }) => {
+                self.emit(Event::TaskStarted {
+                    task: task.clone(),
+                    command: op.describe(),
+                    values,
+                    workdir,
+                    timeout: command.timeout,
+                });
+                self.out.acts.push(Act::Start(Box::new(StartTask {
+                    task,
+                    op,
+                    timeout: command.timeout,
+                    grace: command.grace,
+                    want: command.want,
+                    sensitive: plan.steps[ix].sensitive,
+                })));
+            }
+            Err(why) if kind == TaskKind::Undo => {
+                self.emit(Event::StepUndone { step, state: UndoneState::Failed { why } });
+            }
+            // A check that cannot be asked leaves the doubt where it was.
+            Err(why) if kind == TaskKind::Check => self.still_in_doubt(ix, why),
+            Err(why) => self.end_step(ix, StepOutcome::Failed, Some(why)),
+        }
+    }
+
+    /// The number (from 0) of the remedy that follows failed attempt `attempt`.
+    fn remedy_number(&self, ix: StepIx, attempt: u32) -> usize {
+        let before = self.state.steps[ix].attempts_before;
+        (attempt.saturating_sub(before) as usize).saturating_sub(1)
+    }
+
+    fn advance_group(&mut self, ix: StepIx) {
+        let plan = self.plan.clone();
+        let tally = self.group_tally(ix);
+        match &plan.steps[ix].body {
+            Body::Playbook { steps, .. } => {
+                if tally.bad > 0 && tally.active == 0 {
+                    self.end_failed_group(ix, steps);
+                } else if tally.pending == 0 && tally.active == 0 {
+                    self.after_action(ix);
+                }
+            }
+            Body::AnyOf(alternatives) => self.advance_any_of(ix, alternatives),
+            _ => {}
+        }
+    }
+
+    fn end_failed_group(&mut self, ix: StepIx, inside: &[StepIx]) {
+        let with = |o| inside.iter().find(|s| self.state.steps[**s].own_outcome() == Some(o)).copied();
+        // Whoever is in doubt stops the run by itself; the group stays open for the resume.
+        let Some(failed) = with(StepOutcome::Failed) else { return };
+        if with(StepOutcome::Unknown).is_some() {
+            return;
+        }
+        let why = format!(
+            "step {} failed: {}",
+            self.plan.steps[failed].id,
+            self.state.steps[failed].why.as_deref().unwrap_or("see its output")
+        );
+        self.end_step(ix, StepOutcome::Failed, Some(why));
+    }
+
+    fn advance_any_of(&mut self, ix: StepIx, alternatives: &[StepIx]) {
+        if let Some(&served) = alternatives.iter().find(|a| self.has_served(**a)) {
+            let why = format!("{} served", self.plan.steps[served].id);
+            for &other in alternatives {
+                if self.state.steps[other].status == StepStatus::Pending {
+                    self.skip(other, &why);
+                }
+            }
+            return self.after_action(ix);
+        }
+        let tally = self.group_tally(ix);
+        if tally.active > 0 || self.state.status != RunStatus::Running {
+            return;
+        }
+        let Some(&last) = alternatives.iter().rev().find(|a| self.failed_alternative(**a)) else {
+            // The first one is started by the run's loop; with none left that did not serve, all were skipped.
+            if tally.pending == 0 && tally.bad == 0 {
+                self.after_action(ix);
+            }
+            return;
+        };
+        if !self.take_back_within(last) {
+            return;
+        }
+        if let Some(stuck) = self.undo_failed_within(last) {
+            let why = format!("the undo of step {} failed", self.plan.steps[stuck].id);
+            return self.end_step(ix, StepOutcome::Failed, Some(why));
+        }
+        if self.next_alternative(ix).is_none() {
+            let why = match self.state.steps[last].why.as_deref() {
+                Some(why) => format!("no alternative served; the last one failed: {why}"),
+                None => "no alternative served".into(),
+            };
+            self.end_step(ix, StepOutcome::Failed, Some(why));
+        }
+    }
+
+    fn has_served(&self, ix: StepIx) -> bool {
+        let outcome = self.state.steps[ix].own_outcome();
+        matches!(outcome, Some(StepOutcome::Succeeded | StepOutcome::Satisfied))
+    }
+
+    fn failed_alternative(&self, ix: StepIx) -> bool {
+        self.state.steps[ix].own_outcome() == Some(StepOutcome::Failed)
+    }
+
+    /// The alternative that may start: the first not yet tried, once those before it have failed and are taken back.
+    pub(super) fn next_alternative(&self, group: StepIx) -> Option<StepIx> {
+        let Body::AnyOf(alternatives) = &self.plan.steps[group].body else { return None };
+        for &a in alternatives {
+            match self.state.steps[a].status {
+                StepStatus::Pending => return Some(a),
+                StepStatus::Active(_) => return None,
+                StepStatus::Over(_) if self.has_served(a) => return None,
+                StepStatus::Over(_) => {
+                    let skipped = self.state.steps[a].own_outcome() == Some(StepOutcome::Skipped);
+                    if !skipped && (!self.failed_alternative(a) || self.has_undos_within(a)) {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The id as typed, without the groups around it.
+    pub(super) fn local_name(&self, ix: StepIx) -> &str {
+        let id = self.plan.steps[ix].id.as_str();
+        id.rsplit('/').next().unwrap_or(id)
+    }
+
+    fn advance_undo(&mut self, ix: StepIx) {
+        match self.state.steps[ix].undo.clone() {
+            UndoStatus::Deciding { tries, verdict } => self.decide_undo(ix, tries, verdict),
+            UndoStatus::Backoff { tries, until } if self.now.t >= until => {
+                if matches!(self.state.status, RunStatus::Running | RunStatus::RollingBack { .. }) {
+                    self.start_task(ix, TaskKind::Undo, tries + 1, 0);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The command behind a task of the step.
+pub(super) fn command_of(step: &crate::plan::Step, kind: TaskKind, remedy: usize) -> Option<&Command> {
+    match kind {
+        TaskKind::Attempt => match &step.body {
+            Body::Command(command) => Some(command),
+            _ => None,
+        },
+        TaskKind::Unless => step.unless.as_ref().map(|c| &c.command),
+        TaskKind::Check => step.check.as_ref().map(|c| &c.command),
+        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| &c.command),
+        TaskKind::Undo => step.undo.as_ref().map(|u| &u.command),
+        TaskKind::Remedy => step.retry.remedies.get(remedy).map(|(_, command)| command),
+    }
+}
+
+/// A number in [0, 1) from a seed (SplitMix64): the same seed gives the same jitter in every replay.
+fn unit(seed: u64) -> f64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    (z >> 11) as f64 / (1_u64 << 53) as f64
+}
