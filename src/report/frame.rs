@@ -54,7 +54,7 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
 }
 
 fn is_active(step: &StepState) -> bool {
-    let undoing = matches!(step.undo, UndoStatus::Running { .. } | UndoStatus::Backoff { .. });
+    let undoing = matches!(step.undo, UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. });
     // A group's own line would say nothing that the steps inside do not say.
     undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
@@ -141,7 +141,7 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
         UndoStatus::Backoff { tries, until } => {
             return format!("undo try {tries} failed, next in {}", left(*until));
         }
-        UndoStatus::None | UndoStatus::Over(_) => {}
+        UndoStatus::None | UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
     }
     let StepStatus::Active(activity) = &state.status else { return String::new() };
     let of = step.retry.attempts;
@@ -162,7 +162,7 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             format!("verifying{title}, poll {poll}, {used}{limit}")
         }
         Activity::Checking => format!("looking whether it took effect {}", running(view, ix)),
-        Activity::Inside | Activity::Deciding => String::new(),
+        Activity::Inside | Activity::Deciding { .. } => String::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! It tells what is written and nothing more, so it also tells of a run that was killed, or whose journal a newer
 //! program would refuse to go on with. Moments count by sequence and by the run's own clock, never by the wall's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -35,8 +35,6 @@ pub struct History {
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
     pub end: Option<RunEnd>,
-    by_id: HashMap<StepId, StepIx>,
-    phase_by_id: HashMap<String, usize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -56,6 +54,8 @@ pub struct StepHistory {
     pub choice: Option<String>,
     /// Attempts started.
     pub attempts: u32,
+    /// The number of the record with which its action first started: undo goes in reverse order of it.
+    pub acted_at: Option<u64>,
     /// Everything but polls, in order of start.
     pub tasks: Vec<TaskHistory>,
     /// Polls of `verify`, folded by attempt and check, in order of start.
@@ -98,20 +98,18 @@ impl History {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],
             phases: vec![PhaseHistory::default(); plan.phases.len()],
-            by_id: plan.steps.iter().enumerate().map(|(ix, s)| (s.id.clone(), ix)).collect(),
-            phase_by_id: plan.phases.iter().enumerate().map(|(ix, p)| (p.id.clone(), ix)).collect(),
             ..Self::default()
         }
     }
 
     pub fn of(plan: &Plan, records: &[Record]) -> Self {
         let mut history = Self::new(plan);
-        records.iter().for_each(|record| history.apply(record));
+        records.iter().for_each(|record| history.apply(plan, record));
         history
     }
 
     /// Folds one record. A record about a step that the plan does not know is counted and otherwise passed over.
-    pub fn apply(&mut self, record: &Record) {
+    pub fn apply(&mut self, plan: &Plan, record: &Record) {
         if let Some(back) = self.last_at.map(|last| last.since(record.at)).filter(|d| d.0 >= 1000) {
             self.remarks.push((record.t, format!("the wall clock went back by {back} before record {}", record.seq)));
         }
@@ -131,64 +129,64 @@ impl History {
                 self.remarks.push((t, text));
             }
             Event::Gap { length, why } => self.remarks.push((t, format!("{length} passed: {why}"))),
-            Event::PhaseStarted { phase } => self.phase(phase, |p| p.started = Some(t)),
-            Event::PhaseEnded { phase } => self.phase(phase, |p| p.ended = Some(t)),
-            Event::PhaseDeadlineMissed { phase, .. } => self.phase(phase, |p| p.late = true),
+            Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
+            Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
+            Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
             Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
             Event::CancelRequested { by, how } => self.cancels.push((t, by.clone(), how.clone())),
             Event::RunEnded(end) => self.end = Some((**end).clone()),
             Event::StepResolved { step, resolution, by, reason, evidence: _ } => {
                 self.resolutions.push((t, step.clone(), *resolution, by.clone(), reason.clone()));
                 // What follows decides the outcome anew.
-                self.step(step, |s| (s.outcome, s.ended) = (None, None));
+                self.step(plan, step, |s| (s.outcome, s.ended) = (None, None));
             }
-            event => self.apply_to_step(record, event),
+            event => self.apply_to_step(plan, record, event),
         }
     }
 
-    fn apply_to_step(&mut self, record: &Record, event: &Event) {
+    fn apply_to_step(&mut self, plan: &Plan, record: &Record, event: &Event) {
         let t = record.t;
         match event {
-            Event::StepSkipped { step, why } => self.step(step, |s| {
+            Event::StepSkipped { step, why } => self.step(plan, step, |s| {
                 s.over(t, StepOutcome::Skipped);
                 s.why = Some(why.clone());
             }),
-            Event::WaitStarted { step, length } => self.step(step, |s| {
+            Event::WaitStarted { step, length } => self.step(plan, step, |s| {
                 s.begin(t);
                 s.wait = Some((t, *length));
             }),
-            Event::GroupStarted { step, .. } => self.step(step, |s| s.begin(t)),
-            Event::TaskStarted { task, .. } => self.step(&task.step, |s| s.task_started(record)),
-            Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(&task.step, |s| {
+            Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
+            Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
+            Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {
                 s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
                 s.task_ended(t, task, end, verdict);
             }),
             Event::RetryScheduled { step, failed, delay, undo: _ } => {
-                self.step(step, |s| s.retries.push((t, *failed, *delay)));
+                self.step(plan, step, |s| s.retries.push((t, *failed, *delay)));
             }
             Event::AdvisoryFailed { step, title, why, .. } => {
-                self.step(step, |s| s.advisories.push(format!("{title}: {why}")));
+                self.step(plan, step, |s| s.advisories.push(format!("{title}: {why}")));
             }
-            Event::StepEnded { step, outcome, why, outputs, choice } => self.step(step, |s| {
+            Event::StepEnded { step, outcome, why, outputs, choice } => self.step(plan, step, |s| {
                 s.over(t, *outcome);
                 s.why.clone_from(why);
                 s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
                 s.choice.clone_from(choice);
             }),
-            Event::StepUndone { step, state } => self.step(step, |s| s.undo = Some(state.clone())),
+            Event::StepUndone { step, state } => self.step(plan, step, |s| s.undo = Some(state.clone())),
             // `apply` takes all others.
             _ => {}
         }
     }
 
-    fn step(&mut self, id: &StepId, change: impl FnOnce(&mut StepHistory)) {
-        if let Some(step) = self.by_id.get(id).and_then(|ix| self.steps.get_mut(*ix)) {
+    fn step(&mut self, plan: &Plan, id: &StepId, change: impl FnOnce(&mut StepHistory)) {
+        if let Some(step) = plan.find(id).and_then(|ix| self.steps.get_mut(ix)) {
             change(step);
         }
     }
 
-    fn phase(&mut self, id: &str, change: impl FnOnce(&mut PhaseHistory)) {
-        if let Some(phase) = self.phase_by_id.get(id).and_then(|ix| self.phases.get_mut(*ix)) {
+    fn phase(&mut self, plan: &Plan, id: &str, change: impl FnOnce(&mut PhaseHistory)) {
+        if let Some(phase) = plan.phases.iter().position(|p| p.id == id).and_then(|ix| self.phases.get_mut(ix)) {
             change(phase);
         }
     }
@@ -241,6 +239,7 @@ impl StepHistory {
             TaskKind::Attempt => {
                 self.begin(record.t);
                 self.attempts = self.attempts.max(task.attempt);
+                self.acted_at.get_or_insert(record.seq);
             }
             TaskKind::Unless | TaskKind::Remedy | TaskKind::Check => self.begin(record.t),
         }

@@ -11,7 +11,7 @@ use super::output::Tail;
 use super::timeline::{Entry, Timeline};
 use super::{neutral, words};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, StepOutcome, TaskId, TaskKind, TaskVerdict, Timestamp};
+use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
 use crate::plan::Plan;
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
@@ -29,7 +29,7 @@ pub struct Live {
     timeline: Timeline,
     tails: BTreeMap<TaskId, Tail>,
     /// What the last failed attempt of each step printed last.
-    failed_output: BTreeMap<crate::model::StepId, Vec<String>>,
+    failed_output: BTreeMap<StepId, Vec<String>>,
     permanent: Vec<String>,
     flushed: Millis,
     shown: String,
@@ -100,9 +100,6 @@ impl Live {
                     }
                 }
             }
-            Event::TaskEnded { task, verdict: TaskVerdict::Failed(_), .. } if task.kind == TaskKind::Attempt => {
-                // The step's own end says why; an attempt that is tried again is told by the retry.
-            }
             Event::RetryScheduled { .. }
             | Event::AdvisoryFailed { .. }
             | Event::StepResolved { .. }
@@ -116,6 +113,7 @@ impl Live {
                 let head = format!("  {}{step}  ", entry.label);
                 self.line(&[(entry.tone, head), (Tone::Plain, entry.text.clone())], columns);
             }
+            // The step's own end says what came of its tasks; an attempt that is tried again is told by the retry.
             _ => {}
         }
     }
@@ -124,13 +122,13 @@ impl Live {
         &mut self,
         plan: &Plan,
         state: &State,
-        step: &crate::model::StepId,
+        step: &StepId,
         outcome: StepOutcome,
         why: &str,
         columns: usize,
     ) {
         let (sign, tone) = words::step_tone(outcome);
-        let ix = plan.steps.iter().position(|s| s.id == *step);
+        let ix = plan.find(step);
         let past = ix.and_then(|ix| state.steps.get(ix));
         let took = past.and_then(|p| Some(p.ended?.saturating_sub(p.started?)));
         let mut facts = Vec::new();

@@ -21,10 +21,12 @@ pub mod look;
 pub mod neutral;
 mod output;
 mod plain;
+pub mod plan_view;
 mod rendered;
 mod rollback;
 pub mod status;
 pub mod timeline;
+mod waves;
 mod words;
 
 pub use closing::{Closing, write_closing};
@@ -33,6 +35,7 @@ pub use json::Json;
 pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
+pub use plan_view::PlanView;
 pub use status::{RunSummary, Status, write_runs};
 
 use crate::engine::State;

@@ -27,11 +27,11 @@ pub struct Rollback {
 impl Rollback {
     pub fn of(plan: &Plan, history: &History) -> Self {
         let mut out = Self::default();
-        let acted: Vec<StepIx> = (0..plan.steps.len().min(history.steps.len()))
-            .rev()
+        let mut acted: Vec<StepIx> = (0..plan.steps.len().min(history.steps.len()))
             .filter(|ix| matches!(plan.steps[*ix].body, Body::Command(_)))
             .filter(|ix| history.steps[*ix].acted() || history.steps[*ix].undo.is_some())
             .collect();
+        acted.sort_by_key(|ix| std::cmp::Reverse(history.steps[*ix].acted_at));
         for ix in acted {
             let (step, past) = (&plan.steps[ix], &history.steps[ix]);
             let ran = past.tasks.iter().rfind(|t| t.task.kind == TaskKind::Undo);
