@@ -1,4 +1,42 @@
-//! One fold over records, shown in many ways: live view, plain lines, JSON, timeline, incident report.
+//! Everything people read: one fold over records, shown in many ways.
+//!
+//! - [`timeline`] turns each record into words; [`log_text`] lays them out for `runbook log`; [`Plain`] prints them as
+//!   they happen; [`Json`] prints the records themselves.
+//! - [`History`] collects what the records say of each step; [`status`], [`closing`] and [`incident`] are views of it.
+//! - [`Live`] is the view on a terminal. It is the only one that also reads the engine's [`State`], for what is about
+//!   to happen and stands in no record yet.
+//! - [`plan_view`], [`show`] and [`graph`] show a plan before anything is run.
+//!
+//! No view looks at a clock, a process or a file; what is written goes to a writer that the caller passes. Texts from
+//! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's
+//! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
+
+pub mod closing;
+pub mod frame;
+pub mod history;
+pub mod json;
+mod live;
+pub mod log_text;
+pub mod look;
+pub mod neutral;
+mod output;
+mod plain;
+pub mod plan_view;
+mod rendered;
+mod rollback;
+pub mod status;
+pub mod timeline;
+mod waves;
+mod words;
+
+pub use closing::{Closing, write_closing};
+pub use history::History;
+pub use json::Json;
+pub use live::Live;
+pub use look::Look;
+pub use plain::Plain;
+pub use plan_view::PlanView;
+pub use status::{RunSummary, Status, write_runs};
 
 use crate::engine::State;
 use crate::model::{Millis, Record, TaskId, Timestamp};
@@ -15,3 +53,7 @@ pub trait Reporter {
     /// The run is over or this process leaves it: give the terminal back.
     fn finish(&mut self, plan: &Plan, state: &State);
 }
+
+/// The output of a task that a report quotes; `None` if there is none. The flag asks for stderr. At most the last
+/// 64 KiB are looked at, so no more needs to be read.
+pub type TailFn<'a> = dyn Fn(&TaskId, bool) -> Option<Vec<u8>> + 'a;

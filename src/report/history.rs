@@ -1,0 +1,306 @@
+//! What the records say about each step, each phase and the run as a whole: the fold behind status, the closing
+//! block and the incident report.
+//!
+//! It tells what is written and nothing more, so it also tells of a run that was killed, or whose journal a newer
+//! program would refuse to go on with. Moments count by sequence and by the run's own clock, never by the wall's.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::model::{
+    Event, Millis, Record, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind,
+    TaskVerdict, Timestamp, UndoneState,
+};
+use crate::plan::{Plan, StepIx};
+
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub start: Option<StartInfo>,
+    pub started_at: Option<Timestamp>,
+    /// Number, moments and epoch of the last record.
+    pub seq: u64,
+    pub epoch: u32,
+    pub last_t: Millis,
+    pub last_at: Option<Timestamp>,
+    /// One for each of the plan's steps.
+    pub steps: Vec<StepHistory>,
+    /// One for each of the plan's phases.
+    pub phases: Vec<PhaseHistory>,
+    pub resumes: Vec<(Millis, Timestamp, ResumeInfo)>,
+    pub rollback: Option<(Millis, String)>,
+    pub cancels: Vec<(Millis, String, String)>,
+    pub resolutions: Vec<(Millis, StepId, Resolution, String, String)>,
+    /// Sentences about the journal and the clock.
+    pub remarks: Vec<(Millis, String)>,
+    /// Absent while the run is open. A run that was resumed after an end is open again.
+    pub end: Option<RunEnd>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct PhaseHistory {
+    pub started: Option<Millis>,
+    pub ended: Option<Millis>,
+    pub late: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct StepHistory {
+    pub started: Option<Millis>,
+    pub ended: Option<Millis>,
+    pub outcome: Option<StepOutcome>,
+    pub why: Option<String>,
+    pub outputs: BTreeMap<String, Value>,
+    pub choice: Option<String>,
+    /// Attempts started.
+    pub attempts: u32,
+    /// The number of the record with which its action first started: undo goes in reverse order of it.
+    pub acted_at: Option<u64>,
+    /// Everything but polls, in order of start.
+    pub tasks: Vec<TaskHistory>,
+    /// Polls of `verify`, folded by attempt and check, in order of start.
+    pub checks: Vec<CheckHistory>,
+    pub retries: Vec<(Millis, u32, Millis)>,
+    pub advisories: Vec<String>,
+    pub undo: Option<UndoneState>,
+    /// A `wait` began, and how long it is.
+    pub wait: Option<(Millis, Millis)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct TaskHistory {
+    pub task: TaskId,
+    pub started: Millis,
+    pub at: Timestamp,
+    pub command: String,
+    pub values: Vec<(String, String)>,
+    pub workdir: Option<String>,
+    pub timeout: Option<Millis>,
+    /// Absent: the records do not say what became of it.
+    pub end: Option<(Millis, TaskEnd, TaskVerdict)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct CheckHistory {
+    pub attempt: u32,
+    pub check: u16,
+    pub command: String,
+    pub polls: u32,
+    pub started: Millis,
+    pub ended: Option<Millis>,
+    /// The last poll and what came of it.
+    pub last: TaskId,
+    pub end: Option<(TaskEnd, TaskVerdict)>,
+}
+
+impl History {
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            steps: vec![StepHistory::default(); plan.steps.len()],
+            phases: vec![PhaseHistory::default(); plan.phases.len()],
+            ..Self::default()
+        }
+    }
+
+    pub fn of(plan: &Plan, records: &[Record]) -> Self {
+        let mut history = Self::new(plan);
+        records.iter().for_each(|record| history.apply(plan, record));
+        history
+    }
+
+    /// Folds one record. A record about a step that the plan does not know is counted and otherwise passed over.
+    pub fn apply(&mut self, plan: &Plan, record: &Record) {
+        if let Some(back) = self.last_at.map(|last| last.since(record.at)).filter(|d| d.0 >= 1000) {
+            self.remarks.push((record.t, format!("the wall clock went back by {back} before record {}", record.seq)));
+        }
+        (self.seq, self.epoch, self.last_t, self.last_at) = (record.seq, record.epoch, record.t, Some(record.at));
+        let t = record.t;
+        match &record.event {
+            Event::RunStarted(info) => {
+                self.start = Some((**info).clone());
+                self.started_at = Some(record.at);
+            }
+            Event::RunResumed(info) => {
+                self.end = None;
+                self.resumes.push((t, record.at, info.clone()));
+            }
+            Event::TailSetAside { bytes, file } => {
+                let text = format!("an unterminated last line of {bytes} bytes was set aside in {file}");
+                self.remarks.push((t, text));
+            }
+            Event::Gap { length, why } => self.remarks.push((t, format!("{length} passed: {why}"))),
+            Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
+            Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
+            Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
+            Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
+            Event::CancelRequested { by, how } => self.cancels.push((t, by.clone(), how.clone())),
+            Event::RunEnded(end) => self.end = Some((**end).clone()),
+            Event::StepResolved { step, resolution, by, reason, evidence: _ } => {
+                self.resolutions.push((t, step.clone(), *resolution, by.clone(), reason.clone()));
+                // What follows decides the outcome anew.
+                self.step(plan, step, |s| (s.outcome, s.ended) = (None, None));
+            }
+            event => self.apply_to_step(plan, record, event),
+        }
+    }
+
+    fn apply_to_step(&mut self, plan: &Plan, record: &Record, event: &Event) {
+        let t = record.t;
+        match event {
+            Event::StepSkipped { step, why } => self.step(plan, step, |s| {
+                s.over(t, StepOutcome::Skipped);
+                s.why = Some(why.clone());
+            }),
+            Event::WaitStarted { step, length } => self.step(plan, step, |s| {
+                s.begin(t);
+                s.wait = Some((t, *length));
+            }),
+            Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
+            Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
+            Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {
+                s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
+                s.task_ended(t, task, end, verdict);
+            }),
+            Event::RetryScheduled { step, failed, delay, undo: _ } => {
+                self.step(plan, step, |s| s.retries.push((t, *failed, *delay)));
+            }
+            Event::AdvisoryFailed { step, title, why, .. } => {
+                self.step(plan, step, |s| s.advisories.push(format!("{title}: {why}")));
+            }
+            Event::StepEnded { step, outcome, why, outputs, choice } => self.step(plan, step, |s| {
+                s.over(t, *outcome);
+                s.why.clone_from(why);
+                s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
+                s.choice.clone_from(choice);
+            }),
+            Event::StepUndone { step, state } => self.step(plan, step, |s| s.undo = Some(state.clone())),
+            // `apply` takes all others.
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, plan: &Plan, id: &StepId, change: impl FnOnce(&mut StepHistory)) {
+        if let Some(step) = plan.find(id).and_then(|ix| self.steps.get_mut(ix)) {
+            change(step);
+        }
+    }
+
+    fn phase(&mut self, plan: &Plan, id: &str, change: impl FnOnce(&mut PhaseHistory)) {
+        if let Some(phase) = plan.phases.iter().position(|p| p.id == id).and_then(|ix| self.phases.get_mut(ix)) {
+            change(phase);
+        }
+    }
+
+    /// Tasks without an end, and steps whose last word is that they began.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (StepIx, &TaskId, Millis)> {
+        self.steps.iter().enumerate().flat_map(|(ix, s)| {
+            let tasks = s.tasks.iter().filter(|t| t.end.is_none()).map(move |t| (ix, &t.task, t.started));
+            let polls = s.checks.iter().filter(|c| c.end.is_none()).map(move |c| (ix, &c.last, c.started));
+            tasks.chain(polls)
+        })
+    }
+}
+
+impl StepHistory {
+    fn begin(&mut self, t: Millis) {
+        self.started.get_or_insert(t);
+        (self.outcome, self.ended) = (None, None);
+    }
+
+    fn over(&mut self, t: Millis, outcome: StepOutcome) {
+        (self.outcome, self.ended) = (Some(outcome), Some(t));
+    }
+
+    fn task_started(&mut self, record: &Record) {
+        let Event::TaskStarted { task, command, values, workdir, timeout } = &record.event else { return };
+        match task.kind {
+            TaskKind::Verify { check, .. } => {
+                self.begin(record.t);
+                let same = |c: &&mut CheckHistory| c.attempt == task.attempt && c.check == check;
+                if let Some(known) = self.checks.iter_mut().rev().find(same) {
+                    known.polls += 1;
+                    (known.last, known.end) = (task.clone(), None);
+                } else {
+                    self.checks.push(CheckHistory {
+                        attempt: task.attempt,
+                        check,
+                        command: command.clone(),
+                        polls: 1,
+                        started: record.t,
+                        ended: None,
+                        last: task.clone(),
+                        end: None,
+                    });
+                }
+                return;
+            }
+            // An undo comes after the step's end and does not change how it ended.
+            TaskKind::Undo => {}
+            TaskKind::Attempt => {
+                self.begin(record.t);
+                self.attempts = self.attempts.max(task.attempt);
+                self.acted_at.get_or_insert(record.seq);
+            }
+            TaskKind::Unless | TaskKind::Remedy | TaskKind::Check => self.begin(record.t),
+        }
+        self.tasks.push(TaskHistory {
+            task: task.clone(),
+            started: record.t,
+            at: record.at,
+            command: command.clone(),
+            values: values.clone(),
+            workdir: workdir.clone(),
+            timeout: *timeout,
+            end: None,
+        });
+    }
+
+    fn task_ended(&mut self, t: Millis, task: &TaskId, end: &TaskEnd, verdict: &TaskVerdict) {
+        if let Some(known) = self.tasks.iter_mut().rev().find(|k| k.task == *task) {
+            known.end = Some((t, end.clone(), verdict.clone()));
+        } else if let Some(known) = self.checks.iter_mut().rev().find(|k| k.last == *task) {
+            known.ended = Some(t);
+            known.end = Some((end.clone(), verdict.clone()));
+        }
+    }
+
+    /// The outcome with the undo counted in.
+    pub fn final_outcome(&self) -> Option<StepOutcome> {
+        match &self.undo {
+            Some(UndoneState::Undone) => Some(StepOutcome::Undone),
+            Some(UndoneState::Failed { .. }) => Some(StepOutcome::UndoFailed),
+            Some(UndoneState::Unknown { .. }) => Some(StepOutcome::Unknown),
+            None => self.outcome,
+        }
+    }
+
+    /// True if its action was started at least once, or may have been, so that there may be something to take back.
+    pub fn acted(&self) -> bool {
+        self.tasks.iter().any(|t| {
+            t.task.kind == TaskKind::Attempt
+                && !matches!(&t.end, Some((_, end, verdict))
+                    if *verdict == TaskVerdict::NotRun
+                        || matches!(end.kind, crate::model::TaskEndKind::NotStarted { .. }))
+        })
+    }
+
+    pub fn duration(&self) -> Option<Millis> {
+        Some(self.ended?.saturating_sub(self.started?))
+    }
+
+    /// The last task of the step that did not pass, an undo aside: the one whose output explains a failure.
+    pub fn culprit(&self) -> Option<&TaskId> {
+        let bad = |verdict: &TaskVerdict| !matches!(verdict, TaskVerdict::Passed | TaskVerdict::NotRun);
+        let task = self
+            .tasks
+            .iter()
+            .rfind(|t| {
+                matches!(t.task.kind, TaskKind::Attempt | TaskKind::Check)
+                    && t.end.as_ref().is_none_or(|(_, _, v)| bad(v))
+            })
+            .map(|t| (t.started, &t.task));
+        let check =
+            self.checks.iter().rfind(|c| c.end.as_ref().is_none_or(|(_, v)| bad(v))).map(|c| (c.started, &c.last));
+        task.into_iter().chain(check).max_by_key(|(started, _)| *started).map(|(_, task)| task)
+    }
+}

@@ -1,0 +1,196 @@
+//! The view on a terminal: finished steps stay as lines of the scrollback, what runs moves below them.
+
+use std::collections::BTreeMap;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::Reporter;
+use super::frame::{Size, View, compose, frame};
+use super::look::{self, Look, Tone};
+use super::output::Tail;
+use super::timeline::{Entry, Timeline};
+use super::{neutral, words};
+use crate::engine::State;
+use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
+use crate::plan::Plan;
+
+/// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
+const FLUSH_EVERY: Millis = Millis(100);
+/// Output lines shown under a failed step.
+const QUOTED: usize = 3;
+
+/// Draws to stdout, where the permanent lines and the closing block belong; stderr stays free for the tool's own
+/// diagnostics. Only for a terminal: [`super::Plain`] is for everything else.
+pub struct Live {
+    /// One bar whose message is the whole frame: a frame is then drawn in one piece and does not flicker.
+    bar: ProgressBar,
+    look: Look,
+    size: Box<dyn Fn() -> Size + Send>,
+    timeline: Timeline,
+    tails: BTreeMap<TaskId, Tail>,
+    /// What the last failed attempt of each step printed last.
+    failed_output: BTreeMap<StepId, Vec<String>>,
+    permanent: Vec<String>,
+    flushed: Millis,
+    shown: String,
+}
+
+impl Live {
+    pub fn stdout(look: Look) -> Self {
+        let size = || {
+            let (rows, columns) = console::Term::stdout().size();
+            Size { rows: rows.into(), columns: columns.into() }
+        };
+        Self::new(ProgressDrawTarget::stdout(), look, Box::new(size))
+    }
+
+    /// Draws to any terminal; `size` is asked before every frame, for a terminal may be resized.
+    pub fn new(target: ProgressDrawTarget, look: Look, size: Box<dyn Fn() -> Size + Send>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target);
+        // The template is constant; were it refused, indicatif's own would show the same message.
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        Self {
+            bar,
+            look,
+            size,
+            timeline: Timeline::new(),
+            tails: BTreeMap::new(),
+            failed_output: BTreeMap::new(),
+            permanent: Vec::new(),
+            flushed: Millis::ZERO,
+            shown: String::new(),
+        }
+    }
+
+    fn flush(&mut self, now: Millis) {
+        self.flushed = now;
+        if !self.permanent.is_empty() {
+            self.bar.println(self.permanent.join("\n"));
+            self.permanent.clear();
+        }
+    }
+
+    fn columns(&self) -> usize {
+        (self.size)().columns.saturating_sub(1).max(20)
+    }
+
+    /// What of a record stays on the scrollback.
+    fn keep(&mut self, plan: &Plan, state: &State, record: &Record, entry: &Entry) {
+        let columns = self.columns();
+        match &record.event {
+            Event::RunStarted(_) | Event::RunResumed(_) => {
+                self.line(&[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())], columns);
+            }
+            Event::PhaseStarted { phase } if plan.phases.len() > 1 => {
+                let title = plan.phases.iter().find(|p| p.id == *phase).map_or(phase, |p| &p.title);
+                self.line(&[(Tone::Bold, neutral::line(title))], columns);
+            }
+            Event::StepSkipped { step, .. } => {
+                self.step_line(plan, state, step, StepOutcome::Skipped, &entry.text, columns);
+            }
+            Event::StepEnded { step, outcome, why, .. } => {
+                let why = why.as_ref().map(neutral::line).unwrap_or_default();
+                self.step_line(plan, state, step, *outcome, &why, columns);
+                if matches!(outcome, StepOutcome::Failed | StepOutcome::Unknown) {
+                    let edge = if self.look.unicode { "    │ " } else { "    | " };
+                    for line in self.failed_output.remove(step).unwrap_or_default() {
+                        self.line(&[(Tone::Dim, edge.to_owned()), (Tone::Plain, line)], columns);
+                    }
+                }
+            }
+            Event::RetryScheduled { .. }
+            | Event::AdvisoryFailed { .. }
+            | Event::StepResolved { .. }
+            | Event::StepUndone { .. }
+            | Event::PhaseDeadlineMissed { .. }
+            | Event::RollbackStarted { .. }
+            | Event::CancelRequested { .. }
+            | Event::TailSetAside { .. }
+            | Event::Gap { .. } => {
+                let step = entry.step.as_ref().map_or_else(String::new, |s| format!(" {s}"));
+                let head = format!("  {}{step}  ", entry.label);
+                self.line(&[(entry.tone, head), (Tone::Plain, entry.text.clone())], columns);
+            }
+            // The step's own end says what came of its tasks; an attempt that is tried again is told by the retry.
+            _ => {}
+        }
+    }
+
+    fn step_line(
+        &mut self,
+        plan: &Plan,
+        state: &State,
+        step: &StepId,
+        outcome: StepOutcome,
+        why: &str,
+        columns: usize,
+    ) {
+        let (sign, tone) = words::step_tone(outcome);
+        let ix = plan.find(step);
+        let past = ix.and_then(|ix| state.steps.get(ix));
+        let took = past.and_then(|p| Some(p.ended?.saturating_sub(p.started?)));
+        let mut facts = Vec::new();
+        if let Some(took) = took.filter(|_| outcome != StepOutcome::Skipped) {
+            facts.push(took.to_string());
+        }
+        if let Some(past) = past.filter(|p| p.attempts > 1) {
+            facts.push(words::count(past.attempts as usize, "attempt"));
+        }
+        if !matches!(outcome, StepOutcome::Succeeded) {
+            facts.push(outcome.as_str().to_owned());
+        }
+        let title = ix.map_or_else(String::new, |ix| neutral::line(&plan.steps[ix].title));
+        let head = vec![
+            (tone, format!("{} ", self.look.sign(sign))),
+            (Tone::Plain, step.to_string()),
+            (Tone::Dim, format!("  {}", facts.join(", "))),
+            (Tone::Dim, format!("  {title}")),
+        ];
+        self.line(&head, columns);
+        // A reason is never cut: it is what one reads afterwards.
+        for line in look::wrap(why, columns.saturating_sub(4)).iter().filter(|l| !l.is_empty()) {
+            self.line(&[(Tone::Plain, format!("    {line}"))], columns);
+        }
+    }
+
+    fn line(&mut self, segments: &[(Tone, String)], columns: usize) {
+        self.permanent.push(compose(self.look, segments, columns));
+    }
+}
+
+impl Reporter for Live {
+    fn record(&mut self, plan: &Plan, state: &State, record: &Record) {
+        let entry = self.timeline.entry(record);
+        if let Event::TaskEnded { task, verdict, .. } = &record.event
+            && let Some(tail) = self.tails.remove(task)
+            && *verdict != TaskVerdict::Passed
+        {
+            self.failed_output.insert(task.step.clone(), tail.last(QUOTED));
+        }
+        self.keep(plan, state, record, &entry);
+        if record.t.saturating_sub(self.flushed) >= FLUSH_EVERY {
+            self.flush(record.t);
+        }
+    }
+
+    fn output(&mut self, task: &TaskId, _stderr: bool, bytes: &[u8]) {
+        self.tails.entry(task.clone()).or_default().push(bytes);
+    }
+
+    fn tick(&mut self, plan: &Plan, state: &State, now: Millis, _wall: Timestamp) {
+        self.flush(now);
+        let size = (self.size)();
+        let frame = frame(&View { plan, state, now, tails: &self.tails, look: self.look, size }).join("\n");
+        if frame != self.shown {
+            self.bar.set_message(frame.clone());
+            self.shown = frame;
+        }
+    }
+
+    fn finish(&mut self, _plan: &Plan, state: &State) {
+        self.flush(state.last_t);
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,94 @@
+//! Plain lines with timestamps, for a run whose output is no terminal: a file, a pipe, a CI log.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use super::log_text::LogText;
+use super::look::Look;
+use super::output::Lines;
+use super::timeline::Timeline;
+use super::{Reporter, neutral};
+use crate::engine::State;
+use crate::model::{Event, Millis, Record, TaskId, Timestamp};
+use crate::plan::Plan;
+
+/// Prints the timeline as it happens, and the commands' output as `step | line`, their stderr as `step ! line`.
+/// When the reader has gone it falls silent; the run goes on.
+pub struct Plain<W> {
+    out: Option<W>,
+    look: Look,
+    timeline: Timeline,
+    text: Option<LogText>,
+    streams: BTreeMap<(TaskId, bool), Lines>,
+}
+
+impl<W: Write> Plain<W> {
+    pub fn new(out: W, look: Look) -> Self {
+        let (timeline, streams) = (Timeline::new(), BTreeMap::new());
+        Self { out: Some(out), look, timeline, text: None, streams }
+    }
+
+    fn write(&mut self, text: &str) {
+        let Some(out) = &mut self.out else { return };
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.out = None;
+        }
+    }
+
+    /// What a task printed without a newline at the end is shown before its end is told.
+    fn end_streams(&mut self, task: &TaskId) -> String {
+        let mut shown = String::new();
+        for stderr in [false, true] {
+            if let Some(mut lines) = self.streams.remove(&(task.clone(), stderr)) {
+                lines.finish(|line| output_line(task, stderr, line, &mut shown));
+            }
+        }
+        shown
+    }
+}
+
+fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
+    out.push_str(task.step.as_str());
+    out.push_str(if stderr { " ! " } else { " | " });
+    out.push_str(line);
+    out.push('\n');
+}
+
+impl<W: Write> Reporter for Plain<W> {
+    fn record(&mut self, plan: &Plan, _state: &State, record: &Record) {
+        if self.out.is_none() {
+            return;
+        }
+        let mut shown = match &record.event {
+            Event::TaskEnded { task, .. } => self.end_streams(task),
+            _ => String::new(),
+        };
+        let entry = self.timeline.entry(record);
+        self.text.get_or_insert_with(|| LogText::new(plan, self.look)).push(&entry, &mut shown);
+        self.write(&shown);
+    }
+
+    fn output(&mut self, task: &TaskId, stderr: bool, bytes: &[u8]) {
+        if self.out.is_none() {
+            return;
+        }
+        let mut shown = String::new();
+        let lines = self.streams.entry((task.clone(), stderr)).or_default();
+        lines.push(bytes, |line| output_line(task, stderr, line, &mut shown));
+        debug_assert!(!shown.contains(|c| c != '\n' && c != '\t' && neutral::is_hidden(c)));
+        self.write(&shown);
+    }
+
+    fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
+
+    fn finish(&mut self, _plan: &Plan, _state: &State) {
+        let mut shown = String::new();
+        for ((task, stderr), mut lines) in std::mem::take(&mut self.streams) {
+            lines.finish(|line| output_line(&task, stderr, line, &mut shown));
+        }
+        if let Some(text) = &mut self.text {
+            text.flush(None, &mut shown);
+        }
+        self.write(&shown);
+    }
+}

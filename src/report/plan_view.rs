@@ -1,0 +1,474 @@
+//! `runbook plan`: what would run, in which order, with which commands, and what could be taken back.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::look::{self, Look, Tone};
+use super::rendered::{self, Shown};
+use super::waves::{children, run_order, waves};
+use super::{neutral, words};
+use crate::model::{Millis, StepId};
+use crate::plan::{Action, Body, Check, Command, OnFailure, Plan, Retry, Shell, Step, StepIx};
+
+/// A rollback over more steps names only the last of them.
+const MAX_UNDOES: usize = 8;
+
+/// The plan as data. Version 1; fields are only added. All texts are neutral.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanView {
+    pub version: u32,
+    pub playbook: String,
+    pub title: String,
+    pub hash: String,
+    pub environment: Option<String>,
+    /// The environment's name must be typed to start.
+    pub guarded: bool,
+    pub rto: Option<Millis>,
+    pub rpo: Option<Millis>,
+    pub max_parallel: usize,
+    pub lock: String,
+    pub params: Vec<(String, String)>,
+    pub secrets: Vec<String>,
+    pub requires: Vec<String>,
+    pub phases: Vec<PhaseView>,
+    /// From this step on there is no way back.
+    pub point_of_no_return: Option<StepId>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct PhaseView {
+    pub id: String,
+    pub title: String,
+    pub deadline: Option<Millis>,
+    pub waves: Vec<Vec<StepView>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StepView {
+    pub id: StepId,
+    pub title: String,
+    /// `run`, `exec`, `sql`, `http`, `wait`, `any_of`, `playbook` or `verify`.
+    pub kind: &'static str,
+    pub needs: Vec<StepId>,
+    pub command: Option<CommandView>,
+    pub wait: Option<Millis>,
+    pub when: Option<String>,
+    pub unless: Option<CheckView>,
+    pub expect: Vec<String>,
+    pub retry: Option<RetryView>,
+    pub verify: Vec<CheckView>,
+    pub undo: Option<CommandView>,
+    pub check: Option<CheckView>,
+    pub irreversible: bool,
+    pub idempotent: bool,
+    pub destructive: bool,
+    pub sensitive: bool,
+    /// It splices text into a script with `raw`.
+    pub raw: bool,
+    /// `stop`, `continue` or `rollback`.
+    pub on_failure: &'static str,
+    /// What a rollback would do if this step failed, the first undone first.
+    pub rollback: RollbackView,
+    /// Inside a group: alternatives of `any_of` one after another, steps of `playbook` in waves.
+    pub inside: Vec<Vec<StepView>>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CommandView {
+    pub text: String,
+    pub values: Vec<(String, String)>,
+    /// False: it holds what a step will give, so `text` is the source.
+    pub known: bool,
+    pub timeout: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckView {
+    pub title: String,
+    pub command: CommandView,
+    pub expect: Vec<String>,
+    pub within: Option<Millis>,
+    pub every: Millis,
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct RetryView {
+    pub attempts: u32,
+    pub delay: Millis,
+    pub backoff: f64,
+    pub max_delay: Option<Millis>,
+    pub remedies: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RollbackView {
+    /// Steps with an undo that would have acted before; at most 8, `undoes` counts them all.
+    pub steps: Vec<StepId>,
+    pub undoes: usize,
+    /// Steps that would have acted before and cannot be taken back.
+    pub keeps: usize,
+}
+
+impl PlanView {
+    /// `hash` is that of `plan.json`.
+    pub fn of(plan: &Plan, hash: &str) -> Self {
+        let order = run_order(plan);
+        let rollbacks = rollbacks(plan, &order);
+        let view = |ix: StepIx| step_view(plan, ix, &rollbacks);
+        let environment = plan.environment.as_ref();
+        let requires = &plan.requires;
+        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
+        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
+        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
+            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
+        }));
+        Self {
+            version: 1,
+            playbook: neutral::line(&plan.playbook.name),
+            title: neutral::line(&plan.playbook.title),
+            hash: neutral::line(hash),
+            environment: environment.map(|e| neutral::line(&e.name)),
+            guarded: environment.is_some_and(|e| e.confirm),
+            rto: plan.objectives.rto,
+            rpo: plan.objectives.rpo,
+            max_parallel: plan.max_parallel,
+            lock: neutral::line(&plan.lock),
+            params: params(plan),
+            secrets: plan.secrets.iter().map(|(name, _)| neutral::line(&name.0)).collect(),
+            requires: needed.iter().map(neutral::line).collect(),
+            phases: plan
+                .phases
+                .iter()
+                .map(|phase| PhaseView {
+                    id: neutral::line(&phase.id),
+                    title: neutral::line(&phase.title),
+                    deadline: phase.deadline,
+                    waves: waves(plan, &phase.steps)
+                        .into_iter()
+                        .map(|wave| wave.into_iter().map(view).collect())
+                        .collect(),
+                })
+                .collect(),
+            point_of_no_return: order
+                .iter()
+                .find(|ix| plan.steps[**ix].irreversible)
+                .map(|ix| plan.steps[*ix].id.clone()),
+        }
+    }
+
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, w: &mut dyn Write, look: Look) -> io::Result<()> {
+        let mut text = Text { look, out: String::new(), no_return: self.point_of_no_return.clone() };
+        text.head(self);
+        let named = self.phases.len() > 1;
+        let mut number = 0;
+        for (n, phase) in self.phases.iter().enumerate() {
+            if named {
+                let deadline = phase.deadline.map_or_else(String::new, |d| format!("  deadline {}", words::target_text(d)));
+                let dash = look.sign(look::Sign::Dash);
+                let title = look.fit(phase.title.clone());
+                text.raw_line(Tone::Bold, &format!("\nphase {} {dash} {}: {title}{deadline}", n + 1, phase.id));
+            }
+            for wave in &phase.waves {
+                number += 1;
+                let together = if wave.len() > 1 { format!("  ({} together)", wave.len()) } else { String::new() };
+                text.raw_line(Tone::Dim, &format!("\nwave {number}{together}"));
+                for step in wave {
+                    text.step(step, 1);
+                }
+            }
+        }
+        w.write_all(text.out.as_bytes())
+    }
+}
+
+fn params(plan: &Plan) -> Vec<(String, String)> {
+    let known = plan.scopes.first().map(|s| &s.params);
+    known.into_iter().flatten().map(|(name, value)| (neutral::line(name), words::value(value))).collect()
+}
+
+/// For each step, what a rollback would go through if it failed: what stands before it in the order, last first.
+fn rollbacks(plan: &Plan, order: &[StepIx]) -> Vec<RollbackView> {
+    let mut out = vec![RollbackView::default(); plan.steps.len()];
+    let mut undoable: Vec<StepIx> = Vec::new();
+    let mut kept = 0;
+    for ix in order {
+        let step = &plan.steps[*ix];
+        if matches!(step.body, Body::Command(_)) {
+            // The failed step itself is undone too: it may have done half of its work.
+            match step.undo {
+                Some(_) => undoable.push(*ix),
+                None => kept += 1,
+            }
+        }
+        out[*ix] = RollbackView {
+            steps: undoable.iter().rev().take(MAX_UNDOES).map(|u| plan.steps[*u].id.clone()).collect(),
+            undoes: undoable.len(),
+            keeps: kept,
+        };
+    }
+    out
+}
+
+fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
+    let step = &plan.steps[ix];
+    let check = |c: &Check| check_view(plan, step.scope, c);
+    let command = match &step.body {
+        Body::Command(command) => Some(command),
+        _ => None,
+    };
+    let inside = match &step.body {
+        Body::AnyOf(steps) => steps.iter().map(|ix| vec![*ix]).collect(),
+        _ => waves(plan, children(step)),
+    };
+    StepView {
+        id: step.id.clone(),
+        title: neutral::line(&step.title),
+        kind: kind(step),
+        needs: step.needs.iter().filter_map(|n| plan.steps.get(*n)).map(|s| s.id.clone()).collect(),
+        command: command.map(|c| command_view(plan, step.scope, c)),
+        wait: if let Body::Wait(length) = step.body { Some(length) } else { None },
+        when: step.when.as_ref().map(|e| rendered::expression(&e.src)),
+        unless: step.unless.as_ref().map(check),
+        expect: step.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
+        retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view),
+        verify: step.verify.iter().map(check).collect(),
+        undo: step.undo.as_ref().map(|u| command_view(plan, step.scope, &u.command)),
+        check: step.check.as_ref().map(check),
+        irreversible: step.irreversible,
+        idempotent: step.idempotent,
+        destructive: step.destructive,
+        sensitive: step.sensitive,
+        raw: command.is_some_and(rendered::splices_raw)
+            || step.undo.as_ref().is_some_and(|u| rendered::splices_raw(&u.command)),
+        on_failure: match step.on_failure {
+            OnFailure::Stop => "stop",
+            OnFailure::Continue => "continue",
+            OnFailure::Rollback => "rollback",
+        },
+        rollback: rollbacks[ix].clone(),
+        inside: inside
+            .into_iter()
+            .map(|wave| wave.into_iter().map(|ix| step_view(plan, ix, rollbacks)).collect())
+            .collect(),
+    }
+}
+
+fn kind(step: &Step) -> &'static str {
+    match &step.body {
+        Body::Command(command) => match &command.action {
+            Action::Script { shell: Shell::Bash | Shell::Sh, .. } => "run",
+            Action::Exec(_) => "exec",
+            Action::Sql { .. } => "sql",
+            Action::Http { .. } => "http",
+        },
+        Body::Wait(_) => "wait",
+        Body::AnyOf(_) => "any_of",
+        Body::Playbook { .. } => "playbook",
+        Body::Nothing => "verify",
+    }
+}
+
+fn command_view(plan: &Plan, scope: usize, command: &Command) -> CommandView {
+    let Shown { text, values, known } = rendered::command(plan, scope, command);
+    CommandView { text, values, known, timeout: command.timeout }
+}
+
+fn check_view(plan: &Plan, scope: usize, check: &Check) -> CheckView {
+    CheckView {
+        title: neutral::line(&check.title),
+        command: command_view(plan, scope, &check.command),
+        expect: check.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
+        within: check.within,
+        every: check.every,
+        required: check.required,
+    }
+}
+
+fn retry_view(retry: &Retry) -> RetryView {
+    RetryView {
+        attempts: retry.attempts,
+        delay: retry.delay,
+        backoff: retry.backoff,
+        max_delay: retry.max_delay,
+        remedies: retry.remedies.iter().map(|(title, _)| neutral::line(title)).collect(),
+    }
+}
+
+struct Text {
+    look: Look,
+    out: String,
+    no_return: Option<StepId>,
+}
+
+impl Text {
+    fn raw_line(&mut self, tone: Tone, text: &str) {
+        self.out.push_str(&self.look.paint(tone, text));
+        self.out.push('\n');
+    }
+
+    fn head(&mut self, view: &PlanView) {
+        let look = self.look;
+        let dash = look.sign(look::Sign::Dash);
+        let title = look.fit(view.title.clone());
+        self.raw_line(Tone::Bold, &format!("{} {dash} {title}", view.playbook));
+        let mut facts: Vec<(&str, String)> = vec![("plan", view.hash.clone())];
+        if let Some(environment) = &view.environment {
+            let guard = if view.guarded { " (guarded: its name must be typed to start)" } else { "" };
+            facts.push(("environment", format!("{environment}{guard}")));
+        }
+        let target = |name, d: Option<Millis>| d.map(|d| format!("{name} {}", words::target_text(d)));
+        let objectives: Vec<String> = target("RTO", view.rto).into_iter().chain(target("RPO", view.rpo)).collect();
+        if !objectives.is_empty() {
+            facts.push(("objectives", objectives.join(", ")));
+        }
+        facts.push(("parallel", format!("at most {} at once", view.max_parallel)));
+        facts.push(("lock", view.lock.clone()));
+        facts.extend(view.requires.iter().map(|r| ("requires", r.clone())));
+        facts.extend(view.params.iter().map(|(name, value)| ("param", format!("{name} = {value}"))));
+        facts.extend(view.secrets.iter().map(|name| ("secret", name.clone())));
+        let mut last = "";
+        for (name, text) in facts {
+            self.field(1, if last == name { "" } else { name }, &text);
+            last = name;
+        }
+    }
+
+    fn field(&mut self, depth: usize, name: &str, text: &str) {
+        let blank = "  ".repeat(depth);
+        let name = self.look.paint(Tone::Dim, &format!("{name:<11}"));
+        let mut lines = text.lines();
+        let first = self.look.fit(lines.next().unwrap_or_default().to_owned());
+        self.out.push_str(format!("{blank}{name} {first}").trim_end());
+        self.out.push('\n');
+        for line in lines {
+            let line = self.look.fit(line.to_owned());
+            self.out.push_str(format!("{blank}{:<11} {line}", "").trim_end());
+            self.out.push('\n');
+        }
+    }
+
+    fn command(&mut self, depth: usize, name: &str, command: &CommandView) {
+        self.field(depth, name, &command.text);
+        for (name, value) in &command.values {
+            self.field(depth, "", &format!("  {name} = {value}"));
+        }
+    }
+
+    fn check(&mut self, depth: usize, name: &str, check: &CheckView) {
+        let mut title = check.title.clone();
+        if let Some(within) = check.within {
+            title.push_str(&format!(
+                "  (within {}, every {})",
+                words::target_text(within),
+                words::target_text(check.every)
+            ));
+        }
+        if !check.required {
+            title.push_str("  (advisory)");
+        }
+        self.field(depth, name, &title);
+        self.command(depth, "", &CommandView { text: format!("  {}", check.command.text), ..check.command.clone() });
+        for expect in &check.expect {
+            self.field(depth, "", &format!("  expect {expect}"));
+        }
+    }
+
+    fn step(&mut self, step: &StepView, depth: usize) {
+        if self.no_return.as_ref() == Some(&step.id) {
+            let line = if self.look.unicode { "── point of no return ──" } else { "-- point of no return --" };
+            self.raw_line(Tone::Warn, &format!("{}{line}", "  ".repeat(depth)));
+        }
+        let marks: Vec<&str> = [
+            (step.destructive, "DESTRUCTIVE"),
+            (step.irreversible, "irreversible"),
+            (step.idempotent, "idempotent"),
+            (step.sensitive, "sensitive"),
+            (step.raw, "raw text in the command"),
+        ]
+        .into_iter()
+        .filter_map(|(on, mark)| on.then_some(mark))
+        .collect();
+        let tone = if step.destructive { Tone::Bad } else { Tone::Warn };
+        let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };
+        let head = format!(
+            "{}{}  {}{}\n",
+            "  ".repeat(depth),
+            self.look.paint(Tone::Bold, step.id.as_str()),
+            self.look.fit(step.title.clone()),
+            self.look.paint(tone, &marks),
+        );
+        self.out.push_str(&head);
+        self.body(step, depth + 1);
+        for (n, wave) in step.inside.iter().enumerate() {
+            if step.kind == "any_of" {
+                self.field(depth + 1, if n == 0 { "first" } else { "else" }, "");
+            }
+            wave.iter().for_each(|inner| self.step(inner, depth + 2));
+        }
+    }
+
+    fn body(&mut self, step: &StepView, depth: usize) {
+        if let Some(when) = &step.when {
+            self.field(depth, "when", when);
+        }
+        if let Some(unless) = &step.unless {
+            self.check(depth, "unless", unless);
+        }
+        if let Some(command) = &step.command {
+            self.command(depth, step.kind, command);
+            let limit = command.timeout.map_or_else(|| "none".to_owned(), words::target_text);
+            self.field(depth, "timeout", &limit);
+        }
+        if let Some(length) = step.wait {
+            self.field(depth, "wait", &words::target_text(length));
+        }
+        for (n, expect) in step.expect.iter().enumerate() {
+            self.field(depth, if n == 0 { "expect" } else { "" }, expect);
+        }
+        if let Some(retry) = &step.retry {
+            let mut text = format!("{} attempts, {} apart", retry.attempts, words::target_text(retry.delay));
+            if retry.backoff > 1.0 {
+                text.push_str(&format!(", growing by {}", retry.backoff));
+            }
+            if let Some(most) = retry.max_delay {
+                text.push_str(&format!(" to at most {}", words::target_text(most)));
+            }
+            self.field(depth, "retry", &text);
+            retry.remedies.iter().for_each(|remedy| self.field(depth, "", &format!("remedy: {remedy}")));
+        }
+        for check in &step.verify {
+            self.check(depth, "verify", check);
+        }
+        if let Some(check) = &step.check {
+            self.check(depth, "check", check);
+        }
+        if let Some(undo) = &step.undo {
+            self.command(depth, "undo", undo);
+        }
+        self.field(depth, "on failure", &on_failure(step));
+    }
+}
+
+fn on_failure(step: &StepView) -> String {
+    let rollback = &step.rollback;
+    match step.on_failure {
+        "continue" => "go on; nothing is undone".to_owned(),
+        "stop" => "stop; nothing is undone".to_owned(),
+        _ if rollback.undoes == 0 => "roll back; there is nothing that can be undone".to_owned(),
+        _ => {
+            let ids: Vec<&str> = rollback.steps.iter().map(StepId::as_str).collect();
+            let mut text = format!("roll back: undo {}", ids.join(", "));
+            if rollback.undoes > ids.len() {
+                text.push_str(&format!(" and {} more", rollback.undoes - ids.len()));
+            }
+            if rollback.keeps > 0 {
+                text.push_str(&format!("; {} cannot be undone", words::count(rollback.keeps, "step")));
+            }
+            text
+        }
+    }
+}

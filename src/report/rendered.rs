@@ -1,0 +1,163 @@
+//! Commands of a plan as far as they are known before anything is run.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{neutral, words};
+use crate::model::{Op, ProcessOp};
+use crate::plan::template::{self, Ctx, RunView, TemplateError};
+use crate::plan::{Action, Command, HttpBody, JsonTemplate, Plan, Template};
+
+/// A command to show. The texts are neutral.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// May have several lines.
+    pub text: String,
+    /// What stands behind the command's variables and binds.
+    pub values: Vec<(String, String)>,
+    /// False: it depends on what a step will give, so the text is the source.
+    pub known: bool,
+}
+
+/// The command with the parameters of its scope; its source where a value is known only during the run.
+pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
+    let rendered = plan.scopes.get(scope).map(|scope| {
+        let run = RunView {
+            id: "‹run id›",
+            dir: "‹run folder›",
+            started_at: "‹start›",
+            operator: "‹operator›",
+            environment: plan.environment.as_ref().map(|e| e.name.as_str()),
+            verdict: None,
+        };
+        let drill_dir = plan.drill_dir.as_ref().map(|d| d.to_string_lossy());
+        let ctx =
+            Ctx { params: &scope.params, steps: &[], run: &run, result: None, drill_dir: drill_dir.as_deref() };
+        render(&command.action, &ctx)
+    });
+    match rendered {
+        Some(Ok((text, values))) => {
+            let values = values.into_iter().map(|(n, v)| (neutral::line(n), neutral::line(v))).collect();
+            Shown { text: clean(&text), values, known: true }
+        }
+        _ => Shown { text: source(&command.action), values: Vec::new(), known: false },
+    }
+}
+
+type Rendered = Result<(String, Vec<(String, String)>), TemplateError>;
+
+fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
+    match action {
+        Action::Script { script, .. } if is_literal(script) => Ok((script.src.clone(), Vec::new())),
+        Action::Script { shell, script } => {
+            let script = template::render_script(script, *shell, ctx)?;
+            Ok((script.script, script.env))
+        }
+        Action::Exec(commands) => {
+            let text = |t: &Template| match is_literal(t) {
+                true => Ok(t.src.clone()),
+                false => template::render_text(t, ctx),
+            };
+            let commands = commands
+                .iter()
+                .map(|argv| argv.iter().map(text).collect::<Result<Vec<_>, _>>())
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((argv_text(commands), Vec::new()))
+        }
+        Action::Sql { database, query } => {
+            let database = secret_text(database, ctx)?;
+            let (query, binds) = match is_literal(query) {
+                true => (query.src.clone(), Vec::new()),
+                false => template::render_query(query, ctx)?,
+            };
+            let binds = binds.iter().enumerate().map(|(i, v)| (format!("?{}", i + 1), words::value(v))).collect();
+            Ok((format!("{database}: {query}"), binds))
+        }
+        Action::Http { method, url, headers, body } => {
+            let url = match is_literal(url) {
+                true => url.src.clone(),
+                false => template::render_url(url, ctx)?.to_string(),
+            };
+            let mut values = Vec::new();
+            for (name, value) in headers {
+                values.push((name.clone(), secret_text(value, ctx)?));
+            }
+            match body {
+                Some(HttpBody::Text(text)) => values.push(("body".to_owned(), secret_text(text, ctx)?)),
+                Some(HttpBody::Json(json)) => {
+                    values.push(("body".to_owned(), template::render_json(json, ctx)?.to_string()));
+                }
+                None => {}
+            }
+            Ok((format!("{method} {url}"), values))
+        }
+    }
+}
+
+fn secret_text(template: &Template, ctx: &Ctx<'_>) -> Result<String, TemplateError> {
+    match is_literal(template) {
+        true => Ok(template.src.clone()),
+        false => Ok(template::render_secret_text(template, ctx)?.to_string()),
+    }
+}
+
+/// Most texts of most playbooks: nothing to render.
+fn is_literal(template: &Template) -> bool {
+    !["{{", "{%", "{#"].iter().any(|mark| template.src.contains(mark))
+}
+
+fn argv_text(commands: Vec<Vec<String>>) -> String {
+    let op = ProcessOp { commands, script: None, env: Vec::new(), workdir: PathBuf::new(), stdin: None };
+    Op::Process(op).describe()
+}
+
+/// The action as typed.
+pub fn source(action: &Action) -> String {
+    let text = match action {
+        Action::Script { script, .. } => script.src.clone(),
+        Action::Exec(commands) => {
+            let one = |argv: &Vec<Template>| argv.iter().map(|t| t.src.as_str()).collect::<Vec<_>>().join(" ");
+            commands.iter().map(one).collect::<Vec<_>>().join(" | ")
+        }
+        Action::Sql { database, query } => format!("{}: {}", database.src, query.src),
+        Action::Http { method, url, .. } => format!("{method} {}", url.src),
+    };
+    clean(&text)
+}
+
+/// An expression as typed.
+pub fn expression(src: &str) -> String {
+    clean(src)
+}
+
+/// The plan holds `steps["stop-app"]` where `steps.stop-app` was typed.
+fn clean(text: &str) -> String {
+    static STEP: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"steps\["([a-z0-9-]+)"\]"#).ok());
+    let text = neutral::block(text.trim_end());
+    match &*STEP {
+        Some(step) => step.replace_all(&text, "steps.$1").into_owned(),
+        None => text,
+    }
+}
+
+/// True if the action, or anything it carries, splices text with the `raw` filter.
+pub fn splices_raw(command: &Command) -> bool {
+    static RAW: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\{\{[^}]*\|\s*raw\b").ok());
+    let raw = |t: &Template| RAW.as_ref().is_some_and(|r| r.is_match(&t.src));
+    match &command.action {
+        Action::Script { script, .. } => raw(script),
+        Action::Exec(commands) => commands.iter().flatten().any(raw),
+        Action::Sql { database, query } => raw(database) || raw(query),
+        Action::Http { url, body, headers, .. } => {
+            raw(url)
+                || headers.iter().any(|(_, t)| raw(t))
+                || match body {
+                    Some(HttpBody::Text(text)) => raw(text),
+                    Some(HttpBody::Json(JsonTemplate::Text(text))) => raw(text),
+                    _ => false,
+                }
+        }
+    }
+}

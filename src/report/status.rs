@@ -1,0 +1,378 @@
+//! One screen about a run, and the list of runs.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::history::{History, StepHistory};
+use super::look::{self, Look, Sign, Tone};
+use super::{closing, neutral, words};
+use crate::model::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, Timestamp};
+use crate::plan::{Body, Plan, Step};
+
+/// Of more steps only those that need a look are listed.
+const MAX_ROWS: usize = 40;
+
+/// What `status` says, as data. Version 1; fields are only added.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub version: u32,
+    pub run: Option<RunId>,
+    pub playbook: String,
+    pub title: String,
+    pub environment: Option<String>,
+    pub drill: bool,
+    /// `running`, `rolling-back`, `cancelling`, `interrupted`, or the run's outcome.
+    pub state: String,
+    pub outcome: Option<RunOutcome>,
+    pub why: Option<String>,
+    pub started: Option<Timestamp>,
+    pub operator: Option<String>,
+    pub host: Option<String>,
+    /// Since the run's start.
+    pub elapsed: Millis,
+    pub rto: Option<Budget>,
+    pub phase: Option<PhaseStatus>,
+    pub steps: Vec<StepRow>,
+    pub in_flight: Vec<InFlightRow>,
+    pub epoch: u32,
+    pub records: u64,
+    /// Commands to type next.
+    pub next: Vec<String>,
+}
+
+/// Time used of an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    pub used: Millis,
+    pub target: Millis,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct PhaseStatus {
+    pub id: String,
+    pub title: String,
+    /// From 1.
+    pub number: usize,
+    pub of: usize,
+    pub elapsed: Option<Millis>,
+    pub deadline: Option<Millis>,
+    pub late: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StepRow {
+    pub id: StepId,
+    pub title: String,
+    /// `pending`, `running`, or the step's outcome.
+    pub state: &'static str,
+    pub outcome: Option<StepOutcome>,
+    pub duration: Option<Millis>,
+    pub attempts: u32,
+    pub max_attempts: u32,
+    pub why: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct InFlightRow {
+    pub task: TaskId,
+    pub since: Millis,
+    pub elapsed: Millis,
+    pub timeout: Option<Millis>,
+    pub command: String,
+}
+
+impl Status {
+    /// `now` is the caller's clock, for runs that are not over. `driven` says whether a process holds the run.
+    pub fn of(plan: &Plan, history: &History, now: Option<Timestamp>, driven: Option<bool>) -> Self {
+        let start = history.start.as_ref();
+        let open = history.end.is_none();
+        // The records' own clock goes on from the last of them by the wall's.
+        let since_last = match (now, history.last_at) {
+            (Some(now), Some(last)) if open => now.since(last),
+            _ => Millis::ZERO,
+        };
+        let elapsed = history.last_t.saturating_add(since_last);
+        let rto = match (start, plan.objectives.rto, history.started_at) {
+            (Some(start), Some(target), Some(began)) => {
+                let before = began.since(start.incident_since);
+                let measured = history.end.as_ref().and_then(|e| e.rto.as_ref()).and_then(|o| o.measured);
+                Some(Budget { used: measured.unwrap_or(before.saturating_add(elapsed)), target })
+            }
+            _ => None,
+        };
+        let run = start.map(|s| s.run.clone());
+        let next = match &run {
+            Some(run) if !(open && driven == Some(true)) => closing::next_commands(plan, history, run.as_str()),
+            Some(run) => vec![format!("runbook log {run} --follow"), format!("runbook cancel {run}")],
+            None => Vec::new(),
+        };
+        Self {
+            version: 1,
+            run,
+            playbook: neutral::line(&plan.playbook.name),
+            title: neutral::line(&plan.playbook.title),
+            environment: start.and_then(|s| s.environment.as_ref()).map(neutral::line),
+            drill: start.is_some_and(|s| s.drill),
+            state: state_word(history, driven).to_owned(),
+            outcome: history.end.as_ref().map(|e| e.outcome),
+            why: history.end.as_ref().and_then(|e| e.why.as_ref()).map(neutral::line),
+            started: history.started_at,
+            operator: start.map(|s| neutral::line(&s.operator)),
+            host: start.map(|s| neutral::line(&s.host)),
+            elapsed,
+            rto,
+            phase: phase(plan, history, elapsed),
+            steps: plan.steps.iter().zip(&history.steps).map(|(s, h)| step_row(s, h, elapsed, open)).collect(),
+            in_flight: in_flight(history, elapsed),
+            epoch: history.epoch,
+            records: history.seq,
+            next,
+        }
+    }
+
+    /// # Errors
+    /// Those of the writer.
+    pub fn write(&self, w: &mut dyn Write, look: Look) -> io::Result<()> {
+        let mut out = String::new();
+        self.head(look, &mut out);
+        self.table(look, &mut out);
+        for task in &self.in_flight {
+            let limit = task.timeout.map_or_else(String::new, |t| format!(" of {}", words::target_text(t)));
+            let first = task.command.lines().next().unwrap_or_default();
+            let line = format!("  running  {}  {}{limit}  {first}", task.task, task.elapsed);
+            out.push_str(&match look.width {
+                Some(width) => look.cut(&line, width.max(20)),
+                None => look.fit(line),
+            });
+            out.push('\n');
+        }
+        for (n, command) in self.next.iter().enumerate() {
+            out.push_str(&format!("{:<6} {command}\n", if n == 0 { "next" } else { "" }));
+        }
+        w.write_all(out.as_bytes())
+    }
+
+    fn head(&self, look: Look, out: &mut String) {
+        let tone = self.outcome.map_or(Tone::Bold, |o| words::run_tone(o).1);
+        let run = self.run.as_ref().map_or("(no start is recorded)", RunId::as_str);
+        out.push_str(&format!("{}  {}\n", look.paint(Tone::Bold, run), look.paint(tone, &self.state)));
+        let mut facts = vec![self.title.clone()];
+        facts.extend(self.environment.clone());
+        if self.drill {
+            facts.push("drill".to_owned());
+        }
+        if let Some(started) = self.started {
+            facts.push(format!("started {} UTC", started.human()));
+        }
+        facts.extend(self.operator.iter().zip(&self.host).map(|(o, h)| format!("by {o} on {h}")));
+        facts.push(format!("{} so far", self.elapsed));
+        if self.outcome.is_some() {
+            facts.pop();
+            facts.push(format!("took {}", self.elapsed));
+        }
+        if self.epoch > 1 {
+            facts.push(format!("resumed {}", words::count(self.epoch as usize - 1, "time")));
+        }
+        out.push_str(&look.fit(facts.join(" · ")));
+        out.push('\n');
+        if let Some(why) = &self.why {
+            out.push_str(&look.fit(format!("why    {why}\n")));
+        }
+        if let Some(Budget { used, target }) = self.rto {
+            let tone = if used > target { Tone::Bad } else { Tone::Plain };
+            let text = format!("RTO    {used} of {}", words::target_text(target));
+            out.push_str(&look.paint(tone, &text));
+            out.push('\n');
+        }
+        if let Some(phase) = &self.phase {
+            let mut text = format!("phase  {} of {}: {}", phase.number, phase.of, phase.title);
+            if let Some(elapsed) = phase.elapsed {
+                text.push_str(&format!(", {elapsed}"));
+                if let Some(deadline) = phase.deadline {
+                    text.push_str(&format!(" of {}", words::target_text(deadline)));
+                }
+            }
+            let text = look.fit(text);
+            out.push_str(&if phase.late { look.paint(Tone::Warn, &format!("{text} (late)")) } else { text });
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+
+    fn table(&self, look: Look, out: &mut String) {
+        let all = self.steps.len() <= MAX_ROWS;
+        let quiet = |row: &&StepRow| matches!(row.state, "pending" | "succeeded" | "satisfied" | "skipped");
+        let rows: Vec<&StepRow> = self.steps.iter().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
+        let ids = rows.iter().map(|r| look::width(r.id.as_str())).max().unwrap_or(0).min(32);
+        for row in &rows {
+            let (sign, tone) = match row.outcome {
+                Some(outcome) => words::step_tone(outcome),
+                None if row.state == "running" => (Sign::Arrow, Tone::Bold),
+                None => (Sign::Dot, Tone::Dim),
+            };
+            let duration = row.duration.map_or_else(String::new, |d| d.to_string());
+            let mut rest = String::new();
+            if row.attempts > 1 {
+                rest = format!("attempt {} of {}  ", row.attempts, row.max_attempts.max(row.attempts));
+            }
+            rest.push_str(row.why.as_deref().unwrap_or(&row.title));
+            let used = 4 + ids + 2 + 11 + 2 + 8 + 2;
+            let rest = match look.width {
+                Some(width) => look.cut(&rest, width.saturating_sub(used).max(10)),
+                None => look.fit(rest),
+            };
+            let sign = look.sign(sign);
+            let line = format!(
+                "  {} {}  {}  {duration:>8}  {rest}",
+                look.paint(tone, sign),
+                look::pad(row.id.as_str(), ids),
+                look.paint(tone, &format!("{:<11}", row.state)),
+            );
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        if rows.len() < self.steps.len() {
+            let mut counts = std::collections::BTreeMap::new();
+            for row in &self.steps {
+                *counts.entry(row.state).or_insert(0_usize) += 1;
+            }
+            let counts: Vec<String> = counts.iter().map(|(state, n)| format!("{n} {state}")).collect();
+            out.push_str(&format!("  of {} steps: {}\n", self.steps.len(), counts.join(", ")));
+        }
+        out.push('\n');
+    }
+}
+
+/// One word for the run as a whole.
+fn state_word(history: &History, driven: Option<bool>) -> &'static str {
+    match &history.end {
+        Some(end) => end.outcome.as_str(),
+        None if driven == Some(false) => "interrupted",
+        None if history.rollback.is_some() => "rolling-back",
+        None if !history.cancels.is_empty() => "cancelling",
+        None => "running",
+    }
+}
+
+fn phase(plan: &Plan, history: &History, elapsed: Millis) -> Option<PhaseStatus> {
+    // A plan of `steps:` alone has one phase that nobody typed.
+    if plan.phases.len() <= 1 {
+        return None;
+    }
+    let ix = history.phases.iter().rposition(|p| p.started.is_some())?;
+    let (phase, past) = (plan.phases.get(ix)?, &history.phases[ix]);
+    Some(PhaseStatus {
+        id: neutral::line(&phase.id),
+        title: neutral::line(&phase.title),
+        number: ix + 1,
+        of: plan.phases.len(),
+        elapsed: past.started.map(|s| past.ended.unwrap_or(elapsed).saturating_sub(s)),
+        deadline: phase.deadline,
+        late: past.late,
+    })
+}
+
+fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> StepRow {
+    let outcome = past.final_outcome();
+    let state = match outcome {
+        Some(outcome) => outcome.as_str(),
+        None if past.started.is_some() && open => "running",
+        None if past.started.is_some() => "not over",
+        None if open => "pending",
+        None => "not started",
+    };
+    let running = past.started.filter(|_| state == "running").map(|s| elapsed.saturating_sub(s));
+    StepRow {
+        id: step.id.clone(),
+        title: neutral::line(&step.title),
+        state,
+        outcome,
+        duration: past.duration().or(running).filter(|_| past.outcome != Some(StepOutcome::Skipped)),
+        attempts: past.attempts,
+        max_attempts: if matches!(step.body, Body::Command(_)) { step.retry.attempts } else { 1 },
+        why: past.why.as_ref().map(neutral::line),
+    }
+}
+
+fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
+    let row = |task: &TaskId, since: Millis, timeout, command: &str| InFlightRow {
+        task: task.clone(),
+        since,
+        elapsed: elapsed.saturating_sub(since),
+        timeout,
+        command: neutral::block(command),
+    };
+    let mut rows: Vec<InFlightRow> = Vec::new();
+    for past in &history.steps {
+        rows.extend(
+            past.tasks.iter().filter(|t| t.end.is_none()).map(|t| row(&t.task, t.started, t.timeout, &t.command)),
+        );
+        rows.extend(past.checks.iter().filter(|c| c.end.is_none()).map(|c| row(&c.last, c.started, None, &c.command)));
+    }
+    rows.sort_by_key(|r| (r.since, r.task.kind == TaskKind::Undo));
+    rows
+}
+
+/// A run as one line of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    pub run: RunId,
+    pub playbook: String,
+    pub environment: Option<String>,
+    pub drill: bool,
+    /// The outcome, or what an open run is doing.
+    pub state: String,
+    pub outcome: Option<RunOutcome>,
+    pub started: Timestamp,
+    pub duration: Millis,
+}
+
+impl RunSummary {
+    /// None if the records hold no start.
+    pub fn of(history: &History, now: Option<Timestamp>, driven: Option<bool>) -> Option<Self> {
+        let start = history.start.as_ref()?;
+        let since_last = match (now, history.last_at) {
+            (Some(now), Some(last)) if history.end.is_none() && driven != Some(false) => now.since(last),
+            _ => Millis::ZERO,
+        };
+        Some(Self {
+            run: start.run.clone(),
+            playbook: neutral::line(&start.playbook),
+            environment: start.environment.as_ref().map(neutral::line),
+            drill: start.drill,
+            state: state_word(history, driven).to_owned(),
+            outcome: history.end.as_ref().map(|e| e.outcome),
+            started: history.started_at?,
+            duration: history.last_t.saturating_add(since_last),
+        })
+    }
+}
+
+/// Writes the list, as the caller ordered it.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write_runs(w: &mut dyn Write, runs: &[RunSummary], look: Look) -> io::Result<()> {
+    if runs.is_empty() {
+        return writeln!(w, "no runs yet");
+    }
+    let ids = runs.iter().map(|r| r.run.as_str().len()).max().unwrap_or(0);
+    for run in runs {
+        let tone = run.outcome.map_or(Tone::Bold, |o| words::run_tone(o).1);
+        let mut tail = run.environment.clone().unwrap_or_default();
+        if run.drill {
+            tail = "drill".to_owned();
+        }
+        let line = format!(
+            "{:<ids$}  {}  {}  {:>8}  {}",
+            run.run.as_str(),
+            look.paint(tone, &format!("{:<12}", run.state)),
+            run.started.human(),
+            run.duration.to_string(),
+            look.fit(tail),
+        );
+        writeln!(w, "{}", line.trim_end())?;
+    }
+    Ok(())
+}

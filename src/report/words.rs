@@ -1,0 +1,221 @@
+//! The few phrases that log, live view, status and report share, so that one thing has one name everywhere.
+//!
+//! What these functions return is neutral text: see [`super::neutral`].
+
+use serde_json::Value;
+
+use super::look::{Look, Sign, Tone};
+use super::neutral;
+use crate::model::{
+    Objective, ObjectiveVerdict, Resolution, RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
+    UndoneState, format_bytes, format_millis,
+};
+
+/// What the task is within its step; empty for the first attempt.
+pub fn task(task: &TaskId) -> String {
+    let words = match task.kind {
+        TaskKind::Attempt if task.attempt <= 1 => String::new(),
+        TaskKind::Attempt => format!("attempt {}", task.attempt),
+        TaskKind::Unless => "unless".to_owned(),
+        TaskKind::Remedy => format!("remedy {}", task.attempt),
+        TaskKind::Verify { check, poll: 1 } => format!("check {}", u32::from(check) + 1),
+        TaskKind::Verify { check, poll } => format!("check {}, poll {poll}", u32::from(check) + 1),
+        TaskKind::Check => "effect check".to_owned(),
+        TaskKind::Undo if task.attempt <= 1 => "undo".to_owned(),
+        TaskKind::Undo => format!("undo, try {}", task.attempt),
+    };
+    match (task.rerun, words.is_empty()) {
+        (0, _) => words,
+        (rerun, true) => format!("rerun {rerun}"),
+        (rerun, false) => format!("{words}, rerun {rerun}"),
+    }
+}
+
+/// How a task ended, as a fact: `exit 3`, `signal 9 (SIGKILL)`, `timed out`.
+pub fn end_kind(kind: &TaskEndKind) -> String {
+    match kind {
+        TaskEndKind::Exited { code } => format!("exit {code}"),
+        TaskEndKind::Signaled { signal } => match signal_name(*signal) {
+            Some(name) => format!("signal {signal} ({name})"),
+            None => format!("signal {signal}"),
+        },
+        TaskEndKind::TimedOut => "timed out".to_owned(),
+        TaskEndKind::Cancelled => "cancelled".to_owned(),
+        TaskEndKind::NotStarted { .. } => "never started".to_owned(),
+        TaskEndKind::Answered => "answered".to_owned(),
+        TaskEndKind::Errored { .. } => "error".to_owned(),
+        TaskEndKind::Unknown { .. } => "unknown".to_owned(),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        6 => "SIGABRT",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+/// `exit 3 after 4.2s: no backup verifies`.
+pub fn task_end(end: &TaskEnd, verdict: &TaskVerdict) -> String {
+    let fact = end_kind(&end.kind);
+    let mut out = format!("{fact} after {}", end.duration);
+    let why = match verdict {
+        TaskVerdict::Failed(why) | TaskVerdict::Unknown(why) => Some(why),
+        TaskVerdict::Passed | TaskVerdict::Cancelled | TaskVerdict::NotRun => None,
+    };
+    let why = why.filter(|w| !w.is_empty()).or(match &end.kind {
+        TaskEndKind::NotStarted { error } | TaskEndKind::Errored { error } => Some(error),
+        TaskEndKind::Unknown { why } => Some(why),
+        _ => None,
+    });
+    if let Some(why) = why.filter(|w| **w != fact) {
+        out.push_str(": ");
+        out.push_str(&neutral::line(why));
+    }
+    out
+}
+
+/// What else is worth saying about a task's end.
+pub fn task_remarks(end: &TaskEnd) -> Vec<String> {
+    let mut out = Vec::new();
+    if end.truncated {
+        let total = end.stdout_bytes.saturating_add(end.stderr_bytes);
+        out.push(format!("wrote {}; only the head and the tail are kept", format_bytes(total)));
+    }
+    if end.leaky {
+        out.push("leaky: a process outlived it and held its output open".to_owned());
+    }
+    if !end.leaked.is_empty() {
+        let pids: Vec<String> = end.leaked.iter().map(ToString::to_string).collect();
+        out.push(format!("leaked: could not end pid {}", pids.join(", ")));
+    }
+    out
+}
+
+pub fn verdict(verdict: &TaskVerdict) -> (&'static str, Tone) {
+    match verdict {
+        TaskVerdict::Passed => ("passed", Tone::Good),
+        TaskVerdict::Failed(_) => ("failed", Tone::Bad),
+        TaskVerdict::Cancelled => ("cancelled", Tone::Warn),
+        TaskVerdict::Unknown(_) => ("unknown", Tone::Warn),
+        TaskVerdict::NotRun => ("not run", Tone::Warn),
+    }
+}
+
+pub fn step_tone(outcome: StepOutcome) -> (Sign, Tone) {
+    match outcome {
+        StepOutcome::Succeeded => (Sign::Good, Tone::Good),
+        StepOutcome::Satisfied => (Sign::Good, Tone::Dim),
+        StepOutcome::Skipped => (Sign::Skipped, Tone::Dim),
+        StepOutcome::Failed | StepOutcome::UndoFailed => (Sign::Bad, Tone::Bad),
+        StepOutcome::Cancelled => (Sign::Warn, Tone::Warn),
+        StepOutcome::Unknown => (Sign::Unknown, Tone::Warn),
+        StepOutcome::Undone => (Sign::Undone, Tone::Accent),
+    }
+}
+
+pub fn run_tone(outcome: RunOutcome) -> (Sign, Tone) {
+    match outcome {
+        RunOutcome::Recovered => (Sign::Good, Tone::Good),
+        RunOutcome::Degraded | RunOutcome::Cancelled => (Sign::Warn, Tone::Warn),
+        RunOutcome::Failed | RunOutcome::Stuck => (Sign::Bad, Tone::Bad),
+        RunOutcome::RolledBack => (Sign::Undone, Tone::Accent),
+        RunOutcome::InDoubt | RunOutcome::Waiting => (Sign::Unknown, Tone::Warn),
+    }
+}
+
+/// What the outcome means, in one sentence.
+pub fn run_meaning(outcome: RunOutcome) -> &'static str {
+    match outcome {
+        RunOutcome::Recovered => "every step and every required check is done",
+        RunOutcome::Degraded => "the required steps are done, and something that was allowed to fail did",
+        RunOutcome::Failed => "a step failed; what was done before it stands",
+        RunOutcome::RolledBack => "a step failed and what was done was taken back",
+        RunOutcome::Stuck => "taking a step back failed; a person has to look at it",
+        RunOutcome::InDoubt => "nobody can know whether a step took effect; a person has to say",
+        RunOutcome::Waiting => "a person's answer is missing",
+        RunOutcome::Cancelled => "a person ended the run before it was over",
+    }
+}
+
+pub fn undone(state: &UndoneState) -> (&'static str, Tone, Option<&str>) {
+    match state {
+        UndoneState::Undone => ("undone", Tone::Accent, None),
+        UndoneState::Failed { why } => ("undo-failed", Tone::Bad, Some(why)),
+        UndoneState::Unknown { why } => ("undo-unknown", Tone::Warn, Some(why)),
+    }
+}
+
+/// `3m12s of 15m: met`.
+pub fn objective(objective: &Objective) -> String {
+    let mut out = match (objective.measured, objective.target) {
+        (Some(measured), Some(target)) => format!("{measured} of {}", target_text(target)),
+        (Some(measured), None) => format!("{measured}, no target"),
+        (None, Some(target)) => format!("not measured, target {}", target_text(target)),
+        (None, None) => "not measured".to_owned(),
+    };
+    match objective.verdict {
+        ObjectiveVerdict::Met => out.push_str(": met"),
+        ObjectiveVerdict::Missed => out.push_str(": missed"),
+        ObjectiveVerdict::None => {}
+    }
+    if let Some(note) = &objective.note {
+        out.push_str(&format!(" ({})", neutral::line(note)));
+    }
+    out
+}
+
+pub fn objective_tone(objective: &Objective) -> Tone {
+    match objective.verdict {
+        ObjectiveVerdict::Met => Tone::Good,
+        ObjectiveVerdict::Missed => Tone::Bad,
+        ObjectiveVerdict::None => Tone::Dim,
+    }
+}
+
+/// A typed span as a person would type it: `15m`, not `15m00s`.
+pub fn target_text(target: crate::model::Millis) -> String {
+    let ms = target.0;
+    match ms {
+        0 => "0s".to_owned(),
+        _ if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
+        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        _ if ms < 60_000 && ms % 1000 == 0 => format!("{}s", ms / 1000),
+        _ => format_millis(target),
+    }
+}
+
+/// A value on one line: text as it is, anything else as JSON.
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::String(text) => neutral::line(text),
+        other => neutral::line(other.to_string()),
+    }
+}
+
+pub fn outcome_sign(look: Look, outcome: StepOutcome) -> String {
+    let (sign, tone) = step_tone(outcome);
+    look.paint(tone, look.sign(sign))
+}
+
+/// `1 step`, `3 steps`.
+pub fn count(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+pub fn resolution(resolution: Resolution) -> &'static str {
+    match resolution {
+        Resolution::Done => "done",
+        Resolution::NotDone => "not done",
+        Resolution::Retry => "retry",
+        Resolution::Skip => "skip",
+    }
+}
