@@ -3,4 +3,12 @@
 
 pub mod ast;
 pub mod diagnostic;
+pub mod format;
+mod locate;
+mod read;
+mod scalar;
+pub mod shape;
 pub mod source;
+mod syntax;
+pub mod validate;
+pub mod yaml;
