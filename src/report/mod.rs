@@ -13,6 +13,7 @@
 
 pub mod closing;
 pub mod frame;
+pub mod graph;
 pub mod history;
 pub mod json;
 mod live;
@@ -24,18 +25,21 @@ mod plain;
 pub mod plan_view;
 mod rendered;
 mod rollback;
+pub mod show;
 pub mod status;
 pub mod timeline;
 mod waves;
 mod words;
 
 pub use closing::{Closing, write_closing};
+pub use graph::{GraphFormat, graph};
 pub use history::History;
 pub use json::Json;
 pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
 pub use plan_view::PlanView;
+pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
 
 use crate::engine::State;
