@@ -73,7 +73,8 @@ fn mermaid(plan: &Plan, out: &mut String) -> std::fmt::Result {
     for (n, phase) in plan.phases.iter().enumerate() {
         let mut depth = 1;
         if named {
-            let deadline = phase.deadline.map_or_else(String::new, |d| format!(" ({})", words::target_text(d)));
+            let deadline =
+                phase.deadline.map_or_else(String::new, |d| format!(" ({})", words::target_text(d)));
             writeln!(out, "  subgraph p{n}[\"{}{deadline}\"]", mermaid_text(&phase.title))?;
             depth += 1;
         }
@@ -140,7 +141,11 @@ fn mermaid_text(text: &str) -> String {
 
 fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
     writeln!(out, "digraph runbook {{")?;
-    writeln!(out, "  graph [rankdir=TB, compound=true, fontname=\"sans-serif\", label=\"{}\"];", dot_text(&plan.playbook.title))?;
+    writeln!(
+        out,
+        "  graph [rankdir=TB, compound=true, fontname=\"sans-serif\", label=\"{}\"];",
+        dot_text(&plan.playbook.title)
+    )?;
     writeln!(out, "  node [shape=box, style=rounded, fontname=\"sans-serif\"];")?;
     let named = plan.phases.len() > 1;
     for (n, phase) in plan.phases.iter().enumerate() {
@@ -157,7 +162,11 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
                     writeln!(out, "{}}}", "  ".repeat(depth))?;
                 }
                 Part::Open(ix) => {
-                    writeln!(out, "{blank}subgraph cluster_s{ix} {{ label=\"{}\"; style=dashed;", dot_label(plan, ix))?;
+                    writeln!(
+                        out,
+                        "{blank}subgraph cluster_s{ix} {{ label=\"{}\"; style=dashed;",
+                        dot_label(plan, ix)
+                    )?;
                     // An edge needs a node: one without a body stands for the group.
                     writeln!(out, "{blank}  s{ix} [shape=point, style=invis];")?;
                     depth += 1;
@@ -189,7 +198,8 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
                 attributes.push(format!("{end}=cluster_s{ix}"));
             }
         }
-        let attributes = if attributes.is_empty() { String::new() } else { format!(" [{}]", attributes.join(", ")) };
+        let attributes =
+            if attributes.is_empty() { String::new() } else { format!(" [{}]", attributes.join(", ")) };
         writeln!(out, "  s{from} -> s{to}{attributes};")?;
     }
     for (n, pair) in plan.phases.windows(2).enumerate() {
@@ -221,7 +231,8 @@ fn text(plan: &Plan, look: Look, out: &mut String) -> std::fmt::Result {
         for (ix, depth) in nested(plan, &phase.steps) {
             let step = &plan.steps[ix];
             let needs: Vec<&str> = step.needs.iter().map(|n| plan.steps[*n].id.as_str()).collect();
-            let after = if needs.is_empty() { String::new() } else { format!("{} {arrow} ", needs.join(", ")) };
+            let after =
+                if needs.is_empty() { String::new() } else { format!("{} {arrow} ", needs.join(", ")) };
             let inside = match &step.body {
                 Body::AnyOf(_) => "  (the first that serves)",
                 _ => "",

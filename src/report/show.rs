@@ -28,7 +28,10 @@ pub fn write_show(w: &mut dyn Write, plan: &Plan, params: &[ParamRow], look: Loo
         out.push('\n');
     };
     let meta = &plan.playbook;
-    line(Tone::Bold, &format!("{} {} {}", neutral::line(&meta.name), look.sign(Sign::Dash), neutral::line(&meta.title)));
+    line(
+        Tone::Bold,
+        &format!("{} {} {}", neutral::line(&meta.name), look.sign(Sign::Dash), neutral::line(&meta.title)),
+    );
     let mut facts = Vec::new();
     facts.extend(meta.severity.as_ref().map(|s| format!("severity {}", neutral::line(s))));
     facts.extend(meta.owner.as_ref().map(|o| format!("owner {}", neutral::line(o))));
@@ -56,7 +59,8 @@ pub fn write_show(w: &mut dyn Write, plan: &Plan, params: &[ParamRow], look: Loo
                 None if param.required => "required".to_owned(),
                 None => "optional".to_owned(),
             };
-            let about = param.description.as_ref().map_or_else(String::new, |d| format!("  {}", neutral::line(d)));
+            let about =
+                param.description.as_ref().map_or_else(String::new, |d| format!("  {}", neutral::line(d)));
             let (name, kind) = (look::pad(&neutral::line(&param.name), names), look::pad(&param.kind, kinds));
             line(Tone::Plain, &format!("  {name}  {kind}  {value}{about}"));
         }
@@ -65,7 +69,8 @@ pub fn write_show(w: &mut dyn Write, plan: &Plan, params: &[ParamRow], look: Loo
     for (n, phase) in plan.phases.iter().enumerate() {
         let named = plan.phases.len() > 1;
         if named {
-            let deadline = phase.deadline.map_or_else(String::new, |d| format!("  (within {})", words::target_text(d)));
+            let deadline =
+                phase.deadline.map_or_else(String::new, |d| format!("  (within {})", words::target_text(d)));
             line(Tone::Bold, &format!("  {}. {}{deadline}", n + 1, neutral::line(&phase.title)));
         }
         for (ix, depth) in nested(plan, &phase.steps) {
