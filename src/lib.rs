@@ -7,3 +7,4 @@ pub mod model;
 pub mod plan;
 pub mod playbook;
 pub mod report;
+pub mod runner;

@@ -41,7 +41,7 @@ impl State {
                 self.status = RunStatus::Running;
             }
             Event::RunResumed(_) => self.resume(plan),
-            Event::TailSetAside { .. } | Event::Gap { .. } => {}
+            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } => {}
             Event::PhaseStarted { phase } => {
                 *self.phase(plan, phase)? = PhaseStatus::Running { since: t, late: false };
             }

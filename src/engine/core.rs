@@ -36,13 +36,14 @@ pub struct RunFacts {
 pub enum Input {
     Start(Box<StartInfo>),
     /// This process goes on with the run. `before` are records to be written first (a sealed tail, a gap); `found` says
-    /// for each task in flight what became of it; a task that still runs is not in it. With `rollback`, the person
-    /// named asks to take back what was done.
+    /// for each task in flight what became of it; a task that still runs is not in it. `rollback` and `cancel` name
+    /// the person who asks to take back what was done, or for the run's end, instead of going on.
     Resume {
         info: ResumeInfo,
         before: Vec<Event>,
         found: Vec<(TaskId, Found)>,
         rollback: Option<String>,
+        cancel: Option<String>,
     },
     TaskEnded {
         task: TaskId,
@@ -195,8 +196,11 @@ impl Engine {
                     self.emit(Event::RunStarted(info));
                 }
             }
-            Input::Resume { info, before, found, rollback } => {
+            Input::Resume { info, before, found, rollback, cancel } => {
                 self.resume(info, before, found, rollback);
+                if let Some(by) = cancel {
+                    self.cancel(by, "runbook cancel".into(), false);
+                }
             }
             Input::TaskEnded { task, end, output } => self.task_ended(task, end, &output),
             Input::Tick => self.tick(),

@@ -45,6 +45,11 @@ pub enum Event {
         why: String,
     },
 
+    /// The keeper died, and with it the knowledge of how its commands end.
+    KeeperLost {
+        why: String,
+    },
+
     PhaseStarted {
         phase: String,
     },

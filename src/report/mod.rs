@@ -44,6 +44,8 @@ pub use plan_view::PlanView;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
 
+use std::time::Duration;
+
 use crate::engine::State;
 use crate::model::{Millis, Record, TaskId, Timestamp};
 use crate::plan::Plan;
@@ -56,6 +58,14 @@ pub trait Reporter {
     fn output(&mut self, task: &TaskId, stderr: bool, bytes: &[u8]);
     /// Called a few times a second while something runs.
     fn tick(&mut self, plan: &Plan, state: &State, now: Millis, wall: Timestamp);
+    /// A record from before this process took the run up: to be known, not to be told as news.
+    fn replay(&mut self, plan: &Plan, state: &State, record: &Record) {
+        let _ = (plan, state, record);
+    }
+    /// How often [`Reporter::tick`] is wanted; `None` for a view that only speaks of records.
+    fn tick_every(&self) -> Option<Duration> {
+        None
+    }
     /// The run is over or this process leaves it: give the terminal back.
     fn finish(&mut self, plan: &Plan, state: &State);
 }

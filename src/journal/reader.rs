@@ -1,0 +1,141 @@
+//! Reading a journal: all of it, or what is new.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use super::folder::Access;
+use super::line::{Chain, LineFault, MAX_LINE};
+use super::{IoFault, JournalError, RunDir};
+use crate::model::{FORMAT, Record};
+
+/// The journal's name in the run's folder.
+pub const JOURNAL_FILE: &str = "journal.jsonl";
+
+const BUFFER: usize = 256 << 10;
+
+/// A journal as read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contents {
+    pub records: Vec<Record>,
+    /// SHA-256 of the last line's bytes without its newline, in hex; 64 zeros if there is none.
+    pub head: String,
+    /// Up to and including the last newline.
+    pub bytes: u64,
+}
+
+/// Reads the whole journal and checks its chain. Changes nothing.
+///
+/// The number beside the contents is that of the bytes after the last newline, if any: a writer is at work, or was
+/// interrupted.
+pub fn read(dir: &RunDir) -> Result<(Contents, Option<u64>), JournalError> {
+    let file = open(dir, Access::Read)?;
+    let (_, contents, torn) = read_all(&file, &dir.path().join(JOURNAL_FILE))?;
+    Ok((contents, torn))
+}
+
+/// Opens the journal's file.
+pub(super) fn open(dir: &RunDir, access: Access) -> Result<File, JournalError> {
+    dir.folder()
+        .file(JOURNAL_FILE, access)?
+        .ok_or_else(|| JournalError::Missing { dir: dir.path().to_owned() })
+}
+
+pub(super) fn read_all(file: &File, path: &Path) -> Result<(Chain, Contents, Option<u64>), JournalError> {
+    let mut records = Vec::new();
+    let mut scan = Scan::new();
+    let torn = scan.run(file, path, |record, _| records.push(record))?;
+    let contents = Contents { records, head: scan.chain.head().to_owned(), bytes: scan.good };
+    Ok((scan.chain, contents, torn))
+}
+
+/// A place between two lines of a journal, and the chain up to there.
+#[derive(Debug, Clone)]
+pub(super) struct Scan {
+    pub chain: Chain,
+    /// Bytes up to and including the last newline.
+    pub good: u64,
+}
+
+impl Scan {
+    pub fn new() -> Self {
+        Self { chain: Chain::new(), good: 0 }
+    }
+
+    /// Reads on to the end of the file, and gives each record and the chain's head with it to `each`. Returns the number
+    /// of bytes after the last newline, if any. After an error the scan stands before the bad line.
+    pub fn run(
+        &mut self,
+        mut file: &File,
+        path: &Path,
+        mut each: impl FnMut(Record, &str),
+    ) -> Result<Option<u64>, JournalError> {
+        let fault = |error: std::io::Error| IoFault::new("read", path, error);
+        file.seek(SeekFrom::Start(self.good)).map_err(fault)?;
+        let mut reader = BufReader::with_capacity(BUFFER, file);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            // One byte for the newline, one more to see that a line is too long.
+            let limit = MAX_LINE as u64 + 2;
+            reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(fault)?;
+            let length = line.len() as u64;
+            let terminated = line.pop_if(|byte| *byte == b'\n').is_some();
+            if line.len() > MAX_LINE {
+                let why = format!("it is longer than {MAX_LINE} bytes");
+                return Err(self.refused(path, LineFault::Bad(why)));
+            }
+            if !terminated {
+                return Ok((length > 0).then_some(length));
+            }
+            let record = self.chain.accept(&line).map_err(|error| self.refused(path, error))?;
+            self.good += length;
+            each(record, self.chain.head());
+        }
+    }
+
+    fn refused(&self, path: &Path, fault: LineFault) -> JournalError {
+        let (path, offset) = (path.to_owned(), self.good);
+        match fault {
+            LineFault::Newer { found } => JournalError::Newer { path, offset, found, reads: FORMAT },
+            LineFault::Bad(why) => JournalError::Damaged { path, offset, line: self.chain.seq() + 1, why },
+        }
+    }
+}
+
+/// Follows a journal while somebody writes it.
+#[derive(Debug)]
+pub struct Tail {
+    file: File,
+    path: std::path::PathBuf,
+    scan: Scan,
+}
+
+impl Tail {
+    /// Stands before the first record.
+    pub fn open(dir: &RunDir) -> Result<Self, JournalError> {
+        let file = open(dir, Access::Read)?;
+        Ok(Self { file, path: dir.path().join(JOURNAL_FILE), scan: Scan::new() })
+    }
+
+    /// The complete records since the last call; none if nothing is new. What was read once is not read again.
+    ///
+    /// A record can be seen here a moment before it is durable.
+    pub fn next_records(&mut self) -> Result<Vec<Record>, JournalError> {
+        let meta = self.file.metadata().map_err(|error| IoFault::new("read", &self.path, error))?;
+        if meta.len() < self.scan.good {
+            let (expected, found) = (self.scan.good, meta.len());
+            return Err(JournalError::Interfered { path: self.path.clone(), expected, found });
+        }
+        let mut records = Vec::new();
+        if meta.len() > self.scan.good {
+            self.scan.run(&self.file, &self.path, |record, _| records.push(record))?;
+        }
+        Ok(records)
+    }
+
+    /// SHA-256 of the last line read, in hex.
+    pub fn head(&self) -> &str {
+        self.scan.chain.head()
+    }
+}

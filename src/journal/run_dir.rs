@@ -1,0 +1,127 @@
+//! The folder of one run, its files and its writer's lock.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::folder::{Access, Folder};
+use super::{IoFault, StateError};
+use crate::model::{RunId, Timestamp};
+
+const LOCK_FILE: &str = "writer.lock";
+
+/// The folder of one run.
+#[derive(Debug)]
+pub struct RunDir {
+    folder: Folder,
+    id: RunId,
+}
+
+/// Only its holder may append to the run's journal. The kernel frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct WriterLock {
+    _file: File,
+}
+
+/// Written into the lock's file, for the message of those who come second. The lock itself is the kernel's.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockNote {
+    pid: u32,
+    since: Timestamp,
+}
+
+impl RunDir {
+    pub(super) fn new(folder: Folder, id: RunId) -> Self {
+        Self { folder, id }
+    }
+
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// Makes or replaces a file, 0600. When this returns `Ok` it is durable; a power cut leaves the old or the new.
+    pub fn write_file(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        check_file_name(name)?;
+        self.folder.replace_file(name, bytes)
+    }
+
+    /// The file's content; an error if it is longer than `limit` bytes.
+    pub fn read_file(&self, name: &str, limit: u64) -> Result<Vec<u8>, StateError> {
+        let path = self.path().join(name);
+        let fault = |error| IoFault::new("read", &path, error);
+        let file = self.open_file(name)?;
+        let mut bytes = Vec::new();
+        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(fault)?;
+        let length = bytes.len() as u64;
+        if length > limit {
+            return Err(StateError::TooLong { path, bytes: length, limit });
+        }
+        Ok(bytes)
+    }
+
+    /// Opens a file for reading.
+    pub(super) fn open_file(&self, name: &str) -> Result<File, StateError> {
+        check_file_name(name)?;
+        let missing = || std::io::Error::from_raw_os_error(nix::errno::Errno::ENOENT as i32);
+        self.folder
+            .file(name, Access::Read)?
+            .ok_or_else(|| IoFault::new("open", &self.path().join(name), missing()).into())
+    }
+
+    /// Takes the writer's lock, or says at once who holds it.
+    pub fn try_lock(&self) -> Result<WriterLock, StateError> {
+        let path = self.path().join(LOCK_FILE);
+        let fault = |error: std::io::Error| IoFault::new("lock", &path, error);
+        let mut file = self
+            .folder
+            .file(LOCK_FILE, Access::ReadWriteCreate)?
+            .ok_or_else(|| fault(std::io::ErrorKind::NotFound.into()))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let note = read_note(&file);
+                let (pid, since) = (note.as_ref().map(|n| n.pid), note.map(|n| n.since));
+                return Err(StateError::Busy { run: self.id.clone(), pid, since });
+            }
+            Err(TryLockError::Error(error)) => return Err(fault(error).into()),
+        }
+        let note = LockNote { pid: std::process::id(), since: now() };
+        let text = serde_json::to_vec(&note).map_err(|error| fault(error.into()))?;
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(&text))
+            .map_err(fault)?;
+        Ok(WriterLock { _file: file })
+    }
+}
+
+/// None if the holder is just writing it, or nothing sensible stands there: it is only for a message.
+fn read_note(file: &File) -> Option<LockNote> {
+    let mut text = String::new();
+    file.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp(chrono::Utc::now().timestamp_millis())
+}
+
+/// One plain name: no folder, nothing hidden.
+fn check_file_name(name: &str) -> Result<(), StateError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) || name.len() > 200 {
+        return Err(StateError::FileName(name.to_owned()));
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The place of all runs.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::find::{self, Found};
+use super::folder::Folder;
+use super::{Holder, IoFault, RunDir, StateError, locks};
+use crate::model::RunId;
+
+const RUNS: &str = "runs";
+const LOCKS: &str = "locks";
+
+/// The state folder: `runs/` with a folder for each run, and `locks/`.
+#[derive(Debug)]
+pub struct StateDir {
+    root: Folder,
+    runs: Folder,
+}
+
+impl StateDir {
+    /// Opens the state folder; makes it, and what is missing above and below it, 0700.
+    pub fn open_or_create(path: &Path) -> Result<Self, StateError> {
+        let root = Folder::open_or_create(path)?;
+        let runs = root.sub_or_create(RUNS)?;
+        root.sub_or_create(LOCKS)?;
+        Ok(Self { root, runs })
+    }
+
+    /// Opens the state folder for reading; `None` if there is none, or no run was ever made in it. Writes nothing.
+    pub fn open(path: &Path) -> Result<Option<Self>, StateError> {
+        let Some(root) = Folder::open(path)? else { return Ok(None) };
+        let Some(runs) = root.sub(RUNS)? else { return Ok(None) };
+        Ok(Some(Self { root, runs }))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// All runs, newest first. What is not named as a run is ignored.
+    pub fn runs(&self) -> Result<Vec<RunId>, StateError> {
+        let path = self.runs.path();
+        let fault = |error| IoFault::new("read", path, error);
+        let mut runs = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            let run = entry.file_name().to_str().and_then(|name| RunId::parse(name).ok());
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let Some(run) = run.filter(|_| is_dir) {
+                runs.push(run);
+            }
+        }
+        find::sort_newest_first(&mut runs, |run| created(&path.join(run.as_str())));
+        Ok(runs)
+    }
+
+    /// The run that `text` means: `last`, a run's id or a unique start of one, or a playbook's name (its newest run).
+    pub fn find(&self, text: &str) -> Result<RunId, StateError> {
+        if !find::could_be_a_run(text) {
+            return Err(StateError::NotARun(text.to_owned()));
+        }
+        match find::choose(text, &self.runs()?) {
+            Found::One(run) => Ok(run),
+            Found::NoRuns => Err(StateError::NoRuns),
+            Found::Many { count, matches } => {
+                Err(StateError::Ambiguous { text: text.to_owned(), count, matches })
+            }
+            Found::None { similar, newest } => {
+                Err(StateError::NoSuchRun { text: text.to_owned(), similar, newest })
+            }
+        }
+    }
+
+    /// Makes the folder of a new run with `output/` and `keeper/` in it. Durable when this returns.
+    pub fn create_run(&self, run: &RunId) -> Result<RunDir, StateError> {
+        let folder = self.runs.create_sub(run.as_str())?;
+        for name in ["output", "keeper"] {
+            folder.create_sub(name)?;
+        }
+        folder.sync()?;
+        self.runs.sync()?;
+        Ok(RunDir::new(folder, run.clone()))
+    }
+
+    /// Opens the folder of a run.
+    pub fn run(&self, run: &RunId) -> Result<RunDir, StateError> {
+        match self.runs.sub(run.as_str())? {
+            Some(folder) => Ok(RunDir::new(folder, run.clone())),
+            None => match find::choose(run.as_str(), &self.runs()?) {
+                Found::None { similar, newest } => {
+                    Err(StateError::NoSuchRun { text: run.to_string(), similar, newest })
+                }
+                _ => Err(StateError::NoRuns),
+            },
+        }
+    }
+
+    /// Notes that `run` uses `key`, for as long as `run` is open.
+    ///
+    /// `open` says who drives a run that is not over, `None` for a run that is over or gone. If such a run holds the
+    /// key, this is refused. There is nothing to release: a run that is over frees its keys.
+    pub fn lock_key(
+        &self,
+        key: &str,
+        run: &RunId,
+        open: &dyn Fn(&RunId) -> Option<Holder>,
+    ) -> Result<(), StateError> {
+        locks::lock_key(&self.root.sub_or_create(LOCKS)?, key, run, open)
+    }
+}
+
+/// When a folder was made, where the file system knows it.
+fn created(path: &PathBuf) -> Option<SystemTime> {
+    path.symlink_metadata().and_then(|meta| meta.created()).ok()
+}

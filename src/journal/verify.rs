@@ -1,0 +1,175 @@
+//! What a journal proves, and what it cannot: separate verdicts for separate questions.
+
+use std::io::Read;
+
+use sha2::{Digest, Sha256};
+
+use super::folder::Access;
+use super::line::hex;
+use super::reader::{JOURNAL_FILE, Scan, open};
+use super::{IoFault, JournalError, RunDir};
+use crate::model::{Event, RunId, RunOutcome};
+
+/// The plan, as the run stored it.
+const PLAN_FILE: &str = "plan.json";
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    pub integrity: Integrity,
+    pub completeness: Completeness,
+    pub truncation: Truncation,
+    /// Good records, up to the first bad one if there is one.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// SHA-256 of the last good line, in hex; 64 zeros if there is none.
+    pub head: String,
+}
+
+/// Is every line as it was written, in its place?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Integrity {
+    Intact,
+    /// The first bad place, or why the journal could not be read.
+    Broken(JournalError),
+}
+
+/// Is it a whole run? Said of the good records only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completeness {
+    /// The run named in the first record, if that is `run_started`.
+    pub started: Option<RunId>,
+    /// That is the run whose folder this is.
+    pub right_run: bool,
+    pub plan: PlanCheck,
+    pub ending: Ending,
+    /// Bytes after the last newline: a writer is at work, or was interrupted. They were never acknowledged.
+    pub torn: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlanCheck {
+    /// The plan's file has the hash in the first record.
+    Matches,
+    Differs {
+        recorded: String,
+        found: String,
+    },
+    /// The plan's file could not be read: why.
+    Unreadable(String),
+    /// There is no record to compare with.
+    NotRecorded,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The last record is the run's end.
+    Ended(RunOutcome),
+    /// The run goes on, or was interrupted, or its end was cut off.
+    Open,
+}
+
+/// Are lines missing at the end?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Truncation {
+    /// No head was given: this cannot be known from the file alone.
+    CannotBeKnown,
+    /// The head is that of the last record.
+    None,
+    /// The head is that of an earlier record: the run went on after it was noted, and nothing up to it is missing.
+    GrownSince { seq: u64, later: u64 },
+    /// No record has this head: lines were cut off, the journal was rewritten, or the head is of another run.
+    HeadNotFound,
+}
+
+impl Verification {
+    /// Nothing speaks against the journal. A run that is open, and a head that was not given, do not.
+    pub fn is_good(&self) -> bool {
+        self.integrity == Integrity::Intact
+            && self.completeness.right_run
+            && self.completeness.plan == PlanCheck::Matches
+            && self.truncation != Truncation::HeadNotFound
+    }
+}
+
+/// Checks the journal and the plan of a run. Changes nothing.
+///
+/// `expected_head` is a head noted earlier: all 64 hex digits, or the first 8 or more of them.
+pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
+    let wanted = expected_head.map(|head| head.trim().to_ascii_lowercase());
+    let wanted = wanted.as_deref();
+    let is_wanted = |head: &str| wanted.is_some_and(|wanted| wanted.len() >= 8 && head.starts_with(wanted));
+
+    let mut scan = Scan::new();
+    let mut start = None;
+    let mut ending = Ending::Open;
+    let mut found_at = None;
+    let result = open(dir, Access::Read).and_then(|file| {
+        scan.run(&file, &dir.path().join(JOURNAL_FILE), |record, head| {
+            if is_wanted(head) {
+                found_at = Some(record.seq);
+            }
+            ending = match &record.event {
+                Event::RunEnded(end) => Ending::Ended(end.outcome),
+                _ => Ending::Open,
+            };
+            if let Event::RunStarted(info) = record.event
+                && record.seq == 1
+            {
+                start = Some(info);
+            }
+        })
+    });
+    let records = scan.chain.seq();
+    let truncation = match (wanted, found_at) {
+        (None, _) => Truncation::CannotBeKnown,
+        (Some(_), None) => Truncation::HeadNotFound,
+        (Some(_), Some(seq)) if seq == records => Truncation::None,
+        (Some(_), Some(seq)) => Truncation::GrownSince { seq, later: records - seq },
+    };
+    let plan = match &start {
+        Some(info) => check_plan(dir, &info.plan_hash),
+        None => PlanCheck::NotRecorded,
+    };
+    let started = start.map(|info| info.run);
+    let (integrity, torn) = match result {
+        Ok(torn) => (Integrity::Intact, torn),
+        Err(error) => (Integrity::Broken(error), None),
+    };
+    Verification {
+        integrity,
+        completeness: Completeness {
+            right_run: started.as_ref() == Some(dir.id()),
+            started,
+            plan,
+            ending,
+            torn,
+        },
+        truncation,
+        records,
+        bytes: scan.good,
+        head: scan.chain.head().to_owned(),
+    }
+}
+
+fn check_plan(dir: &RunDir, recorded: &str) -> PlanCheck {
+    match hash_file(dir, PLAN_FILE) {
+        Ok(found) if found == recorded => PlanCheck::Matches,
+        Ok(found) => PlanCheck::Differs { recorded: recorded.to_owned(), found },
+        Err(error) => PlanCheck::Unreadable(error.to_string()),
+    }
+}
+
+fn hash_file(dir: &RunDir, name: &str) -> Result<String, JournalError> {
+    let mut file = dir.open_file(name)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hasher.finalize()).iter().map(|b| char::from(*b)).collect()),
+            Ok(n) => hasher.update(&buffer[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(IoFault::new("read", &dir.path().join(name), error).into()),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Writing a journal: one write and one sync for each append, and no way back after a failure.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
+
+use super::folder::{Access, Folder};
+use super::line::Chain;
+use super::reader::{self, Contents, JOURNAL_FILE};
+use super::{IoFault, JournalError, RunDir, StateError};
+use crate::model::{Event, Record};
+
+/// Space kept for the outcomes of what runs when the disk fills up. Removed when the run has ended.
+pub const RESERVE_FILE: &str = "journal.reserve";
+
+const RESERVE_BYTES: i64 = 256 << 10;
+
+/// The journal of a run, open for appending. Whoever opens it must hold [`RunDir::try_lock`].
+#[derive(Debug)]
+pub struct Journal {
+    folder: Folder,
+    file: File,
+    path: PathBuf,
+    chain: Chain,
+    /// Bytes of the complete lines, all of them durable.
+    length: u64,
+    health: Health,
+    /// Kept between appends for its memory.
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Health {
+    Good,
+    /// The disk is full; only outcomes are still taken.
+    Full(JournalError),
+    /// Nobody can know what is on disk.
+    Dead(JournalError),
+}
+
+/// A failed append.
+struct Failed {
+    error: JournalError,
+    /// The disk was full, and the file is again as it was before.
+    cut_back: bool,
+}
+
+impl From<JournalError> for Failed {
+    fn from(error: JournalError) -> Self {
+        Self { error, cut_back: false }
+    }
+}
+
+/// An unterminated last line that was set aside when the journal was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Torn {
+    pub bytes: u64,
+    /// The name of the file in the run's folder that holds them now.
+    pub file: String,
+}
+
+impl Journal {
+    /// Makes an empty journal; it is an error if there is one. The file is durable when this returns.
+    pub fn create(dir: &RunDir) -> Result<Self, JournalError> {
+        let folder = dir.folder().try_clone()?;
+        ensure_reserve(&folder)?;
+        let file = folder.create_file(JOURNAL_FILE)?;
+        folder.sync()?;
+        Ok(Self::new(folder, file, Chain::new(), 0))
+    }
+
+    /// Reads the journal and makes it ready for appending.
+    ///
+    /// An unterminated last line is moved to a file of its own first: it was never acknowledged. Anything else that is
+    /// wrong is an error, and nothing is changed.
+    pub fn open(dir: &RunDir) -> Result<(Self, Contents, Option<Torn>), JournalError> {
+        let folder = dir.folder().try_clone()?;
+        let file = reader::open(dir, Access::Append)?;
+        let path = folder.path().join(JOURNAL_FILE);
+        let (chain, contents, torn) = reader::read_all(&file, &path)?;
+        let torn = match torn {
+            Some(bytes) => Some(set_aside(&folder, &file, contents.bytes, bytes)?),
+            None => None,
+        };
+        // The writer before may have ended between its write and its sync.
+        file.sync_data().map_err(|error| IoFault::new("sync", &path, error))?;
+        ensure_reserve(&folder)?;
+        let length = contents.bytes;
+        Ok((Self::new(folder, file, chain, length), contents, torn))
+    }
+
+    fn new(folder: Folder, file: File, chain: Chain, length: u64) -> Self {
+        let path = folder.path().join(JOURNAL_FILE);
+        Self { folder, file, path, chain, length, health: Health::Good, buffer: Vec::new() }
+    }
+
+    /// SHA-256 of the last line's bytes without its newline, in hex; 64 zeros if there is none.
+    pub fn head(&self) -> &str {
+        self.chain.head()
+    }
+
+    /// Appends records. When this returns `Ok`, all of them are durable. After an error every later call fails with the
+    /// same cause; what of `records` is on disk is then unknown until the journal is opened anew.
+    pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        match &self.health {
+            Health::Full(error) | Health::Dead(error) => Err(error.clone()),
+            Health::Good => self.write(records),
+        }
+    }
+
+    /// As [`Journal::append`], for records of what has happened already. If the disk is full, these may use the reserve.
+    pub fn append_outcomes(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        match &self.health {
+            Health::Dead(error) => return Err(error.clone()),
+            Health::Full(_) => {}
+            Health::Good => match self.write(records) {
+                Err(_) if matches!(self.health, Health::Full(_)) => {}
+                result => return result,
+            },
+        }
+        // Only now, and not when the disk was found full: somebody else would take what is freed.
+        self.folder.remove_file(RESERVE_FILE)?;
+        self.write(records)
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        self.try_write(records).map_err(|Failed { error, cut_back }| {
+            match (&self.health, cut_back) {
+                // The first cause is the one to tell.
+                (Health::Full(_), true) => {}
+                (_, true) => self.health = Health::Full(error.clone()),
+                (_, false) => self.health = Health::Dead(error.clone()),
+            }
+            error
+        })
+    }
+
+    /// The chain moves on only when the lines are durable.
+    fn try_write(&mut self, records: &[Record]) -> Result<(), Failed> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut chain = self.chain.clone();
+        self.buffer.clear();
+        for record in records {
+            chain.push(record, &mut self.buffer).map_err(|why| JournalError::Record {
+                path: self.path.clone(),
+                seq: record.seq,
+                why,
+            })?;
+        }
+        self.check_untouched()?;
+        if let Err(error) = write_all(&self.file, &self.buffer) {
+            let fault = IoFault::new("write", &self.path, error);
+            // A full disk is survivable if what was written of the lines can be taken back.
+            let cut_back = fault.is_full() && self.file.set_len(self.length).is_ok();
+            return Err(Failed { error: fault.into(), cut_back });
+        }
+        // Never tried again: the kernel reports a lost page once and then calls it clean.
+        self.file.sync_data().map_err(|error| JournalError::from(IoFault::new("sync", &self.path, error)))?;
+        self.length += self.buffer.len() as u64;
+        self.chain = chain;
+        if records.iter().any(|record| matches!(record.event, Event::RunEnded(_))) {
+            // The record is durable; a reserve that stays behind is only untidy.
+            let _ = self.folder.remove_file(RESERVE_FILE);
+        }
+        Ok(())
+    }
+
+    /// With the lock held nobody else writes. If somebody did, our lines would not fit to theirs.
+    fn check_untouched(&self) -> Result<(), JournalError> {
+        let found = self.file.metadata().map_err(|error| IoFault::new("inspect", &self.path, error))?.len();
+        if found != self.length {
+            let (path, expected) = (self.path.clone(), self.length);
+            return Err(JournalError::Interfered { path, expected, found });
+        }
+        Ok(())
+    }
+}
+
+/// `Write::write_all`, spelled out: it goes on after a short write and after a signal.
+fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Makes the reserve, with real blocks, if there is none.
+fn ensure_reserve(folder: &Folder) -> Result<(), JournalError> {
+    if folder.file(RESERVE_FILE, Access::Read)?.is_some() {
+        return Ok(());
+    }
+    let file = folder.create_file(RESERVE_FILE)?;
+    posix_fallocate(&file, 0, RESERVE_BYTES).map_err(|error| {
+        // A reserve without its blocks would be taken for one at the next open.
+        let _ = folder.remove_file(RESERVE_FILE);
+        IoFault::new("reserve space in", &folder.path().join(RESERVE_FILE), error)
+    })?;
+    Ok(())
+}
+
+/// Copies what follows the last complete line to a file of its own, and only when that is durable cuts it off.
+fn set_aside(folder: &Folder, mut file: &File, good: u64, bytes: u64) -> Result<Torn, JournalError> {
+    let (name, copy) = create_numbered(folder, "journal.torn-")?;
+    let written = file
+        .seek(SeekFrom::Start(good))
+        .and_then(|_| io::copy(&mut file, &mut &copy))
+        .and_then(|_| copy.sync_all());
+    written.map_err(|error| IoFault::new("write", &folder.path().join(&name), error))?;
+    folder.sync()?;
+    let path = folder.path().join(JOURNAL_FILE);
+    file.set_len(good).map_err(|error| IoFault::new("cut", &path, error))?;
+    Ok(Torn { bytes, file: name })
+}
+
+/// Makes a new file with the first free number after `stem`.
+fn create_numbered(folder: &Folder, stem: &str) -> Result<(String, File), JournalError> {
+    let mut number = 1_u32;
+    loop {
+        let name = format!("{stem}{number}");
+        match folder.create_file(&name) {
+            Ok(file) => return Ok((name, file)),
+            Err(StateError::Io(fault)) if fault.errno == Some(Errno::EEXIST as i32) => number += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The loop itself. Its one rule: records are synced before acts are performed, never the other way round.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::engine::{Act, Engine, Input, StartTask};
+use crate::exec::{Exec, ExecEvent, Stream, TaskSpec};
+use crate::journal::{Journal, RunDir};
+use crate::model::{Event, Millis, RunEnd, RunId};
+use crate::report::Reporter;
+
+use super::clock::RunClock;
+use super::control::{Heard, Listener, Request};
+use super::error::RunError;
+
+/// A run that this process has driven to an end, or to a place where a person is needed.
+#[derive(Debug)]
+pub struct Finished {
+    pub run: RunId,
+    pub dir: PathBuf,
+    pub end: RunEnd,
+    /// The journal's head.
+    pub head: String,
+}
+
+/// How many events that wait already are answered with one sync.
+const BATCH: usize = 64;
+
+pub(super) struct Driver<'a> {
+    pub dir: &'a RunDir,
+    pub engine: Engine,
+    pub journal: Journal,
+    pub exec: Exec,
+    pub clock: RunClock,
+    pub listener: Listener,
+    pub operator: String,
+    pub reporters: &'a mut [Box<dyn Reporter>],
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What woke the loop.
+enum Woken {
+    Exec(ExecEvent),
+    Heard(Heard),
+    /// A person at this terminal, or the system, wants the end.
+    Stop(&'static str),
+    /// The terminal is gone. The run is not.
+    Hangup,
+    Deadline,
+    Tick,
+}
+
+impl Driver<'_> {
+    /// Feeds `first` to the engine and goes on until the run has ended.
+    pub async fn drive(mut self, first: Input) -> Result<Finished, RunError> {
+        let mut signals = Signals::install().map_err(RunError::io("signal handlers"))?;
+        let mut stops = 0;
+        let result = self.run(first, &mut signals, &mut stops).await;
+        for reporter in self.reporters.iter_mut() {
+            reporter.finish(self.engine.plan(), self.engine.state());
+        }
+        let end = result?;
+        Ok(Finished {
+            run: self.dir.id().clone(),
+            dir: self.dir.path().to_owned(),
+            end,
+            head: self.journal.head().to_owned(),
+        })
+    }
+
+    async fn run(
+        &mut self,
+        first: Input,
+        signals: &mut Signals,
+        stops: &mut u32,
+    ) -> Result<RunEnd, RunError> {
+        let mut inputs = vec![first];
+        loop {
+            self.answer(inputs)?;
+            if let Some(end) = self.engine.state().end() {
+                return Ok(end.clone());
+            }
+            inputs = Vec::new();
+            let woken = self.wait(signals).await;
+            if let Some(gap) = self.clock.jump() {
+                inputs.push(Input::Note(gap));
+            }
+            self.take(woken, stops, &mut inputs);
+            while inputs.len() < BATCH
+                && let Some(event) = poll_once(self.exec.next())
+            {
+                self.take(Woken::Exec(event), stops, &mut inputs);
+            }
+        }
+    }
+
+    /// Decides, syncs, tells, acts: in this order.
+    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), RunError> {
+        let now = self.clock.now();
+        let (mut records, mut acts) = (Vec::new(), Vec::new());
+        for input in inputs {
+            let decision = self.engine.handle(now, input);
+            records.extend(decision.records);
+            acts.extend(decision.acts);
+        }
+        if !records.is_empty() {
+            self.journal.append(&records)?;
+            for record in &records {
+                for reporter in self.reporters.iter_mut() {
+                    reporter.record(self.engine.plan(), self.engine.state(), record);
+                }
+            }
+        }
+        for act in acts {
+            match act {
+                Act::Start(task) => self.exec.begin(self.spec(*task)),
+                Act::Stop { task, force } => self.exec.stop(&task, force),
+            }
+        }
+        Ok(())
+    }
+
+    fn spec(&self, start: StartTask) -> TaskSpec {
+        let StartTask { task, op, timeout, grace, want, sensitive } = start;
+        let env = vec![
+            ("RUNBOOK_RUN".to_owned(), self.dir.id().to_string()),
+            ("RUNBOOK_STEP".to_owned(), task.step.to_string()),
+            ("RUNBOOK_ATTEMPT".to_owned(), task.attempt.to_string()),
+            ("RUNBOOK_DIR".to_owned(), self.dir.path().to_string_lossy().into_owned()),
+        ];
+        TaskSpec { task, op, timeout, grace, want, sensitive, env }
+    }
+
+    async fn wait(&mut self, signals: &mut Signals) -> Woken {
+        let now = self.clock.now().t;
+        let deadline = self.engine.next_deadline().map(|at| at.saturating_sub(now));
+        let tick = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        tokio::select! {
+            event = self.exec.next() => Woken::Exec(event),
+            heard = self.listener.next() => Woken::Heard(heard),
+            _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
+            _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
+            _ = signals.hangup.recv() => Woken::Hangup,
+            () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
+            () = sleep(tick) => Woken::Tick,
+        }
+    }
+
+    fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) {
+        match woken {
+            Woken::Exec(ExecEvent::Output { task, stream, bytes }) => {
+                for reporter in self.reporters.iter_mut() {
+                    reporter.output(&task, stream == Stream::Stderr, &bytes);
+                }
+            }
+            Woken::Exec(ExecEvent::Ended { task, end, output }) => {
+                inputs.push(Input::TaskEnded { task, end, output });
+            }
+            Woken::Exec(ExecEvent::KeeperLost { why }) => {
+                inputs.push(Input::Note(Event::KeeperLost { why }));
+            }
+            Woken::Heard(Heard { by, request: Request::Cancel { force } }) => {
+                inputs.push(Input::Cancel { by, how: "runbook cancel".into(), force });
+            }
+            Woken::Stop(how) => {
+                *stops += 1;
+                let (by, force) = (self.operator.clone(), *stops > 1);
+                inputs.push(Input::Cancel { by, how: how.into(), force });
+            }
+            Woken::Hangup => {}
+            Woken::Deadline => inputs.push(Input::Tick),
+            Woken::Tick => {
+                let now = self.clock.now();
+                for reporter in self.reporters.iter_mut() {
+                    reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
+                }
+            }
+        }
+    }
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn sleep(length: Option<Duration>) {
+    match length {
+        Some(length) => tokio::time::sleep(length).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The future's value if it is there already. The future is dropped; the next call to the same source waits anew.
+fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}

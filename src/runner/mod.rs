@@ -1,0 +1,25 @@
+//! The one loop that joins engine, journal and exec: an input arrives, the engine decides, all records are synced, and
+//! only then the acts are performed. Signals, the clock and a person's words come in here as plain inputs.
+//!
+//! - [`start`] makes a new run's folder and drives it; [`resume`] goes on with a run whose process is gone.
+//! - [`load`] folds a run's journal for those who only look.
+//! - [`control`] carries a person's words from another terminal to the process that drives a run.
+
+mod clock;
+pub mod control;
+mod drive;
+mod error;
+mod facts;
+mod load;
+pub mod requires;
+mod resume;
+mod secrets;
+mod start;
+
+pub use clock::wall_now;
+pub use drive::Finished;
+pub use error::RunError;
+pub use facts::{Identity, boot_id};
+pub use load::{LoadedRun, holder, load};
+pub use resume::{Intent, ResumeRequest, resume};
+pub use start::{StartRequest, start};

@@ -1,0 +1,172 @@
+//! Going on with a run whose process is gone: what was done stays done, and what was in flight is found out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::{Engine, Found, Input, RunFacts, State};
+use crate::exec::{Exec, ExecConfig, Finding};
+use crate::journal::{Journal, StateDir};
+use crate::model::{Event, Millis, RunId, RunOutcome, StartInfo, TaskId, TaskKind, Want};
+use crate::plan::{Body, Plan, Step};
+use crate::report::Reporter;
+
+use super::clock::RunClock;
+use super::control::Listener;
+use super::drive::{Driver, Finished};
+use super::error::RunError;
+use super::facts::Identity;
+use super::start::{OUTPUT_CAP, runtime};
+use super::{load, secrets};
+
+/// A run that lay still for less than this is not worth a record of its own.
+const WORTH_TELLING: Millis = Millis::secs(1);
+
+/// What the person wants of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    GoOn,
+    RollBack,
+    /// End it: what still runs is stopped.
+    Cancel,
+}
+
+pub struct ResumeRequest<'a> {
+    pub state_dir: &'a StateDir,
+    pub run: &'a RunId,
+    pub intent: Intent,
+    pub identity: Identity,
+    pub program: PathBuf,
+    pub reporters: &'a mut dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>>,
+}
+
+pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
+    let ResumeRequest { state_dir, run, intent, identity, .. } = request;
+    let dir = state_dir.run(run)?;
+    let _lock = dir.try_lock()?;
+    // First by reading only: a run that cannot be resumed is left as it is.
+    let (contents, _) = crate::journal::read(&dir)?;
+    let plan = load::read_plan(&dir, run, &contents)?;
+    let state = load::fold(&plan, run, &contents.records)?;
+    let start = allowed(&state, run, intent, &identity)?;
+    state_dir.lock_key(&plan.lock, run, &|other| {
+        if other == run { None } else { load::holder(state_dir, other) }
+    })?;
+    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+
+    let (journal, _, torn) = Journal::open(&dir)?;
+    let clock = RunClock::after(state.last_t, state.last_at);
+    let mut before = Vec::new();
+    if let Some(torn) = torn {
+        before.push(Event::TailSetAside { bytes: torn.bytes, file: torn.file });
+    }
+    let still = clock.now().t.saturating_sub(state.last_t);
+    if still >= WORTH_TELLING && state.end().is_none() {
+        let why = "no process drove the run".into();
+        before.push(Event::Gap { length: still, why });
+    }
+    let in_flight: Vec<(TaskId, Want)> = state
+        .in_flight
+        .iter()
+        .map(|(task, flight)| (task.clone(), want_of(&plan.steps[flight.step], task)))
+        .collect();
+    let facts = RunFacts {
+        id: run.to_string(),
+        dir: dir.path().to_string_lossy().into_owned(),
+        started_at: state.started_at.to_string(),
+        operator: identity.operator.clone(),
+        environment: start.environment.clone(),
+    };
+    let mut reporters = (request.reporters)(run, &plan);
+    // Those who watch get to know what was before.
+    let mut replay = State::new(&plan);
+    for record in &contents.records {
+        // It was folded above.
+        let _ = replay.apply(&plan, record);
+        for reporter in &mut reporters {
+            reporter.replay(&plan, &replay, record);
+        }
+    }
+    let engine = Engine::with_state(plan, state, facts);
+    let config = ExecConfig {
+        run_dir: dir.path().to_owned(),
+        secrets,
+        output_cap: OUTPUT_CAP,
+        keeper_binary: request.program,
+    };
+    runtime()?.block_on(async {
+        let what = "joining the commands in flight";
+        let (exec, findings) = Exec::attach(config, in_flight).await.map_err(RunError::io(what))?;
+        let found = findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).collect();
+        let info = identity.resume_info();
+        let (rollback, cancel) = match intent {
+            Intent::GoOn => (None, None),
+            Intent::RollBack => (Some(identity.operator.clone()), None),
+            Intent::Cancel => (None, Some(identity.operator.clone())),
+        };
+        let driver = Driver {
+            dir: &dir,
+            engine,
+            journal,
+            exec,
+            clock,
+            listener: Listener::bind(&dir)?,
+            operator: identity.operator.clone(),
+            reporters: &mut reporters,
+        };
+        driver.drive(Input::Resume { info, before, found, rollback, cancel }).await
+    })
+}
+
+/// Whether the run may be taken up, with its start record.
+fn allowed<'a>(
+    state: &'a State,
+    run: &RunId,
+    intent: Intent,
+    identity: &Identity,
+) -> Result<&'a StartInfo, RunError> {
+    let Some(start) = &state.start else {
+        let why = "it has no record: the machine stopped before the run began; start it anew".into();
+        return Err(RunError::Fold { run: run.clone(), why });
+    };
+    if start.host != identity.host && !state.in_flight.is_empty() {
+        let (run, host) = (run.clone(), start.host.clone());
+        return Err(RunError::OtherHost { run, host });
+    }
+    let Some(end) = state.end() else { return Ok(start) };
+    let finished =
+        matches!(end.outcome, RunOutcome::Recovered | RunOutcome::Degraded | RunOutcome::RolledBack);
+    match intent {
+        Intent::GoOn if finished => Err(RunError::NothingToResume { run: run.clone(), outcome: end.outcome }),
+        Intent::Cancel => Err(RunError::NothingToResume { run: run.clone(), outcome: end.outcome }),
+        Intent::RollBack if end.outcome == RunOutcome::RolledBack => {
+            Err(RunError::NothingToRollBack { run: run.clone(), why: "it is rolled back already".into() })
+        }
+        _ => Ok(start),
+    }
+}
+
+fn found(finding: Finding) -> Option<Found> {
+    match finding {
+        Finding::NeverStarted => Some(Found::NeverStarted),
+        Finding::Ended { end, output } => Some(Found::Ended { end, output }),
+        Finding::Unknown { why } => Some(Found::Unknown { why }),
+        // Its end will come as an event.
+        Finding::Running => None,
+    }
+}
+
+fn want_of(step: &Step, task: &TaskId) -> Want {
+    let check = |c: &Option<crate::plan::Check>| c.as_ref().map(|c| c.command.want);
+    let want = match task.kind {
+        TaskKind::Attempt => match &step.body {
+            Body::Command(command) => Some(command.want),
+            _ => None,
+        },
+        TaskKind::Unless => check(&step.unless),
+        TaskKind::Check => check(&step.check),
+        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| c.command.want),
+        TaskKind::Undo => step.undo.as_ref().map(|u| u.command.want),
+        TaskKind::Remedy => None,
+    };
+    want.unwrap_or_default()
+}

@@ -1,0 +1,114 @@
+//! Starting a run: everything that can be refused is refused before anything is written.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::engine::{Engine, Input, RunFacts};
+use crate::exec::{Exec, ExecConfig};
+use crate::journal::{Journal, StateDir};
+use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
+use crate::plan::Plan;
+use crate::report::Reporter;
+
+use super::clock::{RunClock, wall_now};
+use super::control::Listener;
+use super::drive::{Driver, Finished};
+use super::error::RunError;
+use super::facts::Identity;
+use super::{load, requires, secrets};
+
+/// Bytes of one output that are kept in full.
+pub(super) const OUTPUT_CAP: u64 = 1 << 30;
+
+pub struct StartRequest<'a> {
+    pub state_dir: &'a StateDir,
+    pub plan: Plan,
+    /// The playbook as typed, kept beside the plan for people.
+    pub playbook_text: &'a str,
+    pub identity: Identity,
+    /// When the incident began; now if absent.
+    pub incident_since: Option<Timestamp>,
+    /// The run is part of a drill.
+    pub drill: bool,
+    /// The program to start as the keeper: this one.
+    pub program: PathBuf,
+    /// Makes the reporters once the run has a name.
+    pub reporters: &'a mut dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>>,
+}
+
+/// Starts a run and drives it to its end.
+pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
+    let StartRequest { state_dir, plan, identity, drill, .. } = request;
+    let problems = requires::unmet(&plan.requires);
+    if !problems.is_empty() {
+        return Err(RunError::Requires(problems));
+    }
+    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+
+    let started = wall_now();
+    let mut random = [0; 12];
+    getrandom::fill(&mut random)
+        .map_err(|e| RunError::io("random numbers")(std::io::Error::other(e.to_string())))?;
+    let [a, b, c, d, seed @ ..] = random;
+    let run = RunId::new(&plan.playbook.name, started, [a, b, c, d]);
+
+    state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
+    let dir = state_dir.create_run(&run)?;
+    let _lock = dir.try_lock()?;
+    let plan_bytes = plan.to_json();
+    dir.write_file("plan.json", &plan_bytes)?;
+    dir.write_file("playbook.yaml", request.playbook_text.as_bytes())?;
+    let journal = Journal::create(&dir)?;
+
+    let mut info = StartInfo {
+        format: FORMAT,
+        run: run.clone(),
+        playbook: plan.playbook.name.clone(),
+        title: plan.playbook.title.clone(),
+        plan_hash: crate::plan::hash(&plan_bytes),
+        environment: plan.environment.as_ref().map(|e| e.name.clone()),
+        params: plan.scopes.first().map(|s| s.params.clone()).unwrap_or_default(),
+        incident_since: request.incident_since.unwrap_or(started),
+        operator: String::new(),
+        host: String::new(),
+        pid: 0,
+        version: String::new(),
+        boot_id: String::new(),
+        seed: u64::from_le_bytes(seed),
+        drill,
+    };
+    identity.stamp(&mut info);
+    let mut reporters = (request.reporters)(&run, &plan);
+    let facts = RunFacts {
+        id: run.to_string(),
+        dir: dir.path().to_string_lossy().into_owned(),
+        started_at: started.to_string(),
+        operator: identity.operator.clone(),
+        environment: info.environment.clone(),
+    };
+    let engine = Engine::new(Arc::new(plan), facts);
+    let config = ExecConfig {
+        run_dir: dir.path().to_owned(),
+        secrets,
+        output_cap: OUTPUT_CAP,
+        keeper_binary: request.program,
+    };
+    runtime()?.block_on(async {
+        let driver = Driver {
+            dir: &dir,
+            engine,
+            journal,
+            exec: Exec::new(config),
+            clock: RunClock::after(crate::model::Millis::ZERO, Timestamp(0)),
+            listener: Listener::bind(&dir)?,
+            operator: identity.operator.clone(),
+            reporters: &mut reporters,
+        };
+        driver.drive(Input::Start(Box::new(info))).await
+    })
+}
+
+/// One thread: a run mostly waits.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::io("the runtime"))
+}
