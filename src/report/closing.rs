@@ -31,7 +31,12 @@ pub struct Closing<'a> {
 ///
 /// # Errors
 /// Those of the writer, a closed pipe for one: the caller lets them be.
-pub fn write_closing(w: &mut dyn Write, plan: &Plan, history: &History, closing: &Closing<'_>) -> io::Result<()> {
+pub fn write_closing(
+    w: &mut dyn Write,
+    plan: &Plan,
+    history: &History,
+    closing: &Closing<'_>,
+) -> io::Result<()> {
     let look = closing.look;
     let mut out = Block { look, text: String::new() };
     let run = history.start.as_ref().map_or_else(String::new, |s| s.run.to_string());
@@ -41,7 +46,13 @@ pub fn write_closing(w: &mut dyn Write, plan: &Plan, history: &History, closing:
         out.failure(plan, history, *ix, closing.tail);
     }
     if failed.len() > MAX_FAILURES {
-        out.line("", &format!("and {} more; the report has them all", words::count(failed.len() - MAX_FAILURES, "failure")));
+        out.line(
+            "",
+            &format!(
+                "and {} more; the report has them all",
+                words::count(failed.len() - MAX_FAILURES, "failure")
+            ),
+        );
     }
     if history.rollback.is_some() {
         out.rollback(plan, &Rollback::of(plan, history));
@@ -49,7 +60,8 @@ pub fn write_closing(w: &mut dyn Write, plan: &Plan, history: &History, closing:
     if let Some(end) = &history.end {
         for (name, objective) in [("RTO", &end.rto), ("RPO", &end.rpo)] {
             if let Some(objective) = objective {
-                let text = look.paint(words::objective_tone(objective), &look.fit(words::objective(objective)));
+                let text =
+                    look.paint(words::objective_tone(objective), &look.fit(words::objective(objective)));
                 out.line(name, &text);
             }
         }
@@ -70,7 +82,9 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
     let resume = format!("runbook resume {run}");
     let log = format!("runbook log {run}");
     match history.end.as_ref().map(|e| e.outcome) {
-        Some(RunOutcome::Recovered | RunOutcome::Degraded) => vec![format!("runbook report {run} --format html")],
+        Some(RunOutcome::Recovered | RunOutcome::Degraded) => {
+            vec![format!("runbook report {run} --format html")]
+        }
         Some(RunOutcome::RolledBack) => vec![log],
         Some(RunOutcome::InDoubt) => {
             let unknown = |ix: &StepIx| history.steps[*ix].final_outcome() == Some(StepOutcome::Unknown);
@@ -79,7 +93,10 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
                 .filter(|ix| unknown(ix))
                 .take(MAX_FAILURES)
                 .map(|ix| {
-                    format!("runbook resolve {run} {} --done | --not-done | --retry --reason TEXT", plan.steps[*ix].id)
+                    format!(
+                        "runbook resolve {run} {} --done | --not-done | --retry --reason TEXT",
+                        plan.steps[*ix].id
+                    )
                 })
                 .collect();
             all.extend([resume, log]);
@@ -131,8 +148,12 @@ impl Block {
         let outcome = past.outcome.unwrap_or(StepOutcome::Failed);
         let (_, tone) = words::step_tone(outcome);
         let title = self.look.fit(neutral::line(&step.title));
-        let attempts = if past.attempts > 1 { format!(" after {} attempts", past.attempts) } else { String::new() };
-        self.line(outcome.as_str(), &format!("{}  {title}{attempts}", self.look.paint(tone, step.id.as_str())));
+        let attempts =
+            if past.attempts > 1 { format!(" after {} attempts", past.attempts) } else { String::new() };
+        self.line(
+            outcome.as_str(),
+            &format!("{}  {title}{attempts}", self.look.paint(tone, step.id.as_str())),
+        );
         if let Some(why) = &past.why {
             self.line("", &self.look.fit(neutral::line(why)));
         }
@@ -146,8 +167,11 @@ impl Block {
     }
 
     fn rollback(&mut self, plan: &Plan, rollback: &Rollback) {
-        let lists =
-            [("undone", &rollback.undone), ("not undone", &rollback.not_undone), ("unknown", &rollback.unknown)];
+        let lists = [
+            ("undone", &rollback.undone),
+            ("not undone", &rollback.not_undone),
+            ("unknown", &rollback.unknown),
+        ];
         for (name, list) in lists {
             for (n, taken) in list.iter().take(MAX_LISTED).enumerate() {
                 self.taken(plan, if n == 0 { name } else { "" }, taken);

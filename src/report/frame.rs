@@ -38,7 +38,8 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     let columns = view.size.columns.saturating_sub(1).max(1);
     let budget = view.size.rows.saturating_sub(1).max(1);
     let mut lines: Vec<Vec<Segment>> = header(view);
-    let active: Vec<StepIx> = (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
+    let active: Vec<StepIx> =
+        (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
     let free = budget.saturating_sub(lines.len());
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
@@ -54,7 +55,10 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
 }
 
 fn is_active(step: &StepState) -> bool {
-    let undoing = matches!(step.undo, UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. });
+    let undoing = matches!(
+        step.undo,
+        UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. }
+    );
     // A group's own line would say nothing that the steps inside do not say.
     undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
@@ -158,7 +162,9 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             let check = step.verify.get(usize::from(*check));
             let title = check.map_or_else(String::new, |c| format!(": {}", neutral::line(&c.title)));
             let used = whole_seconds(view.now.saturating_sub(*since));
-            let limit = check.and_then(|c| c.within).map_or_else(String::new, |w| format!(" of {}", words::target_text(w)));
+            let limit = check
+                .and_then(|c| c.within)
+                .map_or_else(String::new, |w| format!(" of {}", words::target_text(w)));
             format!("verifying{title}, poll {poll}, {used}{limit}")
         }
         Activity::Checking => format!("looking whether it took effect {}", running(view, ix)),

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::{
-    Event, Millis, Record, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind,
-    TaskVerdict, Timestamp, UndoneState,
+    Event, Millis, Record, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId,
+    TaskKind, TaskVerdict, Timestamp, UndoneState,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -111,9 +111,11 @@ impl History {
     /// Folds one record. A record about a step that the plan does not know is counted and otherwise passed over.
     pub fn apply(&mut self, plan: &Plan, record: &Record) {
         if let Some(back) = self.last_at.map(|last| last.since(record.at)).filter(|d| d.0 >= 1000) {
-            self.remarks.push((record.t, format!("the wall clock went back by {back} before record {}", record.seq)));
+            self.remarks
+                .push((record.t, format!("the wall clock went back by {back} before record {}", record.seq)));
         }
-        (self.seq, self.epoch, self.last_t, self.last_at) = (record.seq, record.epoch, record.t, Some(record.at));
+        (self.seq, self.epoch, self.last_t, self.last_at) =
+            (record.seq, record.epoch, record.t, Some(record.at));
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -186,7 +188,9 @@ impl History {
     }
 
     fn phase(&mut self, plan: &Plan, id: &str, change: impl FnOnce(&mut PhaseHistory)) {
-        if let Some(phase) = plan.phases.iter().position(|p| p.id == id).and_then(|ix| self.phases.get_mut(ix)) {
+        if let Some(phase) =
+            plan.phases.iter().position(|p| p.id == id).and_then(|ix| self.phases.get_mut(ix))
+        {
             change(phase);
         }
     }
@@ -299,8 +303,11 @@ impl StepHistory {
                     && t.end.as_ref().is_none_or(|(_, _, v)| bad(v))
             })
             .map(|t| (t.started, &t.task));
-        let check =
-            self.checks.iter().rfind(|c| c.end.as_ref().is_none_or(|(_, v)| bad(v))).map(|c| (c.started, &c.last));
+        let check = self
+            .checks
+            .iter()
+            .rfind(|c| c.end.as_ref().is_none_or(|(_, v)| bad(v)))
+            .map(|c| (c.started, &c.last));
         task.into_iter().chain(check).max_by_key(|(started, _)| *started).map(|(_, task)| task)
     }
 }

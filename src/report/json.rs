@@ -44,8 +44,10 @@ impl<W: Write> Json<W> {
 impl<W: Write> Reporter for Json<W> {
     fn record(&mut self, _plan: &Plan, _state: &State, record: &Record) {
         let Some(out) = &mut self.out else { return };
-        let written: io::Result<()> =
-            record_line(record).map_err(io::Error::from).and_then(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+        let written: io::Result<()> = record_line(record)
+            .map_err(io::Error::from)
+            .and_then(|line| writeln!(out, "{line}"))
+            .and_then(|()| out.flush());
         if written.is_err() {
             self.out = None;
         }

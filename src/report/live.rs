@@ -81,7 +81,10 @@ impl Live {
         let columns = self.columns();
         match &record.event {
             Event::RunStarted(_) | Event::RunResumed(_) => {
-                self.line(&[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())], columns);
+                self.line(
+                    &[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())],
+                    columns,
+                );
             }
             Event::PhaseStarted { phase } if plan.phases.len() > 1 => {
                 let title = plan.phases.iter().find(|p| p.id == *phase).map_or(phase, |p| &p.title);

@@ -80,7 +80,8 @@ impl LogText {
                 let since = polls.since;
                 self.polls.remove(&key);
                 let mut entry = entry.clone();
-                entry.text = format!("{} (poll {poll}, {} in all)", entry.text, entry.t.saturating_sub(since));
+                entry.text =
+                    format!("{} (poll {poll}, {} in all)", entry.text, entry.t.saturating_sub(since));
                 self.write(&entry, out);
                 true
             }
@@ -91,12 +92,17 @@ impl LogText {
     pub fn flush(&mut self, step: Option<&StepId>, out: &mut String) {
         let keys: Vec<_> = self.polls.keys().filter(|(s, _)| step.is_none_or(|x| x == s)).cloned().collect();
         for key in keys {
-            let Some(Polls { since, hidden, last: Some(mut entry) }) = self.polls.remove(&key) else { continue };
+            let Some(Polls { since, hidden, last: Some(mut entry) }) = self.polls.remove(&key) else {
+                continue;
+            };
             entry.label = "polled";
             entry.text = format!(
                 "{hidden} more in {}; the last, {}",
                 entry.t.saturating_sub(since),
-                entry.text.strip_prefix("check ").map_or_else(|| entry.text.clone(), |t| format!("check {t}"))
+                entry
+                    .text
+                    .strip_prefix("check ")
+                    .map_or_else(|| entry.text.clone(), |t| format!("check {t}"))
             );
             self.write(&entry, out);
         }
@@ -111,11 +117,7 @@ impl LogText {
         }
         let elapsed = format!("+{}", entry.t);
         let step = entry.step.as_ref().map_or("", StepId::as_str);
-        let head = format!(
-            "{} {elapsed:<ELAPSED$} {}  ",
-            entry.at.clock(),
-            look::pad(step, self.step_width)
-        );
+        let head = format!("{} {elapsed:<ELAPSED$} {}  ", entry.at.clock(), look::pad(step, self.step_width));
         let indent = CLOCK + 1 + ELAPSED + 1 + self.step_width + 2 + LABEL + 1;
         let columns = self.look.width.map(|w| w.saturating_sub(indent)).filter(|c| *c >= 30);
         let pieces = |text: &str| -> Vec<String> {

@@ -13,7 +13,9 @@
 
 pub mod closing;
 pub mod frame;
+pub mod graph;
 pub mod history;
+pub mod incident;
 pub mod json;
 mod live;
 pub mod log_text;
@@ -24,18 +26,22 @@ mod plain;
 pub mod plan_view;
 mod rendered;
 mod rollback;
+pub mod show;
 pub mod status;
 pub mod timeline;
 mod waves;
 mod words;
 
 pub use closing::{Closing, write_closing};
+pub use graph::{GraphFormat, graph};
 pub use history::History;
+pub use incident::Incident;
 pub use json::Json;
 pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
 pub use plan_view::PlanView;
+pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
 
 use std::time::Duration;

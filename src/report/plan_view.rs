@@ -167,14 +167,20 @@ impl PlanView {
         let mut number = 0;
         for (n, phase) in self.phases.iter().enumerate() {
             if named {
-                let deadline = phase.deadline.map_or_else(String::new, |d| format!("  deadline {}", words::target_text(d)));
+                let deadline = phase
+                    .deadline
+                    .map_or_else(String::new, |d| format!("  deadline {}", words::target_text(d)));
                 let dash = look.sign(look::Sign::Dash);
                 let title = look.fit(phase.title.clone());
-                text.raw_line(Tone::Bold, &format!("\nphase {} {dash} {}: {title}{deadline}", n + 1, phase.id));
+                text.raw_line(
+                    Tone::Bold,
+                    &format!("\nphase {} {dash} {}: {title}{deadline}", n + 1, phase.id),
+                );
             }
             for wave in &phase.waves {
                 number += 1;
-                let together = if wave.len() > 1 { format!("  ({} together)", wave.len()) } else { String::new() };
+                let together =
+                    if wave.len() > 1 { format!("  ({} together)", wave.len()) } else { String::new() };
                 text.raw_line(Tone::Dim, &format!("\nwave {number}{together}"));
                 for step in wave {
                     text.step(step, 1);
@@ -321,7 +327,8 @@ impl Text {
             facts.push(("environment", format!("{environment}{guard}")));
         }
         let target = |name, d: Option<Millis>| d.map(|d| format!("{name} {}", words::target_text(d)));
-        let objectives: Vec<String> = target("RTO", view.rto).into_iter().chain(target("RPO", view.rpo)).collect();
+        let objectives: Vec<String> =
+            target("RTO", view.rto).into_iter().chain(target("RPO", view.rpo)).collect();
         if !objectives.is_empty() {
             facts.push(("objectives", objectives.join(", ")));
         }
@@ -371,7 +378,11 @@ impl Text {
             title.push_str("  (advisory)");
         }
         self.field(depth, name, &title);
-        self.command(depth, "", &CommandView { text: format!("  {}", check.command.text), ..check.command.clone() });
+        self.command(
+            depth,
+            "",
+            &CommandView { text: format!("  {}", check.command.text), ..check.command.clone() },
+        );
         for expect in &check.expect {
             self.field(depth, "", &format!("  expect {expect}"));
         }
@@ -379,7 +390,11 @@ impl Text {
 
     fn step(&mut self, step: &StepView, depth: usize) {
         if self.no_return.as_ref() == Some(&step.id) {
-            let line = if self.look.unicode { "── point of no return ──" } else { "-- point of no return --" };
+            let line = if self.look.unicode {
+                "── point of no return ──"
+            } else {
+                "-- point of no return --"
+            };
             self.raw_line(Tone::Warn, &format!("{}{line}", "  ".repeat(depth)));
         }
         let marks: Vec<&str> = [

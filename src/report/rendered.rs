@@ -33,8 +33,13 @@ pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
             verdict: None,
         };
         let drill_dir = plan.drill_dir.as_ref().map(|d| d.to_string_lossy());
-        let ctx =
-            Ctx { params: &scope.params, steps: &[], run: &run, result: None, drill_dir: drill_dir.as_deref() };
+        let ctx = Ctx {
+            params: &scope.params,
+            steps: &[],
+            run: &run,
+            result: None,
+            drill_dir: drill_dir.as_deref(),
+        };
         render(&command.action, &ctx)
     });
     match rendered {
@@ -72,7 +77,8 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
                 true => (query.src.clone(), Vec::new()),
                 false => template::render_query(query, ctx)?,
             };
-            let binds = binds.iter().enumerate().map(|(i, v)| (format!("?{}", i + 1), words::value(v))).collect();
+            let binds =
+                binds.iter().enumerate().map(|(i, v)| (format!("?{}", i + 1), words::value(v))).collect();
             Ok((format!("{database}: {query}"), binds))
         }
         Action::Http { method, url, headers, body } => {
@@ -118,7 +124,8 @@ pub fn source(action: &Action) -> String {
     let text = match action {
         Action::Script { script, .. } => script.src.clone(),
         Action::Exec(commands) => {
-            let one = |argv: &Vec<Template>| argv.iter().map(|t| t.src.as_str()).collect::<Vec<_>>().join(" ");
+            let one =
+                |argv: &Vec<Template>| argv.iter().map(|t| t.src.as_str()).collect::<Vec<_>>().join(" ");
             commands.iter().map(one).collect::<Vec<_>>().join(" | ")
         }
         Action::Sql { database, query } => format!("{}: {}", database.src, query.src),

@@ -103,7 +103,9 @@ impl Status {
         };
         let run = start.map(|s| s.run.clone());
         let next = match &run {
-            Some(run) if !(open && driven == Some(true)) => closing::next_commands(plan, history, run.as_str()),
+            Some(run) if !(open && driven == Some(true)) => {
+                closing::next_commands(plan, history, run.as_str())
+            }
             Some(run) => vec![format!("runbook log {run} --follow"), format!("runbook cancel {run}")],
             None => Vec::new(),
         };
@@ -123,7 +125,12 @@ impl Status {
             elapsed,
             rto,
             phase: phase(plan, history, elapsed),
-            steps: plan.steps.iter().zip(&history.steps).map(|(s, h)| step_row(s, h, elapsed, open)).collect(),
+            steps: plan
+                .steps
+                .iter()
+                .zip(&history.steps)
+                .map(|(s, h)| step_row(s, h, elapsed, open))
+                .collect(),
             in_flight: in_flight(history, elapsed),
             epoch: history.epoch,
             records: history.seq,
@@ -306,9 +313,14 @@ fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
     let mut rows: Vec<InFlightRow> = Vec::new();
     for past in &history.steps {
         rows.extend(
-            past.tasks.iter().filter(|t| t.end.is_none()).map(|t| row(&t.task, t.started, t.timeout, &t.command)),
+            past.tasks
+                .iter()
+                .filter(|t| t.end.is_none())
+                .map(|t| row(&t.task, t.started, t.timeout, &t.command)),
         );
-        rows.extend(past.checks.iter().filter(|c| c.end.is_none()).map(|c| row(&c.last, c.started, None, &c.command)));
+        rows.extend(
+            past.checks.iter().filter(|c| c.end.is_none()).map(|c| row(&c.last, c.started, None, &c.command)),
+        );
     }
     rows.sort_by_key(|r| (r.since, r.task.kind == TaskKind::Undo));
     rows

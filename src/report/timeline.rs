@@ -213,7 +213,14 @@ impl Timeline {
         }
     }
 
-    fn step_ended(&mut self, t: Millis, step: &StepId, outcome: StepOutcome, why: Option<&str>, e: &mut Entry) {
+    fn step_ended(
+        &mut self,
+        t: Millis,
+        step: &StepId,
+        outcome: StepOutcome,
+        why: Option<&str>,
+        e: &mut Entry,
+    ) {
         let mut text = String::new();
         if let Some((since, attempts)) = self.open.remove(step) {
             text = format!("after {}", t.saturating_sub(since));

@@ -1,35 +1,37 @@
 //! Which steps can start together: the order in which a plan is shown.
 
+use std::collections::HashMap;
+
 use crate::plan::{Body, Plan, Step, StepIx};
 
 /// The steps of one phase or group in waves: a step stands one wave after the last of its `needs`.
 pub fn waves(plan: &Plan, steps: &[StepIx]) -> Vec<Vec<StepIx>> {
-    // A step may need one that is typed after it, so levels are found by walking needs before what needs them. The
-    // walk is by hand: 10,000 steps in a chain must not be 10,000 calls deep.
-    let mut level: std::collections::HashMap<StepIx, Option<usize>> = steps.iter().map(|ix| (*ix, None)).collect();
-    for root in steps {
-        let mut stack = vec![*root];
-        while let Some(ix) = stack.last().copied() {
-            if level.get(&ix).copied().flatten().is_some() {
-                stack.pop();
-                continue;
-            }
-            let inside = |need: &&StepIx| level.contains_key(*need);
-            let needs: Vec<StepIx> = plan.steps[ix].needs.iter().filter(inside).copied().collect();
-            let open: Vec<StepIx> = needs.iter().filter(|n| level[*n].is_none()).copied().collect();
-            // A cycle is refused when a plan is compiled; were there one, it would end here instead of looping.
-            if open.is_empty() || stack.len() > steps.len() {
-                let above = needs.iter().filter_map(|n| level[n]).max();
-                level.insert(ix, Some(above.map_or(0, |n| n + 1)));
-                stack.pop();
-            } else {
-                stack.extend(open);
+    let mut level: HashMap<StepIx, usize> = steps.iter().map(|ix| (*ix, 0)).collect();
+    let mut open: HashMap<StepIx, usize> = HashMap::with_capacity(steps.len());
+    let mut needed_by: HashMap<StepIx, Vec<StepIx>> = HashMap::new();
+    for ix in steps {
+        let needs = plan.steps[*ix].needs.iter().filter(|n| level.contains_key(*n));
+        open.insert(*ix, needs.clone().count());
+        needs.for_each(|need| needed_by.entry(*need).or_default().push(*ix));
+    }
+    // A step may need one that is typed after it, so the order of typing is not enough. (A cycle is refused when a
+    // plan is compiled; here its members would all stand in the first wave.)
+    let mut ready: Vec<StepIx> = steps.iter().filter(|ix| open[*ix] == 0).copied().collect();
+    while let Some(ix) = ready.pop() {
+        let below = level[&ix] + 1;
+        for next in needed_by.remove(&ix).unwrap_or_default() {
+            if let (Some(level), Some(open)) = (level.get_mut(&next), open.get_mut(&next)) {
+                *level = below.max(*level);
+                *open -= 1;
+                if *open == 0 {
+                    ready.push(next);
+                }
             }
         }
     }
     let mut out: Vec<Vec<StepIx>> = Vec::new();
     for ix in steps {
-        let at = level[ix].unwrap_or(0);
+        let at = level[ix];
         if out.len() <= at {
             out.resize(at + 1, Vec::new());
         }
@@ -52,7 +54,7 @@ pub fn run_order(plan: &Plan) -> Vec<StepIx> {
     let mut out = Vec::with_capacity(plan.steps.len());
     // Last in, first out: what comes first is pushed last.
     let mut stack: Vec<StepIx> = Vec::new();
-    let mut push = |stack: &mut Vec<StepIx>, steps: &[StepIx]| {
+    let push = |stack: &mut Vec<StepIx>, steps: &[StepIx]| {
         stack.extend(waves(plan, steps).into_iter().flatten().collect::<Vec<_>>().into_iter().rev());
     };
     for phase in &plan.phases {

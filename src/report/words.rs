@@ -4,11 +4,11 @@
 
 use serde_json::Value;
 
-use super::look::{Look, Sign, Tone};
+use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    Objective, ObjectiveVerdict, Resolution, RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
-    UndoneState, format_bytes, format_millis,
+    Objective, ObjectiveVerdict, Resolution, RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
+    TaskVerdict, UndoneState, format_bytes, format_millis,
 };
 
 /// What the task is within its step; empty for the first attempt.
@@ -201,14 +201,13 @@ pub fn value(value: &Value) -> String {
     }
 }
 
-pub fn outcome_sign(look: Look, outcome: StepOutcome) -> String {
-    let (sign, tone) = step_tone(outcome);
-    look.paint(tone, look.sign(sign))
-}
-
-/// `1 step`, `3 steps`.
+/// `1 step`, `3 steps`, `2 processes`.
 pub fn count(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+    match n {
+        1 => format!("1 {one}"),
+        _ if one.ends_with('s') => format!("{n} {one}es"),
+        _ => format!("{n} {one}s"),
+    }
 }
 
 pub fn resolution(resolution: Resolution) -> &'static str {
