@@ -234,3 +234,52 @@ fn create_numbered(folder: &Folder, stem: &str) -> Result<(String, File), Journa
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::journal::StateDir;
+    use crate::model::{Millis, RunId, Timestamp};
+
+    fn record(seq: u64) -> Record {
+        let event = Event::PhaseStarted { phase: "p".to_owned() };
+        Record { seq, epoch: 1, t: Millis(0), at: Timestamp(0), event }
+    }
+
+    fn journal(dir: &tempfile::TempDir) -> Journal {
+        let state = StateDir::open_or_create(dir.path()).unwrap();
+        let run = RunId::parse("db-20260101T000000Z-ab1d").unwrap();
+        Journal::create(&state.create_run(&run).unwrap()).unwrap()
+    }
+
+    /// A pipe takes the write and refuses the sync. The good file put back afterwards must not be asked again.
+    #[test]
+    fn a_failed_sync_is_never_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(&dir);
+        let (_reader, writer) = io::pipe().unwrap();
+        let good = std::mem::replace(&mut journal.file, File::from(OwnedFd::from(writer)));
+        let error = journal.append(&[record(1)]).unwrap_err();
+        assert!(error.to_string().starts_with("cannot sync "), "{error}");
+        journal.file = good;
+        assert_eq!(journal.append(&[record(1)]), Err(error.clone()));
+        assert_eq!(journal.append_outcomes(&[record(1)]), Err(error));
+        assert_eq!(journal.file.metadata().unwrap().len(), 0);
+        assert!(dir.path().join("runs/db-20260101T000000Z-ab1d").join(RESERVE_FILE).exists());
+    }
+
+    /// If what was written cannot be taken back, no outcome may follow it.
+    #[test]
+    fn a_full_disk_that_cannot_be_cut_back_takes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(&dir);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let good = std::mem::replace(&mut journal.file, full);
+        let error = journal.append(&[record(1)]).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        journal.file = good;
+        assert_eq!(journal.append_outcomes(&[record(1)]), Err(error));
+    }
+}
