@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -122,7 +123,8 @@ impl Journal {
             },
         }
         // Only now, and not when the disk was found full: somebody else would take what is freed.
-        self.folder.remove_file(RESERVE_FILE)?;
+        // If that fails, the write says what matters.
+        let _ = self.folder.remove_file(RESERVE_FILE);
         self.write(records)
     }
 
@@ -194,17 +196,18 @@ fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the reserve, with real blocks, if there is none.
+/// Makes the reserve if there is none, and gives it real blocks if it has not got them.
 fn ensure_reserve(folder: &Folder) -> Result<(), JournalError> {
-    if folder.file(RESERVE_FILE, Access::Read)?.is_some() {
-        return Ok(());
+    let file = match folder.file(RESERVE_FILE, Access::Append)? {
+        Some(file) => file,
+        None => folder.create_file(RESERVE_FILE)?,
+    };
+    let fault = |error: io::Error| IoFault::new("reserve space in", &folder.path().join(RESERVE_FILE), error);
+    let blocks = file.metadata().map_err(fault)?.blocks();
+    // A block of `stat` has 512 bytes, whatever the file system's.
+    if blocks.saturating_mul(512) < RESERVE_BYTES.unsigned_abs() {
+        posix_fallocate(&file, 0, RESERVE_BYTES).map_err(|error| fault(error.into()))?;
     }
-    let file = folder.create_file(RESERVE_FILE)?;
-    posix_fallocate(&file, 0, RESERVE_BYTES).map_err(|error| {
-        // A reserve without its blocks would be taken for one at the next open.
-        let _ = folder.remove_file(RESERVE_FILE);
-        IoFault::new("reserve space in", &folder.path().join(RESERVE_FILE), error)
-    })?;
     Ok(())
 }
 

@@ -285,6 +285,16 @@ fn any_event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// A resumed run must compute with the very numbers the run before it had.
+    #[test]
+    fn numbers_are_read_as_they_were(number in any::<f64>().prop_filter("JSON has no other", |n| n.is_finite())) {
+        let place = Place::new();
+        let params = [("n".to_owned(), number.into())].into();
+        let records = [record(1, Event::GroupStarted { step: crate::common::step("a"), params })];
+        place.write(&records);
+        prop_assert_eq!(read(&place.run).unwrap().0.records, records);
+    }
+
     /// However the bytes are changed, a reader is never told anything but what was written: it gets the first records
     /// exactly as they were, or an error.
     #[test]

@@ -14,7 +14,7 @@ pub const RUN: &str = "db-20261121T103755Z-ab1d";
 const PLACE: &str = "RUNBOOK_TEST_PLACE";
 
 pub struct Place {
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
     pub state: StateDir,
     pub run: RunDir,
 }
@@ -24,7 +24,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open_or_create(&dir.path().join("state")).unwrap();
         let run = state.create_run(&run_id()).unwrap();
-        Self { dir, state, run }
+        Self { _dir: dir, state, run }
     }
 
     pub fn journal(&self) -> PathBuf {

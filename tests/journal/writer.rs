@@ -1,6 +1,7 @@
 //! A journal that cannot be written: nothing is lost that was acknowledged, nothing is acknowledged that is lost.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -36,8 +37,17 @@ fn on_a_small_disk(test: &str) -> bool {
 }
 
 fn fill(dir: &Path) {
-    let full = fs::write(dir.join("filler"), vec![1; 2 << 20]).unwrap_err();
+    let mut filler = fs::File::create(dir.join("filler")).unwrap();
+    let full = loop {
+        // Small pieces: what is left at the end is less than one of them.
+        if let Err(error) = filler.write_all(&[1; 512]).and_then(|()| filler.flush()) {
+            break error;
+        }
+    };
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    // Or the file system has delayed some of it, and finds room after all.
+    let _ = filler.sync_all();
+    while filler.write_all(&[1; 512]).is_ok() {}
 }
 
 /// The second process.
