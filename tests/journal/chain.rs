@@ -5,6 +5,7 @@ use runbook::journal::{
     Ending, Integrity, Journal, JournalError, PlanCheck, Tail, Torn, Truncation, Verification, read, verify,
 };
 use runbook::model::{Event, Millis, Record, RunOutcome};
+use sha2::{Digest, Sha256};
 
 use crate::common::{Place, record, run_id, small_run};
 
@@ -137,6 +138,69 @@ fn each_removed_swapped_or_repeated_line_is_found() {
     let found = checked(&place, None);
     assert_eq!((found.integrity, found.truncation), (Integrity::Intact, Truncation::CannotBeKnown));
     assert_eq!(checked(&place, Some(&head)).truncation, Truncation::HeadNotFound);
+}
+
+/// A line as somebody would forge it who knows how sums are made.
+fn forge(body: &str) -> Vec<u8> {
+    let body = body.strip_suffix('}').unwrap();
+    let sum: String = Sha256::digest(body)[..8].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{body},\"sum\":\"{sum}\"}}\n").into_bytes()
+}
+
+#[test]
+fn a_line_with_a_right_sum_in_a_wrong_place_is_found() {
+    let one = Place::new();
+    let two = Place::new();
+    let mut records = small_run();
+    one.write(&records);
+    records[1].event = Event::PhaseStarted { phase: "another".into() };
+    two.write(&records);
+    let mut mixed = lines(&one.bytes());
+    mixed[1] = lines(&two.bytes())[1].clone();
+    one.set(&mixed.concat());
+    // The line itself fits; the one after it tells.
+    let error = read(&one.run).unwrap_err();
+    assert!(
+        matches!(&error, JournalError::Damaged { line: 3, why, .. } if why.contains("prev is not")),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_forged_line_is_read_strictly() {
+    let place = Place::new();
+    let head = place.write(&small_run());
+    let good = place.bytes();
+    let line = |v: u32, seq: u64, epoch: u32, more: &str| {
+        format!(
+            "{{\"v\":{v},\"seq\":{seq},\"epoch\":{epoch},\"t\":40,\"at\":\"2026-11-21T10:37:55.120Z\",\
+             \"prev\":\"{head}\",\"event\":{{\"phase_ended\":{{\"phase\":\"x\"{more}}}}}}}"
+        )
+    };
+    let result = |body: &str| {
+        place.set(&[&good[..], &forge(body)].concat());
+        read(&place.run).map(|(contents, _)| contents.records.len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(result(&line(1, 5, 1, "")), Ok(5));
+    assert_eq!(result(&line(1, 5, 2, "")), Ok(5));
+    for (body, why) in [
+        (line(1, 6, 1, ""), "seq is 6 after 4"),
+        (line(1, 4, 1, ""), "seq is 4 after 4"),
+        (line(1, 5, 0, ""), "epoch is 0 where 1 was expected"),
+        (line(1, 5, 3, ""), "epoch is 3 where 1 was expected"),
+        (line(0, 5, 1, ""), "there is no format 0"),
+        (line(2, 5, 1, ""), "the record has format 2, this version of runbook reads up to 1"),
+        (line(1, 5, 1, ",\"more\":1"), "unknown field `more`"),
+        (line(1, 5, 1, "").replace("phase_ended", "phase_paused"), "unknown variant `phase_paused`"),
+        (line(1, 5, 1, "").replace(",\"t\":40", ""), "missing field `t`"),
+        (line(1, 5, 1, "").replace("\"t\":40", "\"t\":40,\"t\":40"), "duplicate field `t`"),
+        (line(1, 5, 1, "").replace("\"t\":40", "\"t\":-40"), "invalid value"),
+        (line(1, 5, 1, "").replace(&head, &head.to_uppercase()), "prev is not the hash"),
+    ] {
+        let error = result(&body).expect_err(why);
+        assert!(error.contains(why), "{error}");
+        assert!(error.contains(&format!("byte {}", good.len())), "{error}");
+    }
 }
 
 #[test]

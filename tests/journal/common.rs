@@ -1,5 +1,6 @@
 //! What the tests share: a state folder, records, and a second process.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -106,6 +107,11 @@ pub fn second_process(setup: &str, test: &str, place: &std::path::Path) -> Comma
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
         .env(PLACE, place);
     command
+}
+
+/// Says on the real stderr, which the test harness does not swallow, that something was not tested.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// In the second process: where to work. In the first: none, and the test that asks has nothing to do.

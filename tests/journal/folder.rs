@@ -7,7 +7,7 @@ use std::path::Path;
 use runbook::journal::{JOURNAL_FILE, Journal, JournalError, StateDir, StateError, read};
 use runbook::model::RunId;
 
-use crate::common::{Place, RUN, place_of_second_process, run_id, second_process, small_run};
+use crate::common::{Place, RUN, place_of_second_process, run_id, second_process, skipped, small_run};
 
 fn is_refused<T: std::fmt::Debug>(result: Result<T, StateError>) -> bool {
     matches!(result, Err(StateError::Unsafe { .. }))
@@ -137,7 +137,7 @@ fn what_belongs_to_somebody_else_is_refused() {
     let place = Place::new();
     place.write(&small_run());
     if chown(place.journal(), Some(12_345), None).is_err() {
-        eprintln!("SKIPPED: only root can give files away");
+        skipped("only root can give files away, so no foreign owner was tested");
         return;
     }
     let error = read(&place.run).unwrap_err();

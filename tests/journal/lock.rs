@@ -24,6 +24,7 @@ fn one_writer_and_a_killed_one_holds_nothing() {
     let place = Place::new();
     let mut child = second_process("true", "lock::hold_the_lock", place.state.path())
         .stdin(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

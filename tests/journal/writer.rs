@@ -8,14 +8,14 @@ use std::process::Command;
 use runbook::journal::{Journal, JournalError, RESERVE_FILE, StateDir, read};
 use runbook::model::{Event, Record};
 
-use crate::common::{Place, place_of_second_process, record, run_id, second_process, small_run};
+use crate::common::{Place, place_of_second_process, record, run_id, second_process, skipped, small_run};
 
 fn long(seq: u64, length: usize) -> Record {
     record(seq, Event::PhaseStarted { phase: "x".repeat(length) })
 }
 
-/// Runs `test` in a second process whose work folder is a file system of 1 MiB; false if this machine allows none.
-fn on_a_small_disk(test: &str) -> bool {
+/// Runs `test` in a second process whose work folder is a file system of 1 MiB, if this machine allows one.
+fn on_a_small_disk(test: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mount = "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$RUNBOOK_TEST_PLACE\"";
     let unshared = |command: &Command| {
@@ -27,13 +27,12 @@ fn on_a_small_disk(test: &str) -> bool {
     let mut probe = Command::new("sh");
     probe.args(["-c", mount]);
     if !unshared(&probe).output().is_ok_and(|ran| ran.status.success()) {
-        eprintln!("SKIPPED: this machine lets us mount no small file system, so no full disk was tested");
-        return false;
+        skipped("this machine lets us mount no small file system, so no full disk was tested");
+        return;
     }
     let ran = unshared(&second_process(mount, test, dir.path())).output().unwrap();
     let text = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success() && text.contains("full disk tested"), "{text}");
-    true
 }
 
 fn fill(dir: &Path) {
