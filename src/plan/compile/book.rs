@@ -137,7 +137,7 @@ impl Builder<'_> {
             self.objectives.rpo = playbook.objectives.rpo.as_ref().map(|o| o.value);
         }
         if let Some(max) = playbook.max_parallel.as_ref().filter(|m| m.value == 0) {
-            self.push(Diagnostic::error("bad-value", max.span, "`max_parallel` is at least 1"));
+            self.push(Diagnostic::error("out-of-range", max.span, "`max_parallel` is at least 1"));
         }
         if let Some(lock) = &playbook.lock {
             let early = self.early(lock, scope, "lock");
@@ -321,7 +321,7 @@ impl Builder<'_> {
     }
 
     /// What is declared and never read. Meaningless while something is wrong, as the wrong text may be the reader.
-    pub(super) fn unused(&self, used: &HashSet<(usize, String)>) -> Vec<Diagnostic> {
+    pub(super) fn unused(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
         for book in 0..self.loaded.books.len() {
             if !self.scopes.iter().any(|s| s.book == book) {
@@ -329,13 +329,13 @@ impl Builder<'_> {
             }
             let playbook = &self.loaded.books[book].playbook;
             for param in &playbook.params {
-                if !used.contains(&(book, param.name.value.clone())) {
+                if !self.used.contains(&(book, param.name.value.clone())) {
                     let message = format!("parameter `{}` is never read", param.name.value);
                     found.push(Diagnostic::warning("unused-param", param.name.span, message));
                 }
             }
             for secret in &playbook.secrets {
-                if !used.contains(&(book, format!("secrets.{}", secret.name.value))) {
+                if !self.used.contains(&(book, format!("secrets.{}", secret.name.value))) {
                     let message = format!("secret `{}` is never read", secret.name.value);
                     found.push(Diagnostic::warning("unused-secret", secret.name.span, message));
                 }

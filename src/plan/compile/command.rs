@@ -266,7 +266,7 @@ impl Builder<'_> {
             );
         }
         if let Some(every) = check.every.as_ref().filter(|e| e.value == Millis::ZERO) {
-            self.push(Diagnostic::error("bad-value", every.span, "`every` must be longer than nothing"));
+            self.push(Diagnostic::error("out-of-range", every.span, "`every` must be longer than nothing"));
         }
         let title = match &check.title {
             Some(title) => self.plain(title),
@@ -342,28 +342,28 @@ impl Builder<'_> {
         }
         if let Some(typed) = retry.attempts.as_ref().filter(|a| a.value == 0) {
             let message = "`attempts` counts the first one too";
-            self.push(Diagnostic::error("bad-retry", typed.span, message).label("at least 1"));
+            self.push(Diagnostic::error("out-of-range", typed.span, message).label("at least 1"));
         }
         if let Some(typed) = retry.backoff.as_ref().filter(|b| !(b.value.is_finite() && b.value >= 1.0)) {
             let message = "`backoff` is the factor by which the delay grows";
-            self.push(Diagnostic::error("bad-retry", typed.span, message).label("at least 1"));
+            self.push(Diagnostic::error("out-of-range", typed.span, message).label("at least 1"));
         }
         if let Some(typed) = retry.jitter.as_ref().filter(|j| !(0.0..=1.0).contains(&j.value)) {
             let message = "`jitter` is a share of the delay";
-            self.push(Diagnostic::error("bad-retry", typed.span, message).label("from 0 to 1"));
+            self.push(Diagnostic::error("out-of-range", typed.span, message).label("from 0 to 1"));
         }
         if let (Some(max), Some(delay)) = (&retry.max_delay, &retry.delay) {
             if max.value < delay.value {
                 let message = "`max_delay` is shorter than `delay`";
                 self.push(
-                    Diagnostic::error("bad-retry", max.span, message).related(delay.span, "`delay` is here"),
+                    Diagnostic::error("out-of-range", delay.span, message).related(max.span, "`max_delay` is here"),
                 );
             }
         }
         let useful = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         if let Some(extra) = retry.remedies.get(useful) {
             self.push(
-                Diagnostic::warning("idle-remedy", extra.span, "this remedy can never run")
+                Diagnostic::error("unused-remedy", extra.span, "this remedy can never run")
                     .label(format!(
                         "remedy k runs after failed attempt k, and attempt {attempts} is the last"
                     ))

@@ -1,6 +1,5 @@
 //! The sections of a drill, each as a plan of its own.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -59,7 +58,7 @@ pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Resu
     }
     let (assert, errors) = assertions(&mut main, drill);
     let errors: Vec<Diagnostic> =
-        errors.into_iter().chain(drill_params(loaded, drill, &base, &mut HashSet::new())).collect();
+        errors.into_iter().chain(drill_params(&main, drill)).collect();
     if !errors.is_empty() {
         return Err(CompileError::Diagnostics(super::tidy(errors)));
     }
@@ -128,13 +127,8 @@ fn assertions(main: &mut Builder<'_>, drill: &ast::Drill) -> (Vec<Expr>, Vec<Dia
 }
 
 /// What is wrong with `drill.params`: each is a parameter of the playbook and reads nothing but `drill.dir`.
-fn drill_params(
-    loaded: &Loaded,
-    drill: &ast::Drill,
-    base: &Base,
-    used: &mut HashSet<(usize, String)>,
-) -> Vec<Diagnostic> {
-    let mut builder = Builder::build(loaded, Unit::section(WORLD, &[], OnFailure::Stop), base);
+fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    let mut builder = Builder::build(main.loaded, Unit::section(WORLD, &[], OnFailure::Stop), main.base);
     builder.diagnostics.clear();
     let declared = &builder.playbook(0).params;
     for (name, node) in &drill.params {
@@ -164,7 +158,6 @@ fn drill_params(
             }
         }
     }
-    used.extend(std::mem::take(&mut builder.used));
     builder.diagnostics
 }
 
@@ -198,25 +191,16 @@ fn render_params(drill: &ast::Drill, dir: &str) -> Result<Params, CompileError> 
     if problems.is_empty() { Ok(params) } else { Err(CompileError::Params(problems)) }
 }
 
-/// Every mistake in the drill section.
-pub(super) fn lint_drill(
-    loaded: &Loaded,
-    drill: &ast::Drill,
-    base: &Base,
-    used: &mut HashSet<(usize, String)>,
-) -> Vec<Diagnostic> {
+/// Every mistake in the drill section; what it reads is noted in `main`.
+pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     let symptom = symptom_steps(&drill.symptom);
     let mut found = Vec::new();
     for (name, steps, on_failure) in sections_of(drill, &symptom) {
-        let builder = Builder::build(loaded, Unit::section(name, steps, on_failure), base);
-        used.extend(builder.used);
-        found.extend(builder.diagnostics);
+        let section = Builder::build(main.loaded, Unit::section(name, steps, on_failure), main.base);
+        main.used.extend(section.used);
+        found.extend(section.diagnostics);
     }
-    if let Some(first) = loaded.books.first() {
-        let mut main = Builder::build(loaded, Unit::playbook(&first.playbook), base);
-        found.extend(assertions(&mut main, drill).1);
-        used.extend(main.used);
-    }
-    found.extend(drill_params(loaded, drill, base, used));
+    found.extend(assertions(main, drill).1);
+    found.extend(drill_params(main, drill));
     found
 }

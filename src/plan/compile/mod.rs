@@ -17,7 +17,6 @@ mod suggest;
 mod text;
 mod values;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
@@ -85,17 +84,16 @@ fn list_problems(problems: &[ParamProblem]) -> String {
 pub fn lint(loaded: &Loaded, today: NaiveDate) -> Vec<Diagnostic> {
     let Some(first) = loaded.books.first() else { return Vec::new() };
     let base = Base::anywhere(first);
-    let main = Builder::build(loaded, Unit::playbook(&first.playbook), &base);
-    let mut used: HashSet<(usize, String)> = main.used.clone();
-    let mut diagnostics = main.diagnostics.clone();
+    let mut main = Builder::build(loaded, Unit::playbook(&first.playbook), &base);
+    let mut diagnostics = std::mem::take(&mut main.diagnostics);
     if let Some(drill) = &first.playbook.drill {
-        diagnostics.extend(drill::lint_drill(loaded, drill, &base, &mut used));
+        diagnostics.extend(drill::lint_drill(&mut main, drill));
     }
     for book in main.books_used() {
         diagnostics.extend(book::review(&loaded.books[book].playbook, today));
     }
     if !diagnostics.iter().any(|d| d.severity == Severity::Error) {
-        diagnostics.extend(main.unused(&used));
+        diagnostics.extend(main.unused());
     }
     tidy(diagnostics)
 }
@@ -121,11 +119,16 @@ fn sound(builder: Builder<'_>) -> Result<Builder<'_>, CompileError> {
     Ok(builder)
 }
 
-/// In the order of their places, each once: a playbook that is included twice has its mistakes once.
-fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    diagnostics.sort_by(|a, b| {
-        (a.span, a.severity, a.code, &a.message).cmp(&(b.span, b.severity, b.code, &b.message))
+/// Mistakes that the parser reports in other words.
+const SAID_BY_BOTH: [&str; 6] =
+    ["duplicate-id", "duplicate-need", "keys-conflict", "min-above-max", "out-of-range", "unused-remedy"];
+
+/// In the order of their places, each once: a playbook that is included twice has its mistakes once, and what both the
+/// parser and the compiler saw is said once.
+pub fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by(|a, b| (a.span, a.severity, a.code).cmp(&(b.span, b.severity, b.code)));
+    diagnostics.dedup_by(|a, b| {
+        a.span == b.span && a.code == b.code && (a.message == b.message || SAID_BY_BOTH.contains(&a.code))
     });
-    diagnostics.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.message == b.message);
     diagnostics
 }

@@ -54,7 +54,7 @@ impl Builder<'_> {
                         if needs.contains(&other) {
                             let message = format!("`{}` is needed twice", name.value);
                             self.push(
-                                Diagnostic::warning("repeated-need", name.span, message)
+                                Diagnostic::error("duplicate-need", name.span, message)
                                     .label("once is enough"),
                             );
                         } else {

@@ -98,7 +98,7 @@ impl Builder<'_> {
         if let Some(pattern) = &param.pattern {
             if !matches!(spec.kind, ParamKind::String | ParamKind::Path | ParamKind::List) {
                 let message = format!("parameter `{name}` has a pattern but is no text");
-                self.push(Diagnostic::error("param-declaration", pattern.span, message));
+                self.push(Diagnostic::error("keys-conflict", pattern.span, message));
             } else if let Err(error) = regex::Regex::new(&pattern.value) {
                 let message = format!("the pattern of `{name}` is not a regular expression");
                 // The library's text is a picture over several lines; its last line says what is wrong.
@@ -123,11 +123,11 @@ impl Builder<'_> {
                 }
             }
         }
-        if let ([min, max], Some(typed)) = (bounds.as_slice(), &param.max)
+        if let ([min, max], Some(typed)) = (bounds.as_slice(), &param.min)
             && compare(min, max) == Some(std::cmp::Ordering::Greater)
         {
-            let message = format!("`max` of parameter `{name}` is less than `min`");
-            self.push(Diagnostic::error("param-declaration", typed.span, message));
+            let message = format!("`min` of parameter `{name}` is greater than its `max`");
+            self.push(Diagnostic::error("min-above-max", typed.span, message).help("no value can be between them"));
         }
         if self.diagnostics.len() > before {
             return;
@@ -138,8 +138,8 @@ impl Builder<'_> {
             self.check_param_value(param, &value, default.span);
             if param.required {
                 self.push(
-                    Diagnostic::warning(
-                        "idle-default",
+                    Diagnostic::error(
+                        "keys-conflict",
                         default.span,
                         format!("`{name}` is required, so its default is never used"),
                     )
