@@ -10,7 +10,7 @@ pub mod template;
 mod types;
 
 pub use compile::{
-    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help,
+    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help, tidy,
 };
 pub use json::PlanError;
 pub use types::*;
