@@ -8,18 +8,18 @@ use super::read;
 use super::source::{Span, Spanned, Style, Text};
 use crate::model::Millis;
 
-/// The playbook of a tree; None if it has no name.
-pub fn playbook(root: &Node) -> Option<Playbook> {
-    let map = Map::of(root)?;
+/// The playbook of a tree; None if it has no name. `source` is the text of the file.
+pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
+    let map = Map::of(root, source)?;
     let phases = if let Some(phases) = map.list("phases") {
-        phases.iter().filter_map(phase).collect()
+        phases.iter().filter_map(|node| phase(node, source)).collect()
     } else {
         let key = map.entry("steps").map_or(root.span, |(key, _)| key.span);
         vec![Phase {
             id: Text { value: "steps".into(), span: key, style: Style::Plain },
             title: None,
             deadline: None,
-            steps: steps(map.list("steps")),
+            steps: steps(map.list("steps"), source),
         }]
     };
     Some(Playbook {
@@ -41,8 +41,8 @@ pub fn playbook(root: &Node) -> Option<Playbook> {
         review_every: map.duration("review_every"),
         symptoms: map.texts("symptoms"),
         objectives: map.map("objectives").map(objectives).unwrap_or_default(),
-        params: map.entries("params").filter_map(param).collect(),
-        secrets: map.entries("secrets").filter_map(secret).collect(),
+        params: map.entries("params").filter_map(|entry| param(entry, source)).collect(),
+        secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         environments: environments(map),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
@@ -55,8 +55,8 @@ pub fn playbook(root: &Node) -> Option<Playbook> {
 }
 
 /// The contents of `runbook.yaml`.
-pub fn config(root: &Node) -> Option<Config> {
-    let map = Map::of(root)?;
+pub fn config(root: &Node, source: &str) -> Option<Config> {
+    let map = Map::of(root, source)?;
     Some(Config {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
@@ -67,14 +67,15 @@ pub fn config(root: &Node) -> Option<Config> {
 /// A map node, for looking keys up.
 #[derive(Clone, Copy)]
 struct Map<'n> {
+    source: &'n str,
     span: Span,
     entries: &'n [(Text, Node)],
 }
 
 impl<'n> Map<'n> {
-    fn of(node: &'n Node) -> Option<Self> {
+    fn of(node: &'n Node, source: &'n str) -> Option<Self> {
         match &node.kind {
-            NodeKind::Map(entries) => Some(Self { span: node.span, entries }),
+            NodeKind::Map(entries) => Some(Self { source, span: node.span, entries }),
             _ => None,
         }
     }
@@ -88,7 +89,7 @@ impl<'n> Map<'n> {
     }
 
     fn map(self, key: &str) -> Option<Self> {
-        self.get(key).and_then(Self::of)
+        self.get(key).and_then(|node| Self::of(node, self.source))
     }
 
     fn list(self, key: &str) -> Option<&'n [Node]> {
@@ -168,7 +169,7 @@ impl<'n> Map<'n> {
 
     /// Variables: a number or a boolean counts as it was typed.
     fn env(self) -> Vec<(Text, Text)> {
-        self.entries("env").filter_map(|(name, value)| Some((name.clone(), env_text(value)?))).collect()
+        self.entries("env").filter_map(|(name, value)| Some((name.clone(), env_text(value, self.source)?))).collect()
     }
 }
 
@@ -179,15 +180,15 @@ fn text(node: &Node) -> Option<Text> {
     }
 }
 
-fn env_text(node: &Node) -> Option<Text> {
-    let value = match &node.kind {
-        NodeKind::Text(text) => return Some(text.clone()),
-        NodeKind::Int(n) => n.to_string(),
-        NodeKind::Float(n) => n.to_string(),
-        NodeKind::Bool(b) => b.to_string(),
-        _ => return None,
-    };
-    Some(Text { value, span: node.span, style: Style::Plain })
+fn env_text(node: &Node, source: &str) -> Option<Text> {
+    match &node.kind {
+        NodeKind::Text(text) => Some(text.clone()),
+        NodeKind::Int(_) | NodeKind::Float(_) | NodeKind::Bool(_) => {
+            let typed = source.get(node.span.start as usize..node.span.end as usize)?;
+            Some(Text { value: typed.to_owned(), span: node.span, style: Style::Plain })
+        }
+        _ => None,
+    }
 }
 
 fn list(node: &Node) -> Option<&[Node]> {
@@ -209,8 +210,8 @@ fn objectives(map: Map<'_>) -> Objectives {
     }
 }
 
-fn param((name, node): &(Text, Node)) -> Option<Param> {
-    let map = Map::of(node)?;
+fn param((name, node): &(Text, Node), source: &str) -> Option<Param> {
+    let map = Map::of(node, source)?;
     Some(Param {
         name: name.clone(),
         kind: map.word("type", |word| {
@@ -236,8 +237,8 @@ fn param((name, node): &(Text, Node)) -> Option<Param> {
     })
 }
 
-fn secret((name, node): &(Text, Node)) -> Option<SecretDecl> {
-    let map = Map::of(node)?;
+fn secret((name, node): &(Text, Node), source: &str) -> Option<SecretDecl> {
+    let map = Map::of(node, source)?;
     let source = if let Some(variable) = map.text("env") {
         SecretSource::Env(variable)
     } else if let Some(file) = map.text("file") {
@@ -251,7 +252,7 @@ fn secret((name, node): &(Text, Node)) -> Option<SecretDecl> {
 fn environments(map: Map<'_>) -> Vec<Environment> {
     map.entries("environments")
         .filter_map(|(name, node)| {
-            let map = Map::of(node)?;
+            let map = Map::of(node, map.source)?;
             Some(Environment {
                 name: name.clone(),
                 params: map.values("params"),
@@ -292,23 +293,23 @@ fn shell(map: Map<'_>) -> Option<Spanned<Shell>> {
     })
 }
 
-fn phase(node: &Node) -> Option<Phase> {
-    let map = Map::of(node)?;
+fn phase(node: &Node, source: &str) -> Option<Phase> {
+    let map = Map::of(node, source)?;
     Some(Phase {
         id: map.text("id")?,
         title: map.text("title"),
         deadline: map.duration("deadline"),
-        steps: steps(map.list("steps")),
+        steps: steps(map.list("steps"), source),
     })
 }
 
-fn steps(items: Option<&[Node]>) -> Vec<Step> {
-    items.unwrap_or_default().iter().filter_map(|node| step(node, None)).collect()
+fn steps(items: Option<&[Node]>, source: &str) -> Vec<Step> {
+    items.unwrap_or_default().iter().filter_map(|node| step(node, source, None)).collect()
 }
 
 /// A step; `default_id` is used if it has none.
-fn step(node: &Node, default_id: Option<String>) -> Option<Step> {
-    let map = Map::of(node)?;
+fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
+    let map = Map::of(node, source)?;
     let id = match (map.entry("id"), default_id) {
         (Some((_, id)), _) => text(id)?,
         (None, Some(value)) => {
@@ -359,29 +360,29 @@ fn options(map: Map<'_>) -> Options {
 }
 
 fn action(map: Map<'_>) -> Option<Action> {
-    type Read = fn(&Node) -> Option<ActionKind>;
+    type Read = fn(&Node, &str) -> Option<ActionKind>;
     const READERS: [(&str, Read); 7] = [
-        ("run", |node| text(node).map(ActionKind::Run)),
-        ("exec", |node| exec(node).map(ActionKind::Exec)),
-        ("sql", |node| {
-            let map = Map::of(node)?;
+        ("run", |node, _| text(node).map(ActionKind::Run)),
+        ("exec", |node, _| exec(node).map(ActionKind::Exec)),
+        ("sql", |node, source| {
+            let map = Map::of(node, source)?;
             Some(ActionKind::Sql { database: map.text("database")?, query: map.text("query")? })
         }),
-        ("http", |node| Map::of(node).and_then(http).map(ActionKind::Http)),
-        ("wait", |node| {
+        ("http", |node, source| Map::of(node, source).and_then(http).map(ActionKind::Http)),
+        ("wait", |node, _| {
             let NodeKind::Text(text) = &node.kind else { return None };
             let value = read::duration(&text.value).ok()?;
             Some(ActionKind::Wait(Spanned { value, span: node.span }))
         }),
-        ("any_of", |node| list(node).map(|items| ActionKind::AnyOf(steps(Some(items))))),
-        ("playbook", |node| {
-            let map = Map::of(node)?;
+        ("any_of", |node, source| list(node).map(|items| ActionKind::AnyOf(steps(Some(items), source)))),
+        ("playbook", |node, source| {
+            let map = Map::of(node, source)?;
             Some(ActionKind::Playbook { name: map.text("name")?, params: map.values("params") })
         }),
     ];
     READERS.iter().find_map(|(key, read)| {
         let (key, node) = map.entry(key)?;
-        Some(Action { span: key.span, kind: read(node)? })
+        Some(Action { span: key.span, kind: read(node, map.source)? })
     })
 }
 
@@ -417,7 +418,7 @@ fn http(map: Map<'_>) -> Option<Http> {
 }
 
 fn checks(map: Map<'_>, key: &str) -> Vec<Check> {
-    map.list(key).unwrap_or_default().iter().filter_map(|node| check(Map::of(node)?)).collect()
+    map.list(key).unwrap_or_default().iter().filter_map(|node| check(Map::of(node, map.source)?)).collect()
 }
 
 fn check(map: Map<'_>) -> Option<Check> {
@@ -452,19 +453,19 @@ fn retry(map: Map<'_>) -> Retry {
         max_delay: map.duration("max_delay"),
         jitter: map.number("jitter"),
         when: map.text("when"),
-        remedies: map.list("remedies").unwrap_or_default().iter().filter_map(remedy).collect(),
+        remedies: map.list("remedies").unwrap_or_default().iter().filter_map(|node| remedy(node, map.source)).collect(),
     }
 }
 
-fn remedy(node: &Node) -> Option<Remedy> {
-    let map = Map::of(node)?;
+fn remedy(node: &Node, source: &str) -> Option<Remedy> {
+    let map = Map::of(node, source)?;
     Some(Remedy { span: map.span, title: map.text("title"), action: action(map)?, options: options(map) })
 }
 
 fn drill(map: Map<'_>) -> Drill {
     let steps = |key: &str| {
         let items = map.list(key).unwrap_or_default().iter().enumerate();
-        items.filter_map(|(n, node)| step(node, Some(format!("{key}-{}", n + 1)))).collect()
+        items.filter_map(|(n, node)| step(node, map.source, Some(format!("{key}-{}", n + 1)))).collect()
     };
     Drill {
         world: steps("world"),

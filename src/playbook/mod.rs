@@ -15,8 +15,10 @@ mod syntax;
 pub mod validate;
 pub mod yaml;
 
+use std::path::Path;
+
 use diagnostic::{Diagnostic, Severity};
-use source::FileId;
+use source::{FileId, SourceMap};
 
 /// What a file says, and everything that is wrong with it.
 #[derive(Debug)]
@@ -30,6 +32,18 @@ pub struct Parsed<T> {
 impl<T> Parsed<T> {
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|d| d.severity == Severity::Error)
+    }
+}
+
+/// Adds the bytes of a file to the sources. A file that is no text is added in a readable form, to show the place.
+pub fn decode_bytes(sources: &mut SourceMap, path: &Path, bytes: Vec<u8>) -> Result<FileId, Diagnostic> {
+    let file = FileId(u16::try_from(sources.files.len()).unwrap_or(u16::MAX));
+    match yaml::decode(file, bytes) {
+        Ok(text) => Ok(sources.add(path.to_owned(), text)),
+        Err((text, diagnostic)) => {
+            sources.add(path.to_owned(), text);
+            Err(diagnostic)
+        }
     }
 }
 
@@ -51,7 +65,7 @@ fn read_tree<T>(
     file: FileId,
     text: &str,
     object: &shape::Object,
-    decode: impl FnOnce(&ast::Node) -> Option<T>,
+    decode: impl FnOnce(&ast::Node, &str) -> Option<T>,
 ) -> Parsed<T> {
     let tree = yaml::parse(file, text);
     let mut diagnostics = tree.diagnostics;
@@ -65,7 +79,7 @@ fn read_tree<T>(
         return Parsed { value: None, diagnostics };
     };
     diagnostics.extend(validate::validate(&root, object, &tree.reported));
-    Parsed { value: decode(&root), diagnostics }
+    Parsed { value: decode(&root, text), diagnostics }
 }
 
 impl<T> Parsed<T> {
