@@ -94,7 +94,7 @@ fn keep_evidence(
     if bytes.len() as u64 > LARGEST_EVIDENCE {
         return Err(CliError::usage(format!("{} is larger than 64 MiB", path.display())));
     }
-    let hash = crate::plan::hash(&bytes);
+    let hash = crate::plan::Plan::hash(&bytes);
     let name = format!("evidence-{}-{}", step.as_str().replace('/', "+"), &hash[..12]);
     dir.write_file(&name, &bytes)?;
     Ok(format!("{hash} {name} (was {})", path.display()))

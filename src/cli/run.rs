@@ -162,8 +162,8 @@ fn print_closing(
     print_with(|out| write_closing(out, plan, history, &Closing { head, report, look, tail: &tail }))
 }
 
-/// The HTML report in the run's own folder.
-fn write_report(context: &Context, run: &RunId) -> Result<PathBuf, CliError> {
+/// Writes the report into the run's own folder; gives the HTML form's path.
+pub fn write_report(context: &Context, run: &RunId) -> Result<PathBuf, CliError> {
     let state_dir = context.existing_state()?;
     let loaded = load(&state_dir, run)?;
     let tail = tail_of(loaded.dir.path());

@@ -1,6 +1,5 @@
 //! `runbook plan` and `runbook graph`: looking changes nothing.
 
-use crate::plan::hash;
 use crate::report::{self, PlanView};
 
 use super::args::{Graph, GraphFormat, Plan};
@@ -15,7 +14,7 @@ pub fn plan(context: &Context, args: &Plan) -> Result<u8, CliError> {
 }
 
 pub fn show_plan(context: &Context, plan: &crate::plan::Plan, json: bool) -> Result<(), CliError> {
-    let view = PlanView::of(plan, &hash(&plan.to_json()));
+    let view = PlanView::of(plan, &crate::plan::Plan::hash(&plan.to_json()));
     if json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }
 }
 
