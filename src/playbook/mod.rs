@@ -5,6 +5,7 @@ pub mod ast;
 pub mod diagnostic;
 pub mod decode;
 pub mod format;
+pub mod load;
 mod locate;
 mod read;
 mod rules;
