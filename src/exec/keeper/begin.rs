@@ -24,7 +24,8 @@ impl Keeper {
             return;
         }
         let began = now();
-        let token = format!("{}/{}", self.run, order.task);
+        // The whole path: two runs of different state folders could have the same name.
+        let token = format!("{}/{}", self.run_dir.display(), order.task);
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
         let (started, defect) = match spawn::spawn(&order, &extra) {

@@ -23,7 +23,6 @@ use crate::exec::redact::Redactor;
 const BUFFER: usize = 64 << 10;
 
 pub(super) struct Keeper {
-    pub(super) run: String,
     pub(super) run_dir: PathBuf,
     pub(super) notes: Writer,
     pub(super) boot_id: String,
@@ -70,9 +69,7 @@ impl Keeper {
         nix::sys::prctl::set_child_subreaper(true)?;
         let children = setup::signals()?;
         let me = procfs::stat(nix::unistd::getpid().as_raw()).ok_or(io::ErrorKind::NotFound)?;
-        let run = run_dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self {
-            run,
             run_dir: run_dir.to_owned(),
             notes: Writer::new(inherited.notes),
             boot_id: procfs::boot_id(),

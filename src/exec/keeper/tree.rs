@@ -14,7 +14,7 @@ pub(super) struct Tree {
     pub mains: Vec<i32>,
     /// Start time of the first. Nothing that is older can belong to the task.
     pub start: u64,
-    /// `RUNBOOK_TASK_TOKEN=<run>/<task>`, as it stands in the environment of each of them.
+    /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them.
     pub token: String,
     /// No other task ran at any moment of this one, so an orphan without a token can only be its own.
     pub alone: bool,
