@@ -1,7 +1,7 @@
 //! What is wrong with a playbook, for the person who typed it.
 
 use std::fmt::Write as _;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
@@ -83,6 +83,9 @@ impl Default for Look {
 /// The most that are shown to people; tools get them all.
 const MAX_SHOWN: usize = 100;
 
+/// Places further apart than this many lines are shown apart.
+const MAX_LINES: usize = 200;
+
 /// The longest line that is given to the renderer, in characters. Longer ones are cut around the place.
 const MAX_LINE: usize = 400;
 
@@ -135,9 +138,13 @@ fn render_one(diagnostic: &Diagnostic, sources: &SourceMap, lines: &[LineIndex<'
     let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)).id(diagnostic.code));
     for piece in pieces(diagnostic, lines) {
         let path = sources.get(piece.file).map(|f| f.path.display().to_string()).unwrap_or_default();
-        // The place is given apart from the snippet, which knows nothing of what was cut off a long line.
-        group = group.element(Origin::path(path).line(piece.line).char_column(piece.column));
-        let mut snippet = Snippet::source(piece.text).line_start(piece.line);
+        let mut snippet = Snippet::source(piece.text).line_start(piece.first_line);
+        if piece.cut {
+            // A snippet would count its columns from the cut.
+            group = group.element(Origin::path(path).line(piece.line).char_column(piece.column));
+        } else {
+            snippet = snippet.path(path);
+        }
         for mark in piece.marks {
             let kind = if mark.primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let annotation = kind.span(mark.range);
@@ -155,12 +162,16 @@ fn render_one(diagnostic: &Diagnostic, sources: &SourceMap, lines: &[LineIndex<'
     renderer.render(&[group])
 }
 
-/// One line of a file, and what is marked on it.
+/// Lines of a file, and what is marked on them.
 struct Piece<'d> {
     file: FileId,
+    /// The line and column of the first mark.
     line: usize,
     column: usize,
+    first_line: usize,
     text: String,
+    /// The text is a part of a long line.
+    cut: bool,
     marks: Vec<Mark<'d>>,
 }
 
@@ -170,27 +181,71 @@ struct Mark<'d> {
     label: &'d str,
 }
 
-/// The lines to show: the place itself first. Marks on one line stand together.
+/// The lines to show: the place itself first. Marks that are near each other stand in one piece.
 fn pieces<'d>(diagnostic: &'d Diagnostic, lines: &[LineIndex<'_>]) -> Vec<Piece<'d>> {
-    let mut pieces: Vec<Piece<'d>> = Vec::new();
     let related = diagnostic.related.iter().map(|(span, note)| (*span, note.as_str(), false));
-    for (span, label, primary) in std::iter::once((diagnostic.span, diagnostic.label.as_str(), true)).chain(related) {
-        let Some(index) = lines.get(usize::from(span.file.0)) else { continue };
-        let (line, column) = index.position(span.start);
-        let (start, text) = index.line(line);
-        let from = floor_boundary(text, (span.start as usize).saturating_sub(start));
-        let to = floor_boundary(text, (span.end as usize).saturating_sub(start)).max(from);
-        let same = pieces.iter_mut().find(|piece| piece.file == span.file && piece.line == line);
-        if let (Some(piece), true) = (same, text.len() <= MAX_LINE) {
-            piece.marks.push(Mark { range: shown_range(text, from..to), primary, label });
-            continue;
+    let marks: Vec<_> =
+        std::iter::once((diagnostic.span, diagnostic.label.as_str(), true)).chain(related).collect();
+    let file = diagnostic.span.file;
+    if let Some(index) = lines.get(usize::from(file.0))
+        && marks.iter().all(|(span, ..)| span.file == file)
+    {
+        let at = |span: Span| index.position(span.start).0;
+        let first = marks.iter().map(|(span, ..)| at(*span)).min().unwrap_or(1);
+        let last = marks.iter().map(|(span, ..)| at(*span)).max().unwrap_or(1);
+        if last - first <= MAX_LINES && (first..=last).all(|n| index.line(n).1.len() <= MAX_LINE) {
+            return vec![one_piece(file, index, first..=last, &marks)];
         }
-        let cut = cut(text, from..to);
-        let range = shown_range(&text[cut.clone()], from - cut.start..to.min(cut.end) - cut.start);
-        let text = shown(&text[cut]);
-        pieces.push(Piece { file: span.file, line, column, text, marks: vec![Mark { range, primary, label }] });
     }
-    pieces
+    marks
+        .iter()
+        .filter_map(|(span, label, primary)| {
+            let index = lines.get(usize::from(span.file.0))?;
+            Some(cut_piece(index, *span, label, *primary))
+        })
+        .collect()
+}
+
+/// Whole lines.
+fn one_piece<'d>(
+    file: FileId,
+    index: &LineIndex<'_>,
+    lines: RangeInclusive<usize>,
+    marks: &[(Span, &'d str, bool)],
+) -> Piece<'d> {
+    let (line, column) = marks.first().map_or((1, 1), |(span, ..)| index.position(span.start));
+    let first_line = *lines.start();
+    let mut text = String::new();
+    let mut placed = Vec::new();
+    for number in lines {
+        let (start, line) = index.line(number);
+        for (span, label, primary) in marks.iter().filter(|(span, ..)| index.position(span.start).0 == number) {
+            let range = shown_range(line, within(line, start, *span));
+            placed.push(Mark { range: text.len() + range.start..text.len() + range.end, primary: *primary, label });
+        }
+        text.push_str(&shown(line));
+        text.push('\n');
+    }
+    Piece { file, line, column, first_line, text, cut: false, marks: placed }
+}
+
+/// One line, perhaps only a part of it.
+fn cut_piece<'d>(index: &LineIndex<'_>, span: Span, label: &'d str, primary: bool) -> Piece<'d> {
+    let (line, column) = index.position(span.start);
+    let (start, text) = index.line(line);
+    let mark = within(text, start, span);
+    let part = cut(text, mark.clone());
+    let range = shown_range(&text[part.clone()], mark.start - part.start..mark.end.min(part.end) - part.start);
+    let cut = part.len() < text.len();
+    let text = shown(&text[part]);
+    Piece { file: span.file, line, column, first_line: line, text, cut, marks: vec![Mark { range, primary, label }] }
+}
+
+/// The part of a span that lies on a line, as a range of the line.
+fn within(line: &str, start: usize, span: Span) -> Range<usize> {
+    let from = floor_boundary(line, (span.start as usize).saturating_sub(start));
+    let to = floor_boundary(line, (span.end as usize).saturating_sub(start)).max(from);
+    from..to
 }
 
 /// The part of a long line that is shown: what is marked, with some text before and behind it.

@@ -43,7 +43,7 @@ static GROUP_FIELDS: [Field; 3] = [
     optional("wait", Kind::Duration, "Waits this long."),
     optional(
         "any_of",
-        Kind::List(&Kind::Object(&ALTERNATIVE)),
+        Kind::Some(&Kind::Object(&ALTERNATIVE)),
         "Alternatives, tried in order until one succeeds; those that failed are undone.",
     ),
     optional("playbook", Kind::Object(&INCLUDE), "Another playbook; its steps become part of this plan."),
@@ -81,7 +81,7 @@ const GRACE_ONLY_PROCESS: Rule = Rule::Not {
     with: &["sql", "http", "wait", "any_of", "playbook"],
     because: "only `run` and `exec` start a process that can be given time to end",
 };
-const ONE_COMMAND: Rule = Rule::One { what: "action", keys: COMMANDS, or: None };
+const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: None };
 
 const NO_WAIT_HERE: &str = "only a step can wait";
 const NO_GROUP_HERE: &str = "only a step can hold other steps";
@@ -129,11 +129,11 @@ pub static PLAYBOOK: Object = Object {
             "One open run at a time for the same key. Default: the name and the environment.",
         ),
         optional("workdir", Kind::Text, "The folder that relative paths count from. Default: the playbook's own."),
-        optional("steps", Kind::List(&Kind::Object(&STEP)), "The steps, if there are no phases."),
+        optional("steps", Kind::Some(&Kind::Object(&STEP)), "The steps, if there are no phases."),
         optional("phases", Kind::List(&Kind::Object(&PHASE)), "Groups of steps, one after the other."),
         optional("drill", Kind::Object(&DRILL), "How the playbook is proved on a world it may break."),
     ]],
-    rules: &[Rule::One { what: "of `steps` and `phases`", keys: &["steps", "phases"], or: None }],
+    rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: None }],
     refused: &[
         ("hosts", Refusal::Later),
         ("channels", Refusal::Later),
@@ -195,7 +195,7 @@ static SECRET: Object = Object {
         optional("file", Kind::Text, "A file; one line break at its end is left out."),
         optional("command", Kind::Argv, "A command and its arguments that prints it."),
     ]],
-    rules: &[Rule::One { what: "source", keys: &["env", "file", "command"], or: None }],
+    rules: &[Rule::One { what: "a source", keys: &["env", "file", "command"], or: None }],
     refused: &[],
 };
 
@@ -258,7 +258,7 @@ static PHASE: Object = Object {
         needed("id", Kind::Name, "Unique among the phases."),
         optional("title", Kind::Text, "What people see."),
         optional("deadline", Kind::Duration, "Missing it is logged; it never ends a step."),
-        needed("steps", Kind::List(&Kind::Object(&STEP)), "The steps of the phase."),
+        needed("steps", Kind::Some(&Kind::Object(&STEP)), "The steps of the phase."),
     ]],
     rules: &[],
     refused: &[],
@@ -293,7 +293,7 @@ static STEP_FIELDS: [Field; 13] = [
 ];
 
 const STEP_RULES: &[Rule] = &[
-    Rule::One { what: "action", keys: ACTIONS, or: Some("verify") },
+    Rule::One { what: "an action", keys: ACTIONS, or: Some("verify") },
     SHELL_ONLY_RUN,
     STDIN_ONLY_PROCESS,
     ENV_ONLY_PROCESS,
@@ -436,7 +436,7 @@ static HTTP: Object = Object {
         optional("json", Kind::Value, "The body, as JSON; its texts are templates."),
     ]],
     rules: &[
-        Rule::One { what: "method", keys: METHODS, or: None },
+        Rule::One { what: "a method", keys: METHODS, or: None },
         Rule::Not { key: "body", with: &["json"], because: "a request has one body" },
         Rule::Not { key: "body", with: &["get", "head"], because: "such a request has no body" },
         Rule::Not { key: "json", with: &["get", "head"], because: "such a request has no body" },
@@ -601,7 +601,7 @@ static DRILL_STEP: Object = Object {
         &OPTION_FIELDS,
     ],
     rules: &[
-        Rule::One { what: "action", keys: &["run", "exec", "sql", "http", "wait"], or: Some("verify") },
+        Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: Some("verify") },
         SHELL_ONLY_RUN,
         STDIN_ONLY_PROCESS,
         ENV_ONLY_PROCESS,

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use super::ast::{ActionKind, Node, NodeKind, Param, ParamType, Playbook, Retry, Step};
 use super::diagnostic::Diagnostic;
 use super::source::{Span, Text};
-use crate::model::{parse_bytes, parse_duration};
+use crate::model::{check_name, parse_bytes, parse_duration};
 
 /// Everything that is wrong with a playbook whose parts are each in order. `stem` is its file's name without ending.
 pub fn check(playbook: &Playbook, stem: Option<&str>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     if let Some(stem) = stem
         && stem != playbook.name.value
+        && check_name(&playbook.name.value).is_ok()
     {
         found.push(
             Diagnostic::error("name-differs", playbook.name.span, "the name is not the file's name")
@@ -19,25 +20,18 @@ pub fn check(playbook: &Playbook, stem: Option<&str>) -> Vec<Diagnostic> {
                 .help(format!("write `name: {stem}`, or rename the file to {}.yaml", playbook.name.value)),
         );
     }
-    unique("phase", playbook.phases.iter().map(|phase| &phase.id), &mut found);
+    unique("phases", playbook.phases.iter().map(|phase| &phase.id), &mut found);
     let mut ids = Vec::new();
     for phase in &playbook.phases {
-        if phase.steps.is_empty() {
-            found.push(
-                Diagnostic::error("empty-list", phase.id.span, format!("`{}` has no steps", phase.id.value))
-                    .label("nothing to do here")
-                    .help("add a step"),
-            );
-        }
         steps(&phase.steps, &mut ids, &mut found);
     }
-    unique("step", ids.into_iter(), &mut found);
+    unique("steps", ids.into_iter(), &mut found);
     if let Some(drill) = &playbook.drill {
         let mut ids = Vec::new();
         for list in [&drill.world, &drill.inject, &drill.teardown] {
             steps(list, &mut ids, &mut found);
         }
-        unique("step of the drill", ids.into_iter(), &mut found);
+        unique("steps of the drill", ids.into_iter(), &mut found);
     }
     if let Some(of) = &playbook.defaults.retry {
         retry(of, &mut found);
@@ -53,12 +47,13 @@ fn unique<'p>(what: &str, ids: impl Iterator<Item = &'p Text>, found: &mut Vec<D
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for id in ids {
         if let Some(first) = seen.get(id.value.as_str()) {
-            found.push(
-                Diagnostic::error("duplicate-id", id.span, format!("two {what}s have the id `{}`", id.value).replace("step of the drills", "steps of the drill"))
-                    .label("again here")
-                    .related(*first, "first here")
-                    .help("give each its own id"),
-            );
+            let diagnostic =
+                Diagnostic::error("duplicate-id", id.span, format!("two {what} have the id `{}`", id.value));
+            found.push(if *first == id.span {
+                diagnostic.label("an alias repeats this").help("write the second one out, with its own id")
+            } else {
+                diagnostic.label("again here").related(*first, "first here").help("give each its own id")
+            });
         } else {
             seen.insert(&id.value, id.span);
         }
@@ -78,10 +73,7 @@ fn steps<'p>(list: &'p [Step], ids: &mut Vec<&'p Text>, found: &mut Vec<Diagnost
         if let Some(needs) = &step.needs {
             unique_needs(step, needs, found);
         }
-        if let Some(super::ast::Action { kind: ActionKind::AnyOf(inner), span }) = &step.action {
-            if inner.is_empty() {
-                found.push(Diagnostic::error("empty-list", *span, "`any_of` has no alternatives").help("add a step"));
-            }
+        if let Some(super::ast::Action { kind: ActionKind::AnyOf(inner), .. }) = &step.action {
             steps(inner, ids, found);
         }
     }

@@ -31,6 +31,8 @@ pub enum Kind {
     /// Text; a number or a boolean is taken as it was typed.
     EnvValue,
     List(&'static Kind),
+    /// A list that is not empty.
+    Some(&'static Kind),
     /// One, or a list of them.
     OneOrList(&'static Kind),
     /// A list that is not empty.
@@ -132,7 +134,7 @@ impl Kind {
                 known.join(" or ")
             }
             Self::Value => "a value".into(),
-            Self::List(_) => "a list".into(),
+            Self::List(_) | Self::Some(_) => "a list".into(),
             Self::OneOrList(kind) => format!("{} or a list of them", kind.words()),
             Self::Argv => "a list of texts: the command and its arguments".into(),
             Self::Pipeline => "a list of texts, or a list of such lists".into(),

@@ -1,13 +1,23 @@
 //! What the YAML parser's errors mean to the person who typed the file.
 
+use std::ops::Range;
+
 use granit_parser::{ErrorKind, ScanError};
 
 use super::diagnostic::Diagnostic;
 use super::source::{FileId, Span};
 use super::yaml::span;
 
-/// The mistake behind an error of the parser at byte `at`.
-pub(super) fn explain(file: FileId, text: &str, at: usize, error: &ScanError) -> Diagnostic {
+/// The mistake behind an error of the parser. `place` goes from the end of the last thing that was understood to where
+/// the parser stopped; `open` is the innermost bracket that is not closed.
+pub(super) fn explain(
+    file: FileId,
+    text: &str,
+    place: Range<usize>,
+    open: Option<usize>,
+    error: &ScanError,
+) -> Diagnostic {
+    let at = place.end;
     if let Some(tab) = indenting_tab(text, at) {
         return Diagnostic::error("tab", span(file, tab, tab + 1), "a tab indents this line")
             .label("tab here")
@@ -16,6 +26,16 @@ pub(super) fn explain(file: FileId, text: &str, at: usize, error: &ScanError) ->
     if let Some(found) = unquoted_braces(file, text, at) {
         return found;
     }
+    if let Some(open) = open
+        && text[open..at.max(open)].contains('\n')
+    {
+        let bracket = &text[open..open + 1];
+        return Diagnostic::error("yaml", span(file, open, open + 1), format!("this `{bracket}` is not closed"))
+            .label("opened here")
+            .related(span(file, at, at), "this cannot stand inside of it")
+            .help("add the closing bracket");
+    }
+    let at = better_place(text, place, error);
     let (message, label, help) = words(error);
     let width = text[at..].chars().next().filter(|c| *c != '\n' && *c != '\r').map_or(0, char::len_utf8);
     let mut diagnostic = Diagnostic::error("yaml", span(file, at, at + width), message).label(label);
@@ -23,6 +43,26 @@ pub(super) fn explain(file: FileId, text: &str, at: usize, error: &ScanError) ->
         diagnostic = diagnostic.help(help);
     }
     diagnostic
+}
+
+/// Where the person made the mistake, if the parser saw it only later, or reports the beginning of the value.
+fn better_place(text: &str, place: Range<usize>, error: &ScanError) -> usize {
+    let at = place.end;
+    match error.kind() {
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
+            text.get(place.clone()).and_then(|skipped| skipped.find(['"', '\''])).map_or(at, |n| place.start + n)
+        }
+        ErrorKind::UnknownQuotedScalarEscape => {
+            let mut rest = text[at..].char_indices();
+            while let Some((n, c)) = rest.next() {
+                if c == '\\' && rest.next().is_none_or(|(_, kind)| !"0abt\tnvfre \"/\\N_LPxuU\n\r".contains(kind)) {
+                    return at + n;
+                }
+            }
+            at
+        }
+        _ => at,
+    }
 }
 
 /// `key: {{ x }}`: YAML takes the braces for a map.

@@ -83,7 +83,7 @@ impl<'n> Walker<'n> {
             (Kind::Value, _) => {}
             (_, NodeKind::Null) => self.empty(node, kind, key),
             (Kind::List(item), NodeKind::List(items)) => self.items(items, item),
-            (Kind::OneOrList(item), NodeKind::List(items)) => {
+            (Kind::OneOrList(item) | Kind::Some(item), NodeKind::List(items)) => {
                 if items.is_empty() {
                     self.empty_list(node);
                 }
@@ -143,7 +143,7 @@ impl<'n> Walker<'n> {
 
     fn empty_list(&mut self, node: &Node) {
         let message = format!("`{}` must not be empty", self.path());
-        self.report(Diagnostic::error("empty-list", node.span, message).help("remove the key if there is nothing to say"));
+        self.report(Diagnostic::error("empty-list", node.span, message).label("expected at least one item"));
     }
 
     fn items(&mut self, items: &'n [Node], kind: &'static Kind) {
@@ -212,6 +212,7 @@ impl<'n> Walker<'n> {
             | Kind::Number { .. }
             | Kind::Value
             | Kind::List(_)
+            | Kind::Some(_)
             | Kind::OneOrList(_)
             | Kind::Argv
             | Kind::Pipeline
@@ -299,7 +300,7 @@ impl<'n> Walker<'n> {
     fn missing(&self, object: &Object, at: Span, what: &str) -> Diagnostic {
         let path = self.path();
         let message =
-            if path.is_empty() { format!("{what} is missing") } else { format!("`{path}` has no {what}") };
+            if path.is_empty() { format!("{what} is missing") } else { format!("`{path}` has no {}", without_article(what)) };
         Diagnostic::error("missing-key", at, message).label(format!("{} needs {what}", object.name))
     }
 
@@ -348,8 +349,7 @@ impl<'n> Walker<'n> {
                             || object.refused.iter().any(|(k, _)| keys.get(k).is_some())
                             || object.fields.is_empty();
                         if !excused {
-                            let one = if what.starts_with("of ") { format!("one {what}") } else { (*what).to_owned() };
-                            let diagnostic = self.missing(object, at, &one);
+                            let diagnostic = self.missing(object, at, what);
                             let also = or.map_or(String::new(), |or| format!(" (or only `{or}`)"));
                             self.report(diagnostic.help(format!("write one of {}{also}", choices.join(", "))));
                         }
@@ -359,10 +359,13 @@ impl<'n> Walker<'n> {
                         for second in rest {
                             let message =
                                 format!("`{}` and `{}` cannot stand together", first.value, second.value);
-                            let noun = what.trim_start_matches("of ");
+                            let one = match without_article(what) {
+                                noun if noun == *what => format!("only {what}"),
+                                noun => format!("one {noun}"),
+                            };
                             self.report(
                                 Diagnostic::error("too-many-keys", second.span, message)
-                                    .label(format!("{} has one {noun}", object.name).replace("one `steps`", "only one of `steps`"))
+                                    .label(format!("{} has {one}", object.name))
                                     .related(first.span, "the first is here")
                                     .help("keep one of them"),
                             );
@@ -386,17 +389,24 @@ impl<'n> Walker<'n> {
                     && with.iter().all(|w| keys.get(w).is_none())
                     && !object.refused.iter().any(|(k, _)| keys.get(k).is_some())
                 {
-                    let needs = if with.len() == 1 { format!("`{}`", with[0]) } else { "an action".to_owned() };
+                    let needs = match with {
+                        [one] => format!("`{one}`"),
+                        _ => "an action".to_owned(),
+                    };
                     let message = format!("`{}` says nothing without {needs}", key.value);
                     self.report(
                         Diagnostic::error("keys-conflict", key.span, message)
-                            .label(format!("there is no {} here", needs.trim_start_matches("an ")))
+                            .label(format!("there is no {} here", without_article(&needs)))
                             .help(format!("add {needs}, or remove `{}`", key.value)),
                     );
                 }
             }
         }
     }
+}
+
+fn without_article(what: &str) -> &str {
+    what.strip_prefix("an ").or_else(|| what.strip_prefix("a ")).unwrap_or(what)
 }
 
 struct KeySet<'n> {
@@ -442,11 +452,16 @@ fn type_help(node: &Node, kind: &Kind) -> Option<String> {
         (NodeKind::Text(text), Kind::Int { .. } | Kind::Number { .. }) if text.style != Style::Plain => {
             Some("write the number without quotes".into())
         }
-        (NodeKind::Text(text), Kind::List(_) | Kind::Argv | Kind::Pipeline) => {
-            let short: String = text.value.chars().take(30).collect();
-            (short == text.value && !short.contains('\n')).then(|| format!("write a list: [{short}]"))
+        (NodeKind::Text(text), Kind::List(_)) if text.value.len() <= 40 && !text.value.contains(['\n', '{']) => {
+            Some(format!("write a list: [{}]", text.value))
         }
-        (NodeKind::Map(_), Kind::List(_)) => Some("begin each item with `- `".into()),
+        (NodeKind::Text(text), Kind::Argv | Kind::Pipeline) => {
+            let words: Vec<&str> = text.value.split_whitespace().collect();
+            let simple = text.value.len() <= 60
+                && text.value.chars().all(|c| c.is_ascii_alphanumeric() || " ./_-".contains(c));
+            Some(if simple { format!("write a list: [{}]", words.join(", ")) } else { "write a list; a script belongs into `run`".into() })
+        }
+        (NodeKind::Map(_), Kind::List(_) | Kind::Some(_)) => Some("begin each item with `- `".into()),
         (NodeKind::Map(_), Kind::Text | Kind::Template | Kind::Expression) => {
             Some("put quotes around the text if it contains `: `".into())
         }

@@ -68,7 +68,8 @@ pub fn parse(file: FileId, text: &str) -> Tree {
         file,
         text,
         events: Parser::new_from_str_with_options(text, options),
-        peeked: None,
+        tag: None,
+        open: Vec::new(),
         last_end: 0,
         depth: 0,
         nodes: 0,
@@ -78,7 +79,11 @@ pub fn parse(file: FileId, text: &str) -> Tree {
     };
     match builder.document() {
         Ok(root) => builder.tree.root = root,
-        Err(fatal) => builder.tree.diagnostics.push(*fatal),
+        Err(fatal) => {
+            // The same mistake may have been noted just before it broke the structure.
+            builder.tree.diagnostics.retain(|known| known.code != fatal.code || known.span.start != fatal.span.start);
+            builder.tree.diagnostics.push(*fatal);
+        }
     }
     builder.tree
 }
@@ -98,7 +103,10 @@ struct Builder<'t> {
     file: FileId,
     text: &'t str,
     events: Parser<'t, StrInput<'t>>,
-    peeked: Option<Step<'t>>,
+    /// The tag of the event in hand.
+    tag: Option<Span>,
+    /// Where the brackets that are open were typed.
+    open: Vec<usize>,
     /// Where the last event with text ended.
     last_end: usize,
     depth: usize,
@@ -137,12 +145,12 @@ impl<'t> Builder<'t> {
     }
 
     fn next(&mut self) -> Result<Step<'t>, Fatal> {
-        if let Some(step) = self.peeked.take() {
-            return Ok(step);
-        }
         match self.events.next() {
             Some(Ok((event, at))) => {
                 let start = at.start.byte_offset().unwrap_or(self.last_end);
+                self.tag = at.tag_span().and_then(|tag| {
+                    Some(self.span(tag.start.byte_offset()?, tag.end.byte_offset()?))
+                });
                 Ok((event, start, at.end.byte_offset().unwrap_or(start)))
             }
             Some(Err(error)) => Err(self.syntax_error(&error)),
@@ -155,7 +163,7 @@ impl<'t> Builder<'t> {
         if matches!(error.kind(), granit_parser::ErrorKind::RecursionLimitExceeded) {
             return self.too_deep(at);
         }
-        Box::new(syntax::explain(self.file, self.text, at, error))
+        Box::new(syntax::explain(self.file, self.text, self.last_end..at, self.open.last().copied(), error))
     }
 
     fn too_deep(&self, at: usize) -> Fatal {
@@ -187,12 +195,13 @@ impl<'t> Builder<'t> {
     fn node(&mut self, (event, start, end): Step<'t>) -> Result<Node, Fatal> {
         self.count(start)?;
         let first = self.nodes;
+        let tag_place = self.tag.take();
         let (node, anchor, tagged) = match event {
             Event::Scalar(value, style, anchor, tag) => {
                 let text = self.text_of(value.into_owned(), style, start, end);
                 (self.scalar(text), anchor, tag.is_some())
             }
-            Event::SequenceStart(_, anchor, tag) => (self.list(start, end)?, anchor, tag.is_some()),
+            Event::SequenceStart(style, anchor, tag) => (self.list(style, start, end)?, anchor, tag.is_some()),
             Event::MappingStart(style, anchor, tag) => {
                 (self.map(style, start, end)?, anchor, tag.is_some())
             }
@@ -202,8 +211,8 @@ impl<'t> Builder<'t> {
         };
         if tagged {
             self.push(
-                Diagnostic::error("yaml-tag", self.line_start_of(node.span), "YAML tags (`!...`) are not supported")
-                    .label("this value has a tag")
+                Diagnostic::error("yaml-tag", tag_place.unwrap_or(node.span), "YAML tags (`!...`) are not supported")
+                    .label("`!` begins a tag")
                     .help("remove the tag, or put quotes around the whole value if `!` is part of it"),
             );
             self.tree.reported.insert(node.span);
@@ -248,8 +257,8 @@ impl<'t> Builder<'t> {
         Ok(node)
     }
 
-    fn list(&mut self, start: usize, end: usize) -> Result<Node, Fatal> {
-        self.enter(start, end)?;
+    fn list(&mut self, style: StructureStyle, start: usize, end: usize) -> Result<Node, Fatal> {
+        self.enter(style, start, end)?;
         let mut items = Vec::new();
         loop {
             let step = self.next()?;
@@ -261,8 +270,11 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn enter(&mut self, start: usize, end: usize) -> Result<(), Fatal> {
+    fn enter(&mut self, style: StructureStyle, start: usize, end: usize) -> Result<(), Fatal> {
         self.depth += 1;
+        if style == StructureStyle::Flow {
+            self.open.push(start);
+        }
         self.last_end = end;
         if self.depth > MAX_DEPTH { Err(self.too_deep(start)) } else { Ok(()) }
     }
@@ -271,13 +283,15 @@ impl<'t> Builder<'t> {
     fn leave(&mut self, step: &Step<'t>) -> usize {
         self.depth -= 1;
         if step.2 > step.1 {
+            // Only a bracket has a width.
+            self.open.pop();
             self.last_end = step.2;
         }
         self.last_end
     }
 
     fn map(&mut self, style: StructureStyle, start: usize, end: usize) -> Result<Node, Fatal> {
-        self.enter(start, end)?;
+        self.enter(style, start, end)?;
         let braces = style == StructureStyle::Flow && self.text[start..].starts_with("{{");
         let mut entries: Vec<(Text, Node)> = Vec::new();
         let mut seen: HashMap<String, Span> = HashMap::new();
