@@ -201,7 +201,7 @@ impl<'n> Walker<'n> {
             && filter.name == "raw"
             && let Some(inner) = &filter.expr
         {
-            self.raw.push(self.range(expr.span()));
+            self.raw.push(self.range(whole(expr)));
             return self.expr(inner);
         }
         let Some(path) = path(expr).filter(|p| p.parts[0] == "secrets" && !self.is_local("secrets")) else {
@@ -254,17 +254,17 @@ impl<'n> Walker<'n> {
                 match &cond.false_expr {
                     Some(otherwise) => self.expr(otherwise),
                     None => self.error(
-                        expr.span(),
+                        whole(expr),
                         "this `if` has no `else`",
                         Some("say what the value is otherwise: a if b else c".into()),
                     ),
                 }
             }
             Expr::Filter(filter) => {
-                self.known("filter", filter.name, FILTERS, expr.span());
+                self.known("filter", filter.name, FILTERS, whole(expr));
                 if filter.name == "raw" {
                     let help = Some("write `| raw` as the last filter of a {{ }}".into());
-                    self.error(expr.span(), "`raw` only makes sense at the end of a {{ }}", help);
+                    self.error(whole(expr), "`raw` only makes sense at the end of a {{ }}", help);
                 }
                 self.filter_argument(filter.name, &filter.args, FILTERS);
                 if let Some(inner) = &filter.expr {
@@ -273,7 +273,7 @@ impl<'n> Walker<'n> {
                 self.args(&filter.args);
             }
             Expr::Test(test) => {
-                self.known("test", test.name, TESTS, expr.span());
+                self.known("test", test.name, TESTS, whole(expr));
                 self.expr(&test.expr);
                 self.args(&test.args);
             }
@@ -312,7 +312,7 @@ impl<'n> Walker<'n> {
         self.args(args);
         match callee {
             Expr::Var(var) if !self.is_local(var.id) => {
-                self.known("function", var.id, FUNCTIONS, callee.span());
+                self.known("function", var.id, FUNCTIONS, whole(callee));
             }
             Expr::GetAttr(attr) if matches!(&attr.expr, Expr::Var(v) if v.id == "loop" && self.is_local("loop")) =>
                 {}
@@ -320,9 +320,9 @@ impl<'n> Walker<'n> {
                 self.expr(&attr.expr);
                 let help =
                     FILTERS.contains(&attr.name).then(|| format!("write the filter `| {}`", attr.name));
-                self.error(callee.span(), format!("there is no method `{}`", attr.name), help);
+                self.error(whole(callee), format!("there is no method `{}`", attr.name), help);
             }
-            _ => self.error(callee.span(), "this cannot be called", None),
+            _ => self.error(whole(callee), "this cannot be called", None),
         }
     }
 
@@ -441,7 +441,7 @@ pub(super) fn path(expr: &Expr<'_>) -> Option<Path> {
         match part {
             Some(part) if !path.open => {
                 path.parts.push(part);
-                path.span = span;
+                path.span = join(path.span, span);
             }
             _ => path.open = true,
         }
@@ -456,6 +456,30 @@ pub(super) fn path(expr: &Expr<'_>) -> Option<Path> {
         }
         _ => None,
     }
+}
+
+/// The span of the whole of `expr`. MiniJinja's own begins at the last operator of `a.b | c`.
+pub(super) fn whole(expr: &Expr<'_>) -> Span {
+    let first = match expr {
+        Expr::GetAttr(attr) => &attr.expr,
+        Expr::GetItem(item) => &item.expr,
+        Expr::Slice(slice) => &slice.expr,
+        Expr::Filter(filter) => match &filter.expr {
+            Some(inner) => inner,
+            None => return expr.span(),
+        },
+        Expr::Test(test) => &test.expr,
+        Expr::Call(call) => &call.expr,
+        Expr::BinOp(op) => &op.left,
+        Expr::Compare(chain) => &chain.expr,
+        Expr::IfExpr(cond) => &cond.true_expr,
+        _ => return expr.span(),
+    };
+    join(whole(first), expr.span())
+}
+
+fn join(from: Span, to: Span) -> Span {
+    Span { start_line: from.start_line, start_col: from.start_col, start_offset: from.start_offset, ..to }
 }
 
 fn root_span(expr: &Expr<'_>) -> Span {

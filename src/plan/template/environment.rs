@@ -187,7 +187,7 @@ pub(super) fn eval(src: &str, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
 /// A render's error in words for people. Its range would count in the normalised source, which nobody typed, so the
 /// failing expression is quoted instead.
 fn failure(error: &Error, src: &str) -> TemplateError {
-    let quoted = error.range().and_then(|r| src.get(r)).map(str::trim).filter(|q| !q.is_empty());
+    let quoted = error.range().and_then(|r| quote(src, r));
     let message = match (error.kind(), error.detail(), quoted) {
         (ErrorKind::OutOfFuel, ..) => {
             "the text takes too long to render: does it loop without end?".to_owned()
@@ -198,6 +198,17 @@ fn failure(error: &Error, src: &str) -> TemplateError {
         (kind, None, _) => kind.to_string(),
     };
     TemplateError::new(message, None)
+}
+
+/// The expression at `range`, with the path before it that the range leaves out.
+fn quote(src: &str, range: Range<usize>) -> Option<&str> {
+    let before = src.get(..range.start)?;
+    let path = |c: char| c.is_alphanumeric() || "_.[]\"'-".contains(c);
+    let start = match src.get(range.clone())?.starts_with(['.', '[']) {
+        true => before.trim_end_matches(path).len(),
+        false => range.start,
+    };
+    Some(src.get(start..range.end)?.trim()).filter(|quoted| !quoted.is_empty())
 }
 
 /// The message and range of an error found while parsing.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use minijinja::machinery::ast::{Expr, Stmt};
 
-use super::analysis::Walker;
+use super::analysis::{Walker, whole};
 use super::environment::placeholder;
 use super::{Place, TemplateError, shell, sql};
 
@@ -56,7 +56,7 @@ fn flatten(stmts: &[Stmt<'_>], branch: bool, walker: &Walker<'_>, flat: &mut Fla
             }
             (expr, Some(mark)) => {
                 flat.text.push(mark);
-                flat.ranges.push(walker.range(expr.span()));
+                flat.ranges.push(walker.range(whole(expr)));
                 true
             }
             (_, None) => false,
