@@ -10,8 +10,8 @@ use chrono::NaiveDate;
 use runbook::plan::{Body, CompileError, Plan, Request, compile, compile_drill, lint, tidy};
 use runbook::playbook::diagnostic::{Diagnostic, Severity};
 use runbook::playbook::load::{Book, Loaded};
-use runbook::playbook::source::{LineIndex, SourceMap, Span};
 use runbook::playbook::parse;
+use runbook::playbook::source::{LineIndex, SourceMap, Span};
 use serde_json::{Value, json};
 
 /// The playbooks of a case, and what the parser found.
@@ -25,7 +25,8 @@ fn load(text: &str) -> (Loaded, Vec<Diagnostic>) {
         let end = rest.match_indices("# --- ").map(|(at, _)| at).find(|at| *at > 0).unwrap_or(rest.len());
         let (part, tail) = rest.split_at(end);
         rest = tail;
-        let folder = if number == 0 { PathBuf::from("/books") } else { PathBuf::from(format!("/books/more{number}")) };
+        let folder =
+            if number == 0 { PathBuf::from("/books") } else { PathBuf::from(format!("/books/more{number}")) };
         let path = folder.join("book.yaml");
         let file = sources.add(path.clone(), part.to_owned());
         let parsed = parse(file, part, None);
@@ -119,7 +120,8 @@ fn outline(plan: &Plan) -> String {
         writeln!(out, "scope {number}: {} late {late:?}", json!(scope.params)).unwrap();
     }
     writeln!(out, "requires: {}", json!(plan.requires)).unwrap();
-    let ids = |list: &[usize]| list.iter().map(|ix| plan.steps[*ix].id.to_string()).collect::<Vec<_>>().join(" ");
+    let ids =
+        |list: &[usize]| list.iter().map(|ix| plan.steps[*ix].id.to_string()).collect::<Vec<_>>().join(" ");
     for step in &plan.steps {
         let uses: Vec<String> = match &step.body {
             Body::Command(command) => {
@@ -219,9 +221,13 @@ fn parameters_come_from_the_nearest_source() {
 fn every_wrong_parameter_is_told_at_once() {
     let (loaded, _) = load(PARAMS);
     let typed = given(&[("cuont", json!("1")), ("count", json!("10"))]);
-    let Err(CompileError::Params(problems)) = compile(&loaded, &request(&typed)) else { panic!("no problems") };
-    let shown: Vec<String> =
-        problems.iter().map(|p| format!("{}: {} | {}", p.name, p.message, p.help.as_deref().unwrap_or(""))).collect();
+    let Err(CompileError::Params(problems)) = compile(&loaded, &request(&typed)) else {
+        panic!("no problems")
+    };
+    let shown: Vec<String> = problems
+        .iter()
+        .map(|p| format!("{}: {} | {}", p.name, p.message, p.help.as_deref().unwrap_or("")))
+        .collect();
     assert_eq!(
         shown,
         [

@@ -169,7 +169,9 @@ impl Plan {
         if retry.attempts == 0 {
             return Err("it may not even be tried once".into());
         }
-        if !(retry.backoff.is_finite() && retry.backoff >= 1.0) || !(0.0..=1.0).contains(&retry.jitter) {
+        let in_range =
+            retry.backoff.is_finite() && retry.backoff >= 1.0 && (0.0..=1.0).contains(&retry.jitter);
+        if !in_range {
             return Err("its backoff or jitter is out of range".into());
         }
         retry.when.iter().try_for_each(|e| self.check_expr(e))?;

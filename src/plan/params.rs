@@ -183,7 +183,7 @@ impl ParamSpec {
 }
 
 /// Exact for integers; a float makes it a comparison of floats.
-pub(super) fn compare(a: &Number, b: &Number) -> Option<Ordering> {
+fn compare(a: &Number, b: &Number) -> Option<Ordering> {
     if let (Some(a), Some(b)) = (a.as_i128(), b.as_i128()) {
         return Some(a.cmp(&b));
     }

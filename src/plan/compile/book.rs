@@ -7,7 +7,6 @@ use chrono::NaiveDate;
 
 use super::base::join;
 use super::build::{Builder, EarlyText, GivenValue, RequiresDraft};
-use super::suggest;
 use super::text::Site;
 use crate::model::{Millis, SecretName};
 use crate::plan::template::Place;
@@ -136,9 +135,6 @@ impl Builder<'_> {
             self.objectives.rto = playbook.objectives.rto.as_ref().map(|o| o.value);
             self.objectives.rpo = playbook.objectives.rpo.as_ref().map(|o| o.value);
         }
-        if let Some(max) = playbook.max_parallel.as_ref().filter(|m| m.value == 0) {
-            self.push(Diagnostic::error("out-of-range", max.span, "`max_parallel` is at least 1"));
-        }
         if let Some(lock) = &playbook.lock {
             let early = self.early(lock, scope, "lock");
             if scope == 0 {
@@ -207,35 +203,16 @@ impl Builder<'_> {
                 for arg in argv {
                     self.plain(arg);
                 }
-                if argv.is_empty() {
-                    self.push(
-                        Diagnostic::error(
-                            "empty-command",
-                            secret.name.span,
-                            "a command has at least a program",
-                        )
-                        .help("write `command: [program, argument, ...]`"),
-                    );
-                }
             }
         }
     }
 
     fn check_environment(&mut self, environment: &ast::Environment, playbook: &ast::Playbook) {
         for (name, node) in &environment.params {
-            match playbook.params.iter().find(|p| p.name.value == name.value) {
-                Some(param) => {
-                    let value = self.value(node);
-                    self.check_param_value(param, &value, node.span);
-                }
-                None => {
-                    let known = playbook.params.iter().map(|p| p.name.value.as_str());
-                    let help = suggest::help(&name.value, known, "declare it under `params`");
-                    let message = format!("there is no parameter `{}`", name.value);
-                    self.push(
-                        Diagnostic::error("unknown-param", name.span, message).label("not known").help(help),
-                    );
-                }
+            // The parser reports the unknown ones.
+            if let Some(param) = playbook.params.iter().find(|p| p.name.value == name.value) {
+                let value = self.value(node);
+                self.check_param_value(param, &value, node.span);
             }
         }
     }

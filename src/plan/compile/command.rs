@@ -46,7 +46,7 @@ impl Builder<'_> {
                 let shell = self.shell(options, around);
                 Action::Script { shell, script: self.template(script, Place::Script(shell), site) }
             }
-            ActionKind::Exec(commands) => self.exec(commands, action.span, site)?,
+            ActionKind::Exec(commands) => self.exec(commands, site),
             ActionKind::Sql { database, query } => {
                 let template = self.template(database, Place::SecretText, site);
                 let database = self.rooted(template, database.span, site.scope, "sqlite:");
@@ -61,8 +61,8 @@ impl Builder<'_> {
                 return None;
             }
         };
-        self.refuse_idle_options(action, options);
         let process = matches!(translated, Action::Script { .. } | Action::Exec(_));
+        self.refuse_idle_workdir(process, options);
         let defaults = &self.playbook(site.scope).defaults;
         let grace =
             [options.grace.as_ref(), around.step.and_then(|s| s.grace.as_ref()), defaults.grace.as_ref()];
@@ -77,22 +77,12 @@ impl Builder<'_> {
         })
     }
 
-    /// An option that the action cannot heed is a mistake, not something to pass over.
-    fn refuse_idle_options(&mut self, action: &ast::Action, options: &Options) {
-        let is_run = matches!(action.kind, ActionKind::Run(_));
-        let is_process = is_run || matches!(action.kind, ActionKind::Exec(_));
-        let idle = [
-            (!is_run).then(|| options.shell.as_ref().map(|s| ("shell", s.span))).flatten(),
-            (!is_process).then(|| options.stdin.as_ref().map(|s| ("stdin", s.span))).flatten(),
-            (!is_process).then(|| options.workdir.as_ref().map(|s| ("workdir", s.span))).flatten(),
-            (!is_process).then(|| options.env.first().map(|(name, _)| ("env", name.span))).flatten(),
-            (!is_process).then(|| options.grace.as_ref().map(|s| ("grace", s.span))).flatten(),
-        ];
-        for (key, span) in idle.into_iter().flatten() {
-            let needs = if key == "shell" { "a script (`run`)" } else { "a process (`run` or `exec`)" };
+    /// The parser refuses the other options that an action cannot heed.
+    fn refuse_idle_workdir(&mut self, process: bool, options: &Options) {
+        if let Some(workdir) = options.workdir.as_ref().filter(|_| !process) {
             self.push(
-                Diagnostic::error("no-effect", span, format!("`{key}` has no effect here"))
-                    .label(format!("it belongs to {needs}")),
+                Diagnostic::error("no-effect", workdir.span, "`workdir` has no effect here")
+                    .label("only `run` and `exec` work in a folder"),
             );
         }
     }
@@ -107,44 +97,24 @@ impl Builder<'_> {
         }
     }
 
-    fn exec(&mut self, commands: &[Vec<Text>], span: Span, site: Site) -> Option<Action> {
-        if commands.is_empty() || commands.iter().any(Vec::is_empty) {
-            self.push(
-                Diagnostic::error("empty-command", span, "a command has at least a program")
-                    .help("write `exec: [program, argument, ...]`"),
-            );
-            return None;
-        }
-        let mut argvs = Vec::with_capacity(commands.len());
-        for command in commands {
-            argvs.push(command.iter().map(|arg| self.template(arg, Place::Text, site)).collect());
-        }
-        Some(Action::Exec(argvs))
+    fn exec(&mut self, commands: &[Vec<Text>], site: Site) -> Action {
+        let argv =
+            |command: &Vec<Text>| command.iter().map(|arg| self.template(arg, Place::Text, site)).collect();
+        Action::Exec(commands.iter().map(argv).collect())
     }
 
     fn http(&mut self, http: &ast::Http, site: Site) -> Action {
         let url = self.template(&http.url, Place::Url, site);
         let mut headers: Vec<(String, Template)> = Vec::with_capacity(http.headers.len());
         for (name, value) in &http.headers {
-            let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if name.value.is_empty() || !name.value.chars().all(token) {
-                let message = format!("`{}` is not a header's name", name.value);
-                self.push(Diagnostic::error("bad-header", name.span, message).help("such as `Content-Type`"));
-            } else if headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name.value)) {
+            if headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name.value)) {
                 let message = format!("the header `{}` is given twice", name.value);
                 self.push(Diagnostic::error("bad-header", name.span, message));
             }
             headers.push((name.value.clone(), self.template(value, Place::SecretText, site)));
         }
         let body = match (&http.body, &http.json) {
-            (Some(_), Some(json)) => {
-                self.push(
-                    Diagnostic::error("two-bodies", json.span, "a request has one body")
-                        .label("there is a `body` already"),
-                );
-                None
-            }
-            (Some(text), None) => Some(HttpBody::Text(self.template(text, Place::SecretText, site))),
+            (Some(text), _) => Some(HttpBody::Text(self.template(text, Place::SecretText, site))),
             (None, Some(json)) => Some(HttpBody::Json(self.json(json, site, 0))),
             (None, None) => None,
         };
@@ -194,13 +164,7 @@ impl Builder<'_> {
 
     fn check_env_name(&mut self, name: &Text) {
         let text = name.value.as_str();
-        let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-        if !starts || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            self.push(
-                Diagnostic::error("bad-env-name", name.span, format!("`{text}` is not a variable's name"))
-                    .help("use letters, digits and `_`, not starting with a digit"),
-            );
-        } else if text.starts_with("RUNBOOK_") || text.starts_with("RB_V") {
+        if text.starts_with("RUNBOOK_") || text.starts_with("RB_V") {
             self.push(
                 Diagnostic::error("bad-env-name", name.span, format!("`{text}` is set by runbook itself"))
                     .help("choose a name that starts with neither `RUNBOOK_` nor `RB_V`"),
@@ -259,15 +223,6 @@ impl Builder<'_> {
         let (expect, want) =
             self.exprs_wanting(&check.expect, site.result(ResultKind::of(&check.action.kind)));
         command.want = want;
-        if let (Some(every), None) = (&check.every, &check.within) {
-            self.push(
-                Diagnostic::error("no-effect", every.span, "`every` has no effect without `within`")
-                    .help("add `within`: how long the check may take to become true"),
-            );
-        }
-        if let Some(every) = check.every.as_ref().filter(|e| e.value == Millis::ZERO) {
-            self.push(Diagnostic::error("out-of-range", every.span, "`every` must be longer than nothing"));
-        }
         let title = match &check.title {
             Some(title) => self.plain(title),
             None => describe(&check.action),
@@ -301,7 +256,7 @@ impl Builder<'_> {
             .attempts
             .as_ref()
             .map_or_else(|| 1 + u32::try_from(retry.remedies.len()).unwrap_or(u32::MAX - 1), |a| a.value);
-        self.check_retry(retry, attempts);
+        self.check_retry(retry);
         let (when, want) = match &retry.when {
             Some(text) => {
                 let (expr, want) = self.expr_wanting(text, site);
@@ -333,41 +288,11 @@ impl Builder<'_> {
         (retry, want)
     }
 
-    fn check_retry(&mut self, retry: &ast::Retry, attempts: u32) {
+    fn check_retry(&mut self, retry: &ast::Retry) {
         if retry.attempts.is_none() && retry.remedies.is_empty() {
             self.push(
                 Diagnostic::error("bad-retry", retry.span, "`retry` does not say how often")
                     .help("add `attempts`: how often in all, the first one counted"),
-            );
-        }
-        if let Some(typed) = retry.attempts.as_ref().filter(|a| a.value == 0) {
-            let message = "`attempts` counts the first one too";
-            self.push(Diagnostic::error("out-of-range", typed.span, message).label("at least 1"));
-        }
-        if let Some(typed) = retry.backoff.as_ref().filter(|b| !(b.value.is_finite() && b.value >= 1.0)) {
-            let message = "`backoff` is the factor by which the delay grows";
-            self.push(Diagnostic::error("out-of-range", typed.span, message).label("at least 1"));
-        }
-        if let Some(typed) = retry.jitter.as_ref().filter(|j| !(0.0..=1.0).contains(&j.value)) {
-            let message = "`jitter` is a share of the delay";
-            self.push(Diagnostic::error("out-of-range", typed.span, message).label("from 0 to 1"));
-        }
-        if let (Some(max), Some(delay)) = (&retry.max_delay, &retry.delay) {
-            if max.value < delay.value {
-                let message = "`max_delay` is shorter than `delay`";
-                self.push(
-                    Diagnostic::error("out-of-range", delay.span, message).related(max.span, "`max_delay` is here"),
-                );
-            }
-        }
-        let useful = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX);
-        if let Some(extra) = retry.remedies.get(useful) {
-            self.push(
-                Diagnostic::error("unused-remedy", extra.span, "this remedy can never run")
-                    .label(format!(
-                        "remedy k runs after failed attempt k, and attempt {attempts} is the last"
-                    ))
-                    .help("raise `attempts` to the number of remedies and one"),
             );
         }
     }

@@ -9,7 +9,7 @@ use super::build::{Builder, Unit};
 use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
 use super::text::{Site, When};
 use super::values::plain_value;
-use super::{CompileError, ParamProblem, Request, sound, suggest};
+use super::{CompileError, ParamProblem, Request, sound};
 use crate::plan::template::{Ctx, Place, RunView, render_value};
 use crate::plan::{Expr, OnFailure, Plan};
 use crate::playbook::ast::{self, NodeKind, Options};
@@ -57,8 +57,7 @@ pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Resu
         sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
     }
     let (assert, errors) = assertions(&mut main, drill);
-    let errors: Vec<Diagnostic> =
-        errors.into_iter().chain(drill_params(&main, drill)).collect();
+    let errors: Vec<Diagnostic> = errors.into_iter().chain(drill_params(&main, drill)).collect();
     if !errors.is_empty() {
         return Err(CompileError::Diagnostics(super::tidy(errors)));
     }
@@ -132,14 +131,8 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     builder.diagnostics.clear();
     let declared = &builder.playbook(0).params;
     for (name, node) in &drill.params {
-        let Some(param) = declared.iter().find(|p| p.name.value == name.value) else {
-            let known = declared.iter().map(|p| p.name.value.as_str());
-            let help = suggest::help(&name.value, known, "declare it under `params`");
-            let message = format!("there is no parameter `{}`", name.value);
-            builder
-                .push(Diagnostic::error("unknown-param", name.span, message).label("not known").help(help));
-            continue;
-        };
+        // The parser reports the unknown ones.
+        let Some(param) = declared.iter().find(|p| p.name.value == name.value) else { continue };
         match &node.kind {
             NodeKind::Text(text) if text.value.contains("{{") => {
                 let before = builder.diagnostics.len();

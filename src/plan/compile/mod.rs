@@ -120,8 +120,7 @@ fn sound(builder: Builder<'_>) -> Result<Builder<'_>, CompileError> {
 }
 
 /// Mistakes that the parser reports in other words.
-const SAID_BY_BOTH: [&str; 6] =
-    ["duplicate-id", "duplicate-need", "keys-conflict", "min-above-max", "out-of-range", "unused-remedy"];
+const SAID_BY_BOTH: [&str; 2] = ["bad-name", "duplicate-id"];
 
 /// In the order of their places, each once: a playbook that is included twice has its mistakes once, and what both the
 /// parser and the compiler saw is said once.

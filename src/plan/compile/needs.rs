@@ -14,30 +14,14 @@ use crate::playbook::source::Text;
 impl Builder<'_> {
     pub(super) fn resolve_needs(&mut self) {
         for list in 0..self.lists.len() {
-            match self.lists[list].kind {
-                ListKind::AnyOf => self.refuse_needs(list),
-                ListKind::Phase(_) => {
-                    self.resolve_list(list);
-                    self.find_cycles(list);
-                }
+            // Alternatives are tried in order; the parser refuses `needs` on them.
+            if self.lists[list].kind != ListKind::AnyOf {
+                self.resolve_list(list);
+                self.find_cycles(list);
             }
         }
         for list in 0..self.lists.len() {
             self.join_to_phase_above(list);
-        }
-    }
-
-    /// Alternatives are tried in order, so `needs` has nothing to say there.
-    fn refuse_needs(&mut self, list: usize) {
-        for ix in self.lists[list].steps.clone() {
-            if let Some(first) = self.drafts[ix].ast.needs.as_ref().and_then(|n| n.first()) {
-                let span = first.span;
-                self.push(
-                    Diagnostic::error("needs-in-any-of", span, "alternatives of `any_of` have no `needs`")
-                        .label("they are tried in the order typed")
-                        .help("put `needs` on the `any_of` step itself"),
-                );
-            }
         }
     }
 
@@ -51,13 +35,8 @@ impl Builder<'_> {
                 Some(names) => {
                     for name in names {
                         let Some(other) = self.resolve_need(ix, name) else { continue };
-                        if needs.contains(&other) {
-                            let message = format!("`{}` is needed twice", name.value);
-                            self.push(
-                                Diagnostic::error("duplicate-need", name.span, message)
-                                    .label("once is enough"),
-                            );
-                        } else {
+                        // The parser reports a name given twice.
+                        if !needs.contains(&other) {
                             needs.push(other);
                         }
                     }

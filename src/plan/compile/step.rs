@@ -162,82 +162,26 @@ impl Builder<'_> {
         }
     }
 
-    /// Keys that say nothing for this kind of step are mistakes.
+    /// What the parser, which knows keys and not what they mean together, leaves.
     fn check_keys(&mut self, step: &ast::Step) {
         let kind = step.action.as_ref().map(|a| &a.kind);
-        let command = kind.is_some_and(|k| ResultKind::of(k).is_some());
-        if step.action.is_none() && step.verify.is_empty() {
-            self.push(
-                Diagnostic::error(
-                    "nothing-to-do",
-                    step.id.span,
-                    format!("step `{}` does nothing", step.id.value),
-                )
-                .help("add an action (`run`, `exec`, `sql`, `http`, ...) or `verify`"),
-            );
-        }
-        if command {
-            self.check_command_keys(step);
-            return;
-        }
         let what = match kind {
             None => "a step that only verifies",
             Some(ActionKind::Wait(_)) => "a `wait` step",
-            Some(ActionKind::AnyOf(_)) => "an `any_of` step",
-            _ => "a `playbook` step",
+            Some(_) => return self.check_destructive(step),
         };
-        let playbook = matches!(kind, Some(ActionKind::Playbook { .. }));
-        let group = playbook || matches!(kind, Some(ActionKind::AnyOf(_)));
-        let checks = !step.verify.is_empty() || step.unless.is_some();
-        let options = &step.options;
-        let idle: Vec<(&str, Span)> = [
-            step.expect.first().map(|t| ("expect", t.span)),
-            step.outputs.first().filter(|_| !playbook).map(|(name, _)| ("outputs", name.span)),
-            step.retry.as_ref().map(|r| ("retry", r.span)),
-            step.undo.as_ref().map(|u| ("undo", u.span)),
-            step.check.as_ref().map(|c| ("check", c.span)),
+        let idle = [
             step.irreversible.as_ref().filter(|b| b.value).map(|b| ("irreversible", b.span)),
             step.idempotent.as_ref().filter(|b| b.value).map(|b| ("idempotent", b.span)),
             step.destructive.then_some(("destructive", step.id.span)),
             step.sensitive.then_some(("sensitive", step.id.span)),
-            options.timeout.as_ref().map(|t| ("timeout", t.span)),
-            options.stdin.as_ref().map(|t| ("stdin", t.span)),
-            options.grace.as_ref().filter(|_| !checks).map(|t| ("grace", t.span)),
-            options.workdir.as_ref().filter(|_| !checks).map(|t| ("workdir", t.span)),
-            options.shell.as_ref().filter(|_| !checks).map(|t| ("shell", t.span)),
-            options.env.first().filter(|_| !checks).map(|(name, _)| ("env", name.span)),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        for (key, span) in idle {
-            let mut diagnostic =
-                Diagnostic::error("no-effect", span, format!("`{key}` has no effect on {what}"));
-            if group {
-                diagnostic = diagnostic.help("put it on the steps inside");
-            }
-            self.push(diagnostic);
-        }
-        if let Some(ActionKind::AnyOf(alternatives)) = kind
-            && alternatives.is_empty()
-        {
-            self.push(Diagnostic::error("nothing-to-do", step.id.span, "`any_of` has no alternatives"));
+        ];
+        for (key, span) in idle.into_iter().flatten() {
+            self.push(Diagnostic::error("no-effect", span, format!("`{key}` has no effect on {what}")));
         }
     }
 
-    fn check_command_keys(&mut self, step: &ast::Step) {
-        let irreversible = step.irreversible.as_ref().filter(|b| b.value);
-        if let (Some(irreversible), Some(undo)) = (irreversible, &step.undo) {
-            self.push(
-                Diagnostic::error(
-                    "irreversible-undo",
-                    irreversible.span,
-                    "a step with `undo` is not irreversible",
-                )
-                .related(undo.span, "its `undo` is here")
-                .help("keep one of the two"),
-            );
-        }
+    fn check_destructive(&mut self, step: &ast::Step) {
         let repeatable = step.idempotent.as_ref().is_some_and(|b| b.value);
         if step.destructive && step.check.is_none() && !repeatable {
             let message =

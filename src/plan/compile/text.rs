@@ -118,7 +118,8 @@ impl Builder<'_> {
     }
 
     pub(super) fn read(&mut self, text: &Text, place: Place, site: Site) -> Read {
-        let constant = !text.value.contains("{{") && !text.value.contains("{%") && !text.value.contains("{#");
+        // What is surely a constant needs no reading; the usual case, and the reason why 10,000 steps are quick.
+        let constant = text.value.bytes().all(|b| b.is_ascii() && b != b'{' && b != 0);
         if constant {
             let template = Template { src: text.value.clone(), uses: Vec::new() };
             return Read { template, params: Vec::new(), late: false };

@@ -3,7 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::build::Builder;
-use crate::plan::params::{ParamKind, ParamSpec, compare};
+use crate::plan::params::{ParamKind, ParamSpec};
 use crate::playbook::ast::{self, Node, NodeKind, ParamType};
 use crate::playbook::diagnostic::Diagnostic;
 
@@ -94,58 +94,24 @@ impl Builder<'_> {
     pub(super) fn check_declaration(&mut self, param: &ast::Param) {
         let spec = spec_of(param);
         let name = &param.name.value;
-        let before = self.diagnostics.len();
-        if let Some(pattern) = &param.pattern {
-            if !matches!(spec.kind, ParamKind::String | ParamKind::Path | ParamKind::List) {
-                let message = format!("parameter `{name}` has a pattern but is no text");
-                self.push(Diagnostic::error("keys-conflict", pattern.span, message));
-            } else if let Err(error) = regex::Regex::new(&pattern.value) {
-                let message = format!("the pattern of `{name}` is not a regular expression");
-                // The library's text is a picture over several lines; its last line says what is wrong.
-                let why = error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-                    .to_owned();
-                self.push(Diagnostic::error("param-declaration", pattern.span, message).label(why));
-            }
-        }
-        let mut bounds = Vec::new();
-        for (typed, value, key) in [(&param.min, &spec.min, "min"), (&param.max, &spec.max, "max")] {
-            let (Some(typed), Some(value)) = (typed, value) else { continue };
-            match spec.bound(value) {
-                Ok(bound) => bounds.push(bound),
-                Err(wrong) => {
-                    let message = format!("`{key}` of parameter `{name}` is not a bound");
-                    self.push(Diagnostic::error("param-declaration", typed.span, message).label(wrong));
-                }
-            }
-        }
-        if let ([min, max], Some(typed)) = (bounds.as_slice(), &param.min)
-            && compare(min, max) == Some(std::cmp::Ordering::Greater)
+        if let Some(pattern) = &param.pattern
+            && let Err(error) = regex::Regex::new(&pattern.value)
         {
-            let message = format!("`min` of parameter `{name}` is greater than its `max`");
-            self.push(Diagnostic::error("min-above-max", typed.span, message).help("no value can be between them"));
+            let message = format!("the pattern of `{name}` is not a regular expression");
+            // The library's text is a picture over several lines; its last line says what is wrong.
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            self.push(Diagnostic::error("param-declaration", pattern.span, message).label(why));
+            return;
         }
-        if self.diagnostics.len() > before {
+        // The parser reports a bound that is none; nothing can be checked against it.
+        if spec.min.iter().chain(&spec.max).any(|bound| spec.bound(bound).is_err()) {
             return;
         }
         self.check_choices(param, &spec);
         if let Some(default) = &param.default {
             let value = self.value(default);
             self.check_param_value(param, &value, default.span);
-            if param.required {
-                self.push(
-                    Diagnostic::error(
-                        "keys-conflict",
-                        default.span,
-                        format!("`{name}` is required, so its default is never used"),
-                    )
-                    .help("remove `required` or `default`"),
-                );
-            }
         }
     }
 
