@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
-use runbook::plan::{Body, CompileError, Plan, Request, compile, compile_drill, lint, tidy};
+use runbook::plan::{Body, CompileError, DrillPlace, Plan, Request, compile, compile_drill, lint, tidy};
 use runbook::playbook::diagnostic::{Diagnostic, Severity};
 use runbook::playbook::load::{Book, Loaded};
 use runbook::playbook::parse;
@@ -99,6 +99,10 @@ fn cases(folder: &str) -> Vec<PathBuf> {
     cases.sort();
     assert!(!cases.is_empty());
     cases
+}
+
+fn place() -> DrillPlace {
+    DrillPlace { dir: "/drills/one".into(), port: 20_001 }
 }
 
 #[test]
@@ -279,7 +283,7 @@ fn each_section_of_a_drill_is_a_plan() {
     let (loaded, found) = load(DRILL);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), Path::new("/drills/one")).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &place()).unwrap();
     let ids = |plan: &Plan| plan.steps.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&drill.world), ["world-1", "seed"]);
     assert_eq!(ids(&drill.inject), ["inject-1"]);
@@ -289,7 +293,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert_eq!(drill.symptom.steps[0].verify.len(), 1);
     assert_eq!(drill.teardown.steps[0].on_failure, runbook::plan::OnFailure::Continue);
     for plan in [&drill.world, &drill.inject, &drill.symptom, &drill.playbook, &drill.teardown] {
-        assert_eq!(plan.drill_dir.as_deref(), Some(Path::new("/drills/one")));
+        assert_eq!(plan.drill_dir.as_deref(), Some(&place()));
         assert_eq!(plan.scopes[0].params["database"], json!("/drills/one/tasks.db"));
         assert_eq!(&Plan::from_json(&plan.to_json()).unwrap(), plan);
     }
@@ -298,7 +302,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert!(drill.playbook.steps[0].keep_result);
     let guarded = Request { environment: Some("production"), ..request(&[]) };
     assert!(matches!(
-        compile_drill(&loaded, &guarded, Path::new("/drills/one")),
+        compile_drill(&loaded, &guarded, &place()),
         Err(CompileError::GuardedDrill(name)) if name == "production"
     ));
 }

@@ -1,12 +1,17 @@
 //! `runbook list` and `runbook show`.
 
+use std::path::Path;
+
 use serde_json::json;
 
-use crate::report::{History, RunSummary, write_runs};
+use crate::plan::{Plan, Request};
+use crate::playbook::ast::Param;
+use crate::playbook::load::{self as playbooks, Loaded};
+use crate::report::{History, ParamRow, RunSummary, neutral, write_runs, write_show};
 use crate::runner::{load, wall_now};
 
-use super::args::{List, Named};
-use super::context::{Context, print, print_json, print_with};
+use super::args::{List, Named, Values};
+use super::context::{Context, print, print_json, print_with, refused};
 use super::error::CliError;
 
 pub fn list(context: &Context, args: &List) -> Result<u8, CliError> {
@@ -17,7 +22,7 @@ pub fn list(context: &Context, args: &List) -> Result<u8, CliError> {
     if args.json {
         let all: Vec<_> = entries
             .iter()
-            .map(|e| json!({ "name": e.name, "title": e.title, "path": e.path }))
+            .map(|e| json!({ "name": e.name, "title": title_of(context, &e.path), "path": e.path }))
             .collect();
         print_json(&all)?;
         return Ok(0);
@@ -34,11 +39,53 @@ pub fn list(context: &Context, args: &List) -> Result<u8, CliError> {
     let width = entries.iter().map(|e| e.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for entry in &entries {
-        let title = crate::report::neutral::line(entry.title.as_deref().unwrap_or("(cannot be read: see lint)"));
+        let title = title_of(context, &entry.path);
+        let title = neutral::line(title.as_deref().unwrap_or("(has mistakes: see `runbook lint`)"));
         text.push_str(&format!("{:width$}  {title}\n", entry.name));
     }
     print(&text)?;
     Ok(0)
+}
+
+/// The title of a playbook that can be read.
+fn title_of(context: &Context, path: &Path) -> Option<String> {
+    let loaded = playbooks::load(path, &context.library).ok()?;
+    let playbook = &loaded.books.first()?.playbook;
+    Some(playbook.title.as_ref().unwrap_or(&playbook.name).value.clone())
+}
+
+pub fn show(context: &Context, args: &Named) -> Result<u8, CliError> {
+    let loaded = context.load(&args.playbook)?;
+    let plan = compile_to_look(context, &loaded, None)?;
+    let playbook = loaded.books.first().map(|b| &b.playbook);
+    let rows: Vec<ParamRow> = playbook.iter().flat_map(|p| &p.params).map(row).collect();
+    print_with(|out| write_show(out, &plan, &rows, context.look))?;
+    Ok(0)
+}
+
+/// A plan for the eye, in which parameters that are not given stand by name.
+pub fn compile_to_look(
+    context: &Context,
+    loaded: &Loaded,
+    values: Option<&Values>,
+) -> Result<Plan, CliError> {
+    let params = values.map(|v| context.params(v)).transpose()?.unwrap_or_default();
+    let env = values.and_then(|v| v.env.as_deref());
+    let request = Request { show_missing: true, ..context.request(env, &params) };
+    crate::plan::compile(loaded, &request).map_err(|e| refused(e, loaded))
+}
+
+fn row(param: &Param) -> ParamRow {
+    ParamRow {
+        name: param.name.value.clone(),
+        kind: format!("{:?}", param.kind.value).to_lowercase(),
+        required: param.required,
+        default: param.default.as_ref().map(|d| match d.to_value() {
+            serde_json::Value::String(text) => text,
+            other => other.to_string(),
+        }),
+        description: param.description.as_ref().map(|d| d.value.clone()),
+    }
 }
 
 fn list_runs(context: &Context, json: bool) -> Result<u8, CliError> {

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use crate::journal::StateDir;
 use crate::model::RunId;
-use crate::plan::{CompileError, Plan, Request};
-use crate::playbook::diagnostic;
-use crate::playbook::load::{Library, LoadError, Loaded};
+use crate::plan::{self, CompileError, Plan, Request};
+use crate::playbook::diagnostic::{self, Diagnostic, Severity};
+use crate::playbook::load::{self as playbooks, Invalid, Library, LoadError, Loaded};
+use crate::playbook::source::SourceMap;
 use crate::report::Look;
 use crate::runner::{LoadedRun, load};
 
@@ -33,12 +34,15 @@ impl Context {
     pub fn new(args: &Args) -> Result<Self, CliError> {
         let cwd = std::env::current_dir()
             .map_err(|e| CliError::io("the working folder", &e).hint("change to a folder that exists"))?;
-        let library = Library::discover(&cwd, config_home().as_deref()).map_err(broken)?;
+        let library = Library::discover(&cwd, playbooks::user_folder().as_deref()).map_err(unloadable)?;
         let state = args
             .state
             .clone()
             .map(|state| cwd.join(state))
-            .or_else(|| library.state())
+            .or_else(|| {
+                let file = library.config()?;
+                Some(file.folder.join(&file.config.state.as_ref()?.value))
+            })
             .or_else(default_state)
             .ok_or_else(|| {
                 CliError::usage("there is no folder for the state: HOME is not set")
@@ -74,10 +78,26 @@ impl Context {
     }
 
     pub fn load(&self, playbook: &str) -> Result<Loaded, CliError> {
-        let path = self.library.find(playbook).map_err(|e| {
-            CliError::usage(e.to_string()).hint("see `runbook list`, or give a path")
-        })?;
-        self.library.load(&path).map_err(broken)
+        let (loaded, diagnostics) = self.examine(playbook)?;
+        if diagnostics.iter().any(|d| d.severity == Severity::Error) {
+            return Err(broken(&diagnostics, &loaded.sources));
+        }
+        Ok(loaded)
+    }
+
+    /// A playbook with everything that is wrong with it, in one go.
+    pub fn examine(&self, playbook: &str) -> Result<(Loaded, Vec<Diagnostic>), CliError> {
+        let path = self.library.find(playbook).map_err(unloadable)?;
+        let (loaded, mut diagnostics) = match playbooks::load(&path, &self.library) {
+            Ok(loaded) => (loaded, Vec::new()),
+            Err(LoadError::Invalid(invalid)) => {
+                let Invalid { sources, diagnostics, partial, .. } = *invalid;
+                (Loaded { sources, books: partial.unwrap_or_default() }, diagnostics)
+            }
+            Err(error) => return Err(unloadable(error)),
+        };
+        diagnostics.extend(plan::lint(&loaded, chrono::Utc::now().date_naive()));
+        Ok((loaded, plan::tidy(diagnostics)))
     }
 
     /// Compiles with the parameters of the command line.
@@ -92,8 +112,9 @@ impl Context {
             environment: env,
             params,
             cwd: &self.cwd,
-            shared: self.library.environments(),
-            shared_folder: self.library.config_folder().unwrap_or(&self.cwd),
+            shared: self.library.config().map_or(&[], |file| &file.config.environments),
+            shared_folder: self.library.config().map_or(&self.cwd, |file| &file.folder),
+            show_missing: false,
             root: None,
         }
     }
@@ -114,22 +135,11 @@ impl Context {
     }
 }
 
-fn config_home() -> Option<PathBuf> {
-    user_folder("XDG_CONFIG_HOME", ".config")
-}
-
-fn default_state() -> Option<PathBuf> {
-    user_folder("XDG_STATE_HOME", ".local/state")
-}
-
 /// By the XDG Base Directory Specification, which also says that a relative path there is to be ignored.
-fn user_folder(variable: &str, fallback: &str) -> Option<PathBuf> {
-    let given = std::env::var_os(variable).map(PathBuf::from).filter(|p| p.is_absolute());
-    let home = || {
-        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|p| p.is_absolute());
-        Some(home?.join(fallback))
-    };
-    Some(given.or_else(home)?.join("runbook"))
+fn default_state() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    Some(absolute("XDG_STATE_HOME").or_else(home)?.join("runbook"))
 }
 
 fn look(terminal: bool) -> Look {
@@ -153,25 +163,35 @@ fn read_params(file: &Path) -> Result<Vec<(String, Value)>, CliError> {
     if bytes.len() as u64 > LARGEST_PARAMS {
         return Err(CliError::usage(format!("{} is larger than 1 MiB", file.display())));
     }
-    crate::playbook::load::read_params(file, bytes).map_err(broken)
+    let mut sources = SourceMap::default();
+    let values = crate::playbook::parse_values(&mut sources, file, bytes);
+    values.map_err(|diagnostics| broken(&diagnostics, &sources))
 }
 
 /// A file that does not say what it should.
-pub fn broken(error: LoadError) -> CliError {
+pub fn broken(diagnostics: &[Diagnostic], sources: &SourceMap) -> CliError {
     let look = look(std::io::stderr().is_terminal());
-    CliError::verbatim(diagnostic::render(&error.diagnostics, &error.sources, diagnostic_look(look)))
+    CliError::verbatim(diagnostic::render(diagnostics, sources, diagnostic_look(look)))
+}
+
+fn unloadable(error: LoadError) -> CliError {
+    match error {
+        LoadError::Invalid(invalid) => broken(&invalid.diagnostics, &invalid.sources),
+        LoadError::NotFound { .. } => {
+            CliError::usage(error.to_string()).hint("see `runbook list`, or give a path")
+        }
+        other => CliError::usage(other.to_string()),
+    }
 }
 
 pub fn diagnostic_look(look: Look) -> diagnostic::Look {
-    diagnostic::Look { color: look.color, unicode: look.unicode, width: look.width.unwrap_or(140) }
+    diagnostic::Look { colour: look.color, width: look.width.unwrap_or(140) }
 }
 
 /// A playbook that cannot be compiled with these values.
 pub fn refused(error: CompileError, loaded: &Loaded) -> CliError {
     match error {
-        CompileError::Diagnostics(diagnostics) => {
-            broken(LoadError { diagnostics, sources: loaded.sources.clone() })
-        }
+        CompileError::Diagnostics(diagnostics) => broken(&diagnostics, &loaded.sources),
         CompileError::Params(problems) => {
             let lines: Vec<String> = problems
                 .iter()

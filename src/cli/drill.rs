@@ -5,7 +5,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::drill::{DrillError, DrillRequest, Fault, Verdict, free_port, run};
-use crate::model::exit_code;
 use crate::plan::{DrillPlace, compile_drill};
 use crate::runner::{Identity, wall_now};
 
@@ -88,10 +87,8 @@ impl World {
                 .join(format!("runbook-drill-{}-{}", std::process::id(), wall_now().0)),
         };
         if std::fs::symlink_metadata(&dir).is_ok() {
-            return Err(CliError { code: exit_code::REFUSED, ..CliError::usage(format!(
-                "{} is there already", dir.display()
-            ))}
-            .hint("a drill builds its world in a fresh folder"));
+            return Err(CliError::refused(format!("{} is there already", dir.display()))
+                .hint("a drill builds its world in a fresh folder"));
         }
         make_private(&dir)?;
         Ok(Self { dir, keep: false })

@@ -3,10 +3,7 @@
 use serde_json::json;
 
 use crate::model::exit_code;
-use crate::plan;
-use crate::playbook::diagnostic::{self, Diagnostic, Severity};
-use crate::playbook::load::LoadError;
-use crate::playbook::source::SourceMap;
+use crate::playbook::diagnostic::{self, Severity};
 
 use super::args::Lint;
 use super::context::{Context, diagnostic_look, print, print_json};
@@ -25,36 +22,22 @@ pub fn lint(context: &Context, args: &Lint) -> Result<u8, CliError> {
     }
     let (mut errors, mut warnings, mut listed) = (0, 0, Vec::new());
     for name in &names {
-        let (diagnostics, sources) = check(context, name)?;
+        let (loaded, diagnostics) = context.examine(name)?;
+        let sources = &loaded.sources;
         let worst = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
         errors += worst(Severity::Error);
         warnings += worst(Severity::Warning);
         if args.json {
-            listed.extend(diagnostics.iter().map(|d| diagnostic::to_json(d, &sources)));
+            listed.push(diagnostic::to_json(&diagnostics, sources));
         } else if diagnostics.is_empty() {
             print(&format!("{name}: no mistakes\n"))?;
         } else {
-            print(&diagnostic::render(&diagnostics, &sources, diagnostic_look(context.look)))?;
+            print(&diagnostic::render(&diagnostics, sources, diagnostic_look(context.look)))?;
         }
     }
     if args.json {
-        print_json(&json!({ "errors": errors, "warnings": warnings, "diagnostics": listed }))?;
+        print_json(&json!({ "errors": errors, "warnings": warnings, "playbooks": listed }))?;
     }
     let failed = errors > 0 || args.strict && warnings > 0;
     Ok(if failed { exit_code::USAGE } else { 0 })
-}
-
-fn check(context: &Context, name: &str) -> Result<(Vec<Diagnostic>, SourceMap), CliError> {
-    let path = context.library.find(name).map_err(|e| {
-        CliError::usage(e.to_string()).hint("see `runbook list`, or give a path")
-    })?;
-    match context.library.load(&path) {
-        Ok(loaded) => {
-            let today = chrono::Utc::now().date_naive();
-            let mut diagnostics = loaded.warnings.clone();
-            diagnostics.extend(plan::lint(&loaded, today));
-            Ok((diagnostics, loaded.sources))
-        }
-        Err(LoadError { diagnostics, sources }) => Ok((diagnostics, sources)),
-    }
 }

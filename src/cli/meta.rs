@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use crate::playbook::format;
+use crate::playbook::{reference, schema as schemas};
 
 use super::args::{Args, Completions, Man, Schema, SchemaKind};
 use super::context::{Context, print};
@@ -10,9 +10,9 @@ use super::error::CliError;
 
 pub fn schema(_: &Context, args: &Schema) -> Result<u8, CliError> {
     let text = match args.kind {
-        SchemaKind::Playbook => format::playbook_schema(),
-        SchemaKind::Config => format::config_schema(),
-        SchemaKind::Reference => format::reference_markdown(),
+        SchemaKind::Playbook => schemas::to_text(&schemas::playbook_schema()),
+        SchemaKind::Config => schemas::to_text(&schemas::config_schema()),
+        SchemaKind::Reference => reference::reference_markdown(),
     };
     print(&text)?;
     Ok(0)

@@ -3,6 +3,7 @@
 use crate::report::{self, PlanView};
 
 use super::args::{Graph, GraphFormat, Plan};
+use super::browse::compile_to_look;
 use super::context::{Context, print, print_json, print_with};
 use super::error::CliError;
 
@@ -20,7 +21,7 @@ pub fn show_plan(context: &Context, plan: &crate::plan::Plan, json: bool) -> Res
 
 pub fn graph(context: &Context, args: &Graph) -> Result<u8, CliError> {
     let loaded = context.load(&args.playbook)?;
-    let plan = context.compile(&loaded, &args.values)?;
+    let plan = compile_to_look(context, &loaded, Some(&args.values))?;
     let format = match args.format {
         GraphFormat::Mermaid => report::GraphFormat::Mermaid,
         GraphFormat::Dot => report::GraphFormat::Dot,

@@ -79,7 +79,6 @@ impl Engine {
                 &merged
             }
         };
-        let drill_dir = self.plan.drill_dir.as_ref().map(|d| d.to_string_lossy());
         let run = RunView {
             id: &self.facts.id,
             dir: &self.facts.dir,
@@ -88,7 +87,7 @@ impl Engine {
             environment: self.facts.environment.as_deref(),
             verdict,
         };
-        f(&Ctx { params, steps: &steps, run: &run, result, drill_dir: drill_dir.as_deref() })
+        f(&Ctx { params, steps: &steps, run: &run, result, drill: self.plan.drill.as_ref() })
     }
 
     /// The parameters of an included playbook that are known only now.

@@ -6,11 +6,6 @@ use super::template::{Place, analyse};
 use super::{Action, Body, Command, HttpBody, JsonTemplate, OnFailure, Plan, Step, StepIx, Template};
 
 impl Plan {
-    /// The step of that id.
-    pub fn find(&self, id: &str) -> Option<StepIx> {
-        self.steps.iter().position(|step| step.id.as_str() == id)
-    }
-
     /// The steps directly inside a group; none for what is no group.
     pub fn inside(&self, ix: StepIx) -> &[StepIx] {
         match self.steps.get(ix).map(|step| &step.body) {

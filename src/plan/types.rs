@@ -32,10 +32,20 @@ pub struct Plan {
     pub phases: Vec<Phase>,
     /// In the order typed, groups before what is inside them.
     pub steps: Vec<Step>,
-    /// The folder of the drill's world, in a drill.
-    pub drill_dir: Option<PathBuf>,
+    /// In a drill.
+    pub drill: Option<DrillPlace>,
     #[serde(skip)]
     pub index: StepIndex,
+}
+
+/// Where a drill's world is built: what `drill.dir` and `drill.port` stand for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillPlace {
+    /// Absolute.
+    pub dir: PathBuf,
+    /// A TCP port of the loopback that is free for the world's main service.
+    pub port: u16,
 }
 
 /// An index into [`Plan::steps`].

@@ -1,6 +1,7 @@
 //! A playbook as typed: every part with its place, nothing resolved. `plan` turns it into what is run.
 
 use chrono::NaiveDate;
+use serde_json::{Number, Value};
 
 use super::source::{Span, Spanned, Text};
 use crate::model::Millis;
@@ -21,6 +22,23 @@ pub enum NodeKind {
     Text(Text),
     List(Vec<Node>),
     Map(Vec<(Text, Node)>),
+}
+
+impl Node {
+    /// The value as JSON; numbers that JSON does not know (`.inf`) become null. The reader has limited the depth.
+    pub fn to_value(&self) -> Value {
+        match &self.kind {
+            NodeKind::Null => Value::Null,
+            NodeKind::Bool(b) => Value::Bool(*b),
+            NodeKind::Int(i) => Value::from(*i),
+            NodeKind::Float(f) => Number::from_f64(*f).map_or(Value::Null, Value::Number),
+            NodeKind::Text(text) => Value::String(text.value.clone()),
+            NodeKind::List(items) => items.iter().map(Self::to_value).collect(),
+            NodeKind::Map(entries) => Value::Object(
+                entries.iter().map(|(key, value)| (key.value.clone(), value.to_value())).collect(),
+            ),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

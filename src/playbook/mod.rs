@@ -64,6 +64,30 @@ pub fn parse_config(file: FileId, text: &str) -> Parsed<ast::Config> {
     read_tree(file, text, &format::CONFIG, decode::config).sorted()
 }
 
+/// Reads a file of parameters: a map from names to values.
+pub fn parse_values(
+    sources: &mut SourceMap,
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<Vec<(String, serde_json::Value)>, Vec<Diagnostic>> {
+    let file = decode_bytes(sources, path, bytes).map_err(|d| vec![d])?;
+    let text = sources.get(file).map(|f| f.text.clone()).unwrap_or_default();
+    let tree = yaml::parse(file, &text);
+    if !tree.diagnostics.is_empty() {
+        return Err(tree.diagnostics);
+    }
+    match tree.root.map(|root| (root.span, root.kind)) {
+        None => Ok(Vec::new()),
+        Some((_, ast::NodeKind::Map(entries))) => {
+            Ok(entries.iter().map(|(name, node)| (name.value.clone(), node.to_value())).collect())
+        }
+        Some((span, _)) => {
+            let wrong = Diagnostic::error("wrong-type", span, "parameters are a map from names to values");
+            Err(vec![wrong.help("write one `name: value` a line")])
+        }
+    }
+}
+
 fn read_tree<T>(
     file: FileId,
     text: &str,

@@ -32,13 +32,12 @@ pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
             environment: plan.environment.as_ref().map(|e| e.name.as_str()),
             verdict: None,
         };
-        let drill_dir = plan.drill_dir.as_ref().map(|d| d.to_string_lossy());
         let ctx = Ctx {
             params: &scope.params,
             steps: &[],
             run: &run,
             result: None,
-            drill_dir: drill_dir.as_deref(),
+            drill: plan.drill.as_ref(),
         };
         render(&command.action, &ctx)
     });

@@ -8,10 +8,9 @@ use super::base::{Base, join};
 use super::build::{Builder, Unit};
 use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
 use super::text::{Site, When};
-use super::values::plain_value;
 use super::{CompileError, ParamProblem, Request, sound};
 use crate::plan::template::{Ctx, Place, RunView, render_value};
-use crate::plan::{Expr, OnFailure, Plan};
+use crate::plan::{DrillPlace, Expr, OnFailure, Plan};
 use crate::playbook::ast::{self, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::load::Loaded;
@@ -36,8 +35,8 @@ const INJECT: &str = "inject";
 const SYMPTOM: &str = "symptom";
 const TEARDOWN: &str = "teardown";
 
-/// The plans of the first book's drill, in the folder `dir`.
-pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Result<DrillPlans, CompileError> {
+/// The plans of the first book's drill, in `place`.
+pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, place: &DrillPlace) -> Result<DrillPlans, CompileError> {
     let Some(first) = loaded.books.first() else { return Err(CompileError::NoDrill) };
     let Some(drill) = &first.playbook.drill else { return Err(CompileError::NoDrill) };
     let base = Base {
@@ -45,8 +44,10 @@ pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Resu
         root: request.root.map(Path::to_owned),
         main: first.path.clone(),
     };
-    let dir = join(request.cwd, dir);
-    let dir_text = dir.to_str().ok_or_else(|| CompileError::NotUtf8(dir.clone()))?;
+    let place = DrillPlace { dir: join(request.cwd, &place.dir), port: place.port };
+    if place.dir.to_str().is_none() {
+        return Err(CompileError::NotUtf8(place.dir));
+    }
     if let Some(environment) = find_environment(&first.playbook, request)?.filter(|e| e.confirm) {
         return Err(CompileError::GuardedDrill(environment.name));
     }
@@ -61,9 +62,9 @@ pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Resu
     if !errors.is_empty() {
         return Err(CompileError::Diagnostics(super::tidy(errors)));
     }
-    let given = render_params(drill, dir_text)?;
+    let given = render_params(drill, &place)?;
     let params = main_params(&main, request, &given)?;
-    let part = |section| DrillPart { dir: &dir, section, params: params.clone() };
+    let part = |section| DrillPart { place: &place, section, params: params.clone() };
     let mut plans = Vec::new();
     for (name, builder) in sections {
         plans.push(plan(builder, request, Some(part(Some(name))))?);
@@ -155,10 +156,10 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
 }
 
 /// The values of `drill.params`, once the folder is known.
-fn render_params(drill: &ast::Drill, dir: &str) -> Result<Params, CompileError> {
+fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
     let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
     let none = Params::new();
-    let ctx = Ctx { params: &none, steps: &[], run: &run, result: None, drill_dir: Some(dir) };
+    let ctx = Ctx { params: &none, steps: &[], run: &run, result: None, drill: Some(place) };
     let mut params = Params::new();
     let mut problems = Vec::new();
     for (name, node) in &drill.params {
@@ -177,7 +178,7 @@ fn render_params(drill: &ast::Drill, dir: &str) -> Result<Params, CompileError> 
                     }
                 }
             }
-            _ => plain_value(node, 0),
+            _ => node.to_value(),
         };
         params.insert(name.value.clone(), value);
     }

@@ -46,6 +46,8 @@ pub struct Request<'a> {
     pub shared: &'a [ast::Environment],
     /// The folder of `runbook.yaml`: relative paths in `shared` count from here.
     pub shared_folder: &'a Path,
+    /// A parameter that is not given stands as `‹name›`: for looking at a playbook, never for running it.
+    pub show_missing: bool,
     /// Instead of the playbook's own folder (or its `workdir`).
     pub root: Option<&'a Path>,
 }

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use super::base::join;
 use super::build::{Builder, GivenValue};
-use super::values::{plain_value, spec_of};
+use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
 use crate::plan::params::ParamKind;
 use crate::plan::template::{Ctx, RunView, TemplateError, render_text, render_value};
+use crate::plan::{DrillPlace, StepIndex};
 use crate::plan::{
     Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Requires, Scope, Template,
 };
@@ -21,7 +22,7 @@ pub(super) type Params = BTreeMap<String, Value>;
 
 /// One plan of a drill.
 pub(super) struct DrillPart<'a> {
-    pub dir: &'a Path,
+    pub place: &'a DrillPlace,
     /// None: the playbook itself.
     pub section: Option<&'a str>,
     pub params: Params,
@@ -40,12 +41,12 @@ pub(super) fn plan(
         Some(part) => part.params.clone(),
         None => main_params(&builder, request, &Params::new())?,
     };
-    let drill_dir = drill.as_ref().map(|part| join(request.cwd, part.dir));
+    let place = drill.as_ref().map(|part| part.place);
     let section = drill.as_ref().and_then(|part| part.section);
     let mut resolver = Resolver {
         builder: &builder,
         request,
-        drill_dir: drill_dir.as_deref().and_then(Path::to_str),
+        drill: place,
         scopes: Vec::new(),
         problems: Vec::new(),
     };
@@ -54,8 +55,8 @@ pub(super) fn plan(
         resolver.open(scope);
     }
     let requires = resolver.requires()?;
-    let lock = match (section, drill_dir.as_deref()) {
-        (section, Some(dir)) => format!("drill {} {}", dir.display(), section.unwrap_or("playbook")),
+    let lock = match (section, place) {
+        (section, Some(place)) => format!("drill {} {}", place.dir.display(), section.unwrap_or("playbook")),
         (_, None) => resolver.lock(main, environment.as_ref()),
     };
     if !resolver.problems.is_empty() {
@@ -63,7 +64,7 @@ pub(super) fn plan(
     }
     let scopes = resolver.scopes;
     let root = builder.base.root_of(builder.book(0));
-    for path in [Some(&root), drill_dir.as_ref()].into_iter().flatten() {
+    for path in [Some(&root), place.map(|p| &p.dir)].into_iter().flatten() {
         if path.to_str().is_none() {
             return Err(CompileError::NotUtf8(path.clone()));
         }
@@ -95,7 +96,8 @@ pub(super) fn plan(
         scopes,
         phases,
         steps: builder.steps,
-        drill_dir,
+        drill: place.cloned(),
+        index: StepIndex::default(),
     })
 }
 
@@ -170,10 +172,10 @@ pub(super) fn main_params(
         let shared =
             || in_environment(request.shared, request.environment, name).map(|v| (v, request.shared_folder));
         let default = || {
-            param.default.as_ref().filter(|_| !param.required).map(|d| (plain_value(d, 0), root.as_path()))
+            param.default.as_ref().filter(|_| !param.required).map(|d| (d.to_value(), root.as_path()))
         };
         let given = typed.or_else(drilled).or_else(own).or_else(shared).or_else(default);
-        match checked(param, given, request.cwd) {
+        match checked(param, given, request) {
             Ok(value) => {
                 params.insert(name.clone(), value);
             }
@@ -185,15 +187,22 @@ pub(super) fn main_params(
 
 fn in_environment(environments: &[ast::Environment], chosen: Option<&str>, name: &str) -> Option<Value> {
     let environment = environments.iter().find(|e| Some(e.name.value.as_str()) == chosen)?;
-    environment.params.iter().find(|(n, _)| n.value == name).map(|(_, node)| plain_value(node, 0))
+    environment.params.iter().find(|(n, _)| n.value == name).map(|(_, node)| node.to_value())
 }
 
 /// A given value in the parameter's type, a path made absolute from its folder.
-fn checked(param: &ast::Param, given: Option<(Value, &Path)>, cwd: &Path) -> Result<Value, ParamProblem> {
+fn checked(
+    param: &ast::Param,
+    given: Option<(Value, &Path)>,
+    request: &Request<'_>,
+) -> Result<Value, ParamProblem> {
     let name = &param.name.value;
     let problem = |message: String, help: Option<String>| ParamProblem { name: name.clone(), message, help };
     let spec = spec_of(param);
     let Some((value, folder)) = given else {
+        if request.show_missing {
+            return Ok(Value::from(format!("‹{name}›")));
+        }
         if param.required {
             let about = param.description.as_ref().map(|d| format!(" ({})", d.value)).unwrap_or_default();
             let help = format!("give it with -p {name}=VALUE{about}");
@@ -203,7 +212,7 @@ fn checked(param: &ast::Param, given: Option<(Value, &Path)>, cwd: &Path) -> Res
     };
     let value = spec.check(&value).map_err(|wrong| problem(wrong, None))?;
     match (spec.kind, &value) {
-        (ParamKind::Path, Value::String(path)) => absolute(&join(cwd, folder), path)
+        (ParamKind::Path, Value::String(path)) => absolute(&join(request.cwd, folder), path)
             .map(Value::String)
             .ok_or_else(|| problem("the path is not valid UTF-8".into(), None)),
         _ => Ok(value),
@@ -217,7 +226,7 @@ fn absolute(folder: &Path, path: &str) -> Option<String> {
 struct Resolver<'b, 'a> {
     builder: &'b Builder<'a>,
     request: &'b Request<'b>,
-    drill_dir: Option<&'b str>,
+    drill: Option<&'b DrillPlace>,
     scopes: Vec<Scope>,
     problems: Vec<ParamProblem>,
 }
@@ -253,10 +262,10 @@ impl Resolver<'_, '_> {
                     }
                 }
                 None => in_environment(&playbook.environments, self.request.environment, name)
-                    .or_else(|| param.default.as_ref().map(|d| plain_value(d, 0)))
+                    .or_else(|| param.default.as_ref().map(|d| d.to_value()))
                     .map(|value| (value, root.as_path())),
             };
-            match checked(param, value, self.request.cwd) {
+            match checked(param, value, self.request) {
                 Ok(value) => {
                     opened.params.insert(name.clone(), value);
                 }
@@ -285,7 +294,7 @@ impl Resolver<'_, '_> {
                 steps: &[],
                 run: &run,
                 result: None,
-                drill_dir: self.drill_dir,
+                drill: self.drill,
             },
         )
     }

@@ -302,11 +302,11 @@ impl Builder<'_> {
             ));
         }
         match rest.first() {
-            Some(&"dir") => Ok(()),
+            Some(&("dir" | "port")) => Ok(()),
             Some(field) => {
-                Err(unknown(span, "unknown-field", format!("`drill` has no `{field}`"), field, ["dir"], ""))
+                Err(unknown(span, "unknown-field", format!("`drill` has no `{field}`"), field, ["dir", "port"], ""))
             }
-            None => Err(Box::new(Diagnostic::error("unknown-field", span, "write `drill.dir`"))),
+            None => Err(Box::new(Diagnostic::error("unknown-field", span, "write `drill.dir` or `drill.port`"))),
         }
     }
 

@@ -1,35 +1,11 @@
 //! YAML values as plain values, and parameters as they are declared.
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
 use super::build::Builder;
 use crate::plan::params::{ParamKind, ParamSpec};
 use crate::playbook::ast::{self, Node, NodeKind, ParamType};
 use crate::playbook::diagnostic::Diagnostic;
-
-/// A value deeper than this could not be read back from the stored plan.
-const MAX_DEPTH: usize = 32;
-
-/// The value of a node; numbers that JSON does not know (`.inf`) and too deep nests become null.
-pub(super) fn plain_value(node: &Node, depth: usize) -> Value {
-    if depth > MAX_DEPTH {
-        return Value::Null;
-    }
-    match &node.kind {
-        NodeKind::Null => Value::Null,
-        NodeKind::Bool(b) => Value::Bool(*b),
-        NodeKind::Int(i) => Value::from(*i),
-        NodeKind::Float(f) => Number::from_f64(*f).map_or(Value::Null, Value::Number),
-        NodeKind::Text(text) => Value::String(text.value.clone()),
-        NodeKind::List(items) => items.iter().map(|item| plain_value(item, depth + 1)).collect(),
-        NodeKind::Map(entries) => {
-            let entry = |(key, value): &(crate::playbook::source::Text, Node)| {
-                (key.value.clone(), plain_value(value, depth + 1))
-            };
-            Value::Object(entries.iter().map(entry).collect::<Map<_, _>>())
-        }
-    }
-}
 
 /// A declared parameter as the plan's values are checked against it.
 pub(super) fn spec_of(param: &ast::Param) -> ParamSpec {
@@ -47,9 +23,9 @@ pub(super) fn spec_of(param: &ast::Param) -> ParamSpec {
         name: param.name.value.clone(),
         kind,
         pattern: param.pattern.as_ref().map(|p| p.value.clone()),
-        choices: param.choices.iter().map(|c| plain_value(c, 0)).collect(),
-        min: param.min.as_ref().map(|n| plain_value(n, 0)),
-        max: param.max.as_ref().map(|n| plain_value(n, 0)),
+        choices: param.choices.iter().map(|c| c.to_value()).collect(),
+        min: param.min.as_ref().map(|n| n.to_value()),
+        max: param.max.as_ref().map(|n| n.to_value()),
     }
 }
 
@@ -64,7 +40,7 @@ impl Builder<'_> {
                 format!("`{f}` is not a number to work with"),
             ));
         }
-        plain_value(node, 0)
+        node.to_value()
     }
 
     /// A value typed in a playbook for a parameter: checked against the declaration, and free of templates.

@@ -16,6 +16,7 @@ pub(super) const SECRET_PLACE: &str =
     "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
 
 const ROOTS: &[&str] = &["drill", "params", "result", "run", "secrets", "steps"];
+const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
 const STEP_FIELDS: &[&str] = &["choice", "outcome", "outputs", "result"];
 const RESULT_FIELDS: &[&str] = &[
@@ -390,7 +391,9 @@ impl<'n> Walker<'n> {
             ["result", field, ..] if !RESULT_FIELDS.contains(&field) => {
                 self.unknown_field(&path, "result", field, RESULT_FIELDS);
             }
-            ["drill", field, ..] if field != "dir" => self.unknown_field(&path, "drill", field, &["dir"]),
+            ["drill", field, ..] if !DRILL_FIELDS.contains(&field) => {
+                self.unknown_field(&path, "drill", field, DRILL_FIELDS);
+            }
             [root, ..] if !ROOTS.contains(&root) => {
                 let names: Vec<&str> =
                     ROOTS.iter().copied().chain(self.locals.iter().map(String::as_str)).collect();

@@ -30,7 +30,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::{Expr, JsonTemplate, Shell, Template};
+use super::{DrillPlace, Expr, JsonTemplate, Shell, Template};
 use crate::model::{SecretText, StepOutcome, TaskEnd, TaskOutput};
 
 /// What a text may read, at the moment it is rendered.
@@ -43,7 +43,7 @@ pub struct Ctx<'a> {
     /// In `expect`, `outputs` and `retry.when`.
     pub result: Option<(&'a TaskEnd, &'a TaskOutput)>,
     /// In a drill.
-    pub drill_dir: Option<&'a str>,
+    pub drill: Option<&'a DrillPlace>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -9,6 +9,7 @@ use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
 use super::{Ctx, RunView, StepView, TemplateError};
+use crate::plan::DrillPlace;
 use crate::model::{TaskEnd, TaskEndKind, TaskOutput};
 
 /// Text that the author splices with `| raw`.
@@ -131,10 +132,15 @@ pub(super) fn root(src: &str, ctx: &Ctx<'_>) -> Value {
         root.insert("secrets", Value::from_object(Secrets));
     }
     if src.contains("drill") {
-        let map = ctx.drill_dir.map(|dir| ("dir".to_owned(), Value::from(dir))).into_iter().collect();
+        let fields = |place: &DrillPlace| {
+            let dir = Value::from(place.dir.to_string_lossy());
+            BTreeMap::from([("dir".to_owned(), dir), ("port".to_owned(), Value::from(place.port))])
+        };
+        let map = ctx.drill.map(fields).unwrap_or_default();
         let mut drill = Fields::new("drill", "field", map);
-        if ctx.drill_dir.is_none() {
+        if ctx.drill.is_none() {
             drill.missing.insert("dir", "`drill.dir` exists only in a drill".into());
+            drill.missing.insert("port", "`drill.port` exists only in a drill".into());
         }
         root.insert("drill", drill.value());
     }

@@ -53,12 +53,13 @@ impl World {
             environment: None,
             verdict,
         };
+        let place = crate::plan::DrillPlace { dir: "/drill".into(), port: 20_001 };
         f(&Ctx {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
             result: Some((&self.end, &self.output)),
-            drill_dir: Some("/drill"),
+            drill: Some(&place),
         })
     }
 }
