@@ -56,7 +56,7 @@ fn write(phases: &[Vec<Typed>], turn: bool) -> String {
                 writeln!(one, "        needs: [{}]", names.join(", ")).unwrap();
             }
             if *group {
-                write!(one, "        any_of: [{{ id: a{p}-{s}, run: x, undo: {{ run: y }} }}, {{ id: b{p}-{s}, run: x }}]\n")
+                writeln!(one, "        any_of: [{{ id: a{p}-{s}, run: x, undo: {{ run: y }} }}, {{ id: b{p}-{s}, run: x }}]")
                     .unwrap();
             } else {
                 one.push_str("        run: x\n        undo: { run: y }\n");

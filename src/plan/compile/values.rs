@@ -93,7 +93,6 @@ impl Builder<'_> {
     /// A declaration must make sense by itself, and its default must pass it.
     pub(super) fn check_declaration(&mut self, param: &ast::Param) {
         let spec = spec_of(param);
-        let name = &param.name.value;
         // The parser reports a bound that is none and a pattern that cannot be read; nothing can be checked against
         // them.
         let pattern_ok = param.pattern.as_ref().is_none_or(|p| regex::Regex::new(&p.value).is_ok());
