@@ -32,7 +32,7 @@ fn load(text: &str) -> (Loaded, Vec<Diagnostic>) {
         let parsed = parse(file, part, None);
         found.extend(parsed.diagnostics);
         if let Some(playbook) = parsed.value {
-            books.push(Book { playbook, path, folder });
+            books.push(Book { playbook, path, folder, file });
         }
         number += 1;
     }

@@ -17,7 +17,8 @@ fn compiled(text: &str) -> Plan {
     let file = sources.add(path.clone(), text.to_owned());
     let parsed = parse(file, text, None);
     assert!(parsed.diagnostics.is_empty(), "{:?}\n{text}", parsed.diagnostics);
-    let book = Book { playbook: parsed.value.expect("a playbook"), path, folder: PathBuf::from("/books") };
+    let book =
+        Book { playbook: parsed.value.expect("a playbook"), file, path, folder: PathBuf::from("/books") };
     let request = Request {
         environment: None,
         params: &[],
@@ -55,7 +56,7 @@ fn write(phases: &[Vec<Typed>], turn: bool) -> String {
                 writeln!(one, "        needs: [{}]", names.join(", ")).unwrap();
             }
             if *group {
-                write!(one, "        any_of: [{{ id: a{p}-{s}, run: x, undo: {{ run: y }} }}, {{ id: b{p}-{s}, run: x }}]\n")
+                writeln!(one, "        any_of: [{{ id: a{p}-{s}, run: x, undo: {{ run: y }} }}, {{ id: b{p}-{s}, run: x }}]")
                     .unwrap();
             } else {
                 one.push_str("        run: x\n        undo: { run: y }\n");
@@ -122,7 +123,7 @@ proptest! {
         let mut sources = SourceMap::default();
         let file = sources.add(PathBuf::from("/b.yaml"), text.clone());
         let parsed = parse(file, &text, None);
-        let book = Book { playbook: parsed.value.expect("a playbook"), path: PathBuf::from("/b.yaml"), folder: PathBuf::from("/") };
+        let book = Book { playbook: parsed.value.expect("a playbook"), file, path: PathBuf::from("/b.yaml"), folder: PathBuf::from("/") };
         let day = chrono::NaiveDate::from_ymd_opt(2026, 11, 21).expect("a day");
         let found = runbook::plan::lint(&Loaded { sources, books: vec![book] }, day);
         let refused = found.iter().any(|d| d.code == "not-over");

@@ -126,7 +126,17 @@ impl Plan {
     /// What a rollback from this step would take back, in that order: reverse order over the step itself and all that
     /// is over before it, as far as they have an `undo`. Steps that run beside it and have succeeded by then would be
     /// taken back too, but nobody can know that before.
+    ///
+    /// To ask for many steps, take [`Plan::undo_order`] once and use [`Plan::undone_in`].
     pub fn undone_on_failure(&self, ix: StepIx) -> Vec<StepIx> {
+        self.undone_in(ix, &self.undo_order())
+    }
+
+    /// As [`Plan::undone_on_failure`], with `order` as [`Plan::undo_order`] gives it.
+    pub fn undone_in(&self, ix: StepIx, order: &[StepIx]) -> Vec<StepIx> {
+        if order.is_empty() {
+            return Vec::new();
+        }
         let mut before = self.ancestors(ix);
         before.push(ix);
         let mut included = vec![false; self.steps.len()];
@@ -141,9 +151,14 @@ impl Plan {
             included[ix] = true;
             open.extend(self.inside(ix));
         }
+        order.iter().copied().filter(|ix| included[*ix]).collect()
+    }
+
+    /// Every step that has an `undo`, in the order in which a rollback of the whole plan takes them back.
+    pub fn undo_order(&self) -> Vec<StepIx> {
         let waves = self.waves();
         let all = waves.iter().rev().flat_map(|wave| wave.iter().rev().copied());
-        all.filter(|ix| included[*ix] && self.steps[*ix].undo.is_some()).collect()
+        all.filter(|ix| self.steps[*ix].undo.is_some()).collect()
     }
 
     /// Steps that destroy something, in the order of the plan.

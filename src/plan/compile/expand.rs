@@ -189,7 +189,7 @@ impl<'a> Builder<'a> {
             names.push(&name.value);
             self.push(
                 Diagnostic::error(
-                    "playbook-cycle",
+                    "include-cycle",
                     name.span,
                     format!("playbook `{}` includes itself", name.value),
                 )

@@ -122,7 +122,7 @@ fn sound(builder: Builder<'_>) -> Result<Builder<'_>, CompileError> {
 }
 
 /// Mistakes that the parser reports in other words.
-const SAID_BY_BOTH: [&str; 2] = ["bad-name", "duplicate-id"];
+const SAID_BY_BOTH: [&str; 3] = ["bad-name", "duplicate-id", "include-cycle"];
 
 /// In the order of their places, each once: a playbook that is included twice has its mistakes once, and what both the
 /// parser and the compiler saw is said once.

@@ -2,12 +2,13 @@
 
 /// The known name that the typed one most likely stands for, if one is near enough to be worth saying.
 pub fn nearest<'k>(typed: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let limit = typed.chars().count().max(3) / 3;
+    let length = typed.chars().count();
+    let limit = length.max(3) / 3;
     known
         .into_iter()
         .filter(|name| name.len().abs_diff(typed.len()) <= limit.max(1) * 4)
         .map(|name| (distance(typed, name), name))
-        .filter(|(d, _)| *d <= limit)
+        .filter(|(d, _)| *d <= limit && *d < length)
         .min()
         .map(|(_, name)| name)
 }

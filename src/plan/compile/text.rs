@@ -401,8 +401,14 @@ impl Builder<'_> {
                     return Ok(());
                 }
                 let message = format!("step `{name}` has no output `{output}`");
-                let none = "declare it under `outputs` of that step; if its script writes it to \
-                            $RUNBOOK_OUTPUT, name RUNBOOK_OUTPUT in the script";
+                let none = match action.and_then(ResultKind::of) {
+                    Some(ResultKind::Process) => {
+                        "declare it under `outputs` of that step; if its script writes it to $RUNBOOK_OUTPUT, \
+                         name RUNBOOK_OUTPUT in the script"
+                    }
+                    _ if matches!(action, Some(ActionKind::AnyOf(_))) => "an `any_of` step has no outputs",
+                    _ => "declare it under `outputs` of that step",
+                };
                 Err(unknown(span, "unknown-output", message, output, known, none))
             }
             ["result", rest @ ..] => {

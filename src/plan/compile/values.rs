@@ -69,19 +69,10 @@ impl Builder<'_> {
     /// A declaration must make sense by itself, and its default must pass it.
     pub(super) fn check_declaration(&mut self, param: &ast::Param) {
         let spec = spec_of(param);
-        let name = &param.name.value;
-        if let Some(pattern) = &param.pattern
-            && let Err(error) = regex::Regex::new(&pattern.value)
-        {
-            let message = format!("the pattern of `{name}` is not a regular expression");
-            // The library's text is a picture over several lines; its last line says what is wrong.
-            let error = error.to_string();
-            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            self.push(Diagnostic::error("param-declaration", pattern.span, message).label(why));
-            return;
-        }
-        // The parser reports a bound that is none; nothing can be checked against it.
-        if spec.min.iter().chain(&spec.max).any(|bound| spec.bound(bound).is_err()) {
+        // The parser reports a bound that is none and a pattern that cannot be read; nothing can be checked against
+        // them.
+        let pattern_ok = param.pattern.as_ref().is_none_or(|p| regex::Regex::new(&p.value).is_ok());
+        if !pattern_ok || spec.min.iter().chain(&spec.max).any(|bound| spec.bound(bound).is_err()) {
             return;
         }
         self.check_choices(param, &spec);
