@@ -258,6 +258,8 @@ const BASH_ARITHMETIC: &[&str] = &[
     "a=(1 2 3); i=0; : ${a[i]}; printf %s. $((@))",
     "a[@*@]=1 || :; printf %s. $((@))",
     "for n in @; do printf %s. $((n)); done",
+    "i=@; a=(1); : ${a[i - i]} ${a[$i * 0]}; printf %s. $((i))",
+    "declare -ia a=(@); printf %s. ${a[0]}",
 ];
 
 #[test]
@@ -465,6 +467,14 @@ const PIECES: &[&str] = &[
     " ]",
     "declare -a ",
     "declare -i ",
+    "declare -ia x=(",
+    "$$",
+    "$#",
+    "x=@ ",
+    "${x[n]}",
+    "n={{ params.v }};",
+    "$((n))",
+    "[[ n -eq n ]]",
     "local ",
     "export ",
     "let ",

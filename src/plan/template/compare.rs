@@ -6,7 +6,8 @@
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{BinOp, BinOpKind, Compare, Expr};
 
-use super::analysis::{Path, Walker, nearest, path};
+use super::analysis::{Path, Walker, path};
+use super::nearest::nearest;
 use crate::model::{RunOutcome, StepOutcome, parse_duration};
 
 const RUN_OUTCOMES: [RunOutcome; 8] = [

@@ -171,7 +171,9 @@ fn file_time(path: &str) -> Result<String, String> {
         let (start, end) = caps.get(0).map_or((0, 0), |m| (m.start(), m.end()));
         let digit = |at: Option<u8>| at.is_some_and(|b| b.is_ascii_digit());
         // Part of a longer number: a checksum or a counter, no stamp.
-        if (start > 0 && digit(name.bytes().nth(start - 1))) || digit(name.bytes().nth(end)) {
+        if (start > 0 && digit(name.as_bytes().get(start - 1).copied()))
+            || digit(name.as_bytes().get(end).copied())
+        {
             continue;
         }
         let Some(time) = stamp_time(&caps) else { continue };

@@ -17,6 +17,7 @@ mod environment;
 mod filters;
 mod flatten;
 mod names;
+mod nearest;
 mod normalise;
 mod shell;
 mod sql;

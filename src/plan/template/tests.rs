@@ -517,3 +517,18 @@ fn endless_texts_end() {
     assert_eq!(text(&long).unwrap_err(), "the rendered text is longer than 1 MiB");
     assert!(start.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn ten_thousand_scripts_are_no_burden() {
+    let world = World::new();
+    let start = std::time::Instant::now();
+    for _ in 0..10_000 {
+        let script =
+            template("cp -- {{ steps.pick.outputs.path }} \"{{ params.db }}\"", Place::Script(Shell::Bash));
+        world.with(|ctx| render_script(&script, Shell::Bash, ctx)).unwrap();
+    }
+    // Unoptimised and on a busy machine; a release build takes a small part of it.
+    let taken = start.elapsed();
+    eprintln!("10,000 scripts analysed and rendered in {taken:?}");
+    assert!(taken.as_secs() < 30);
+}

@@ -1,7 +1,7 @@
 //! Whole commands: those that take names or arithmetic as arguments, and those that parse a value a second time.
 
 use super::lexer::Lexer;
-use super::word::{Word, is_name};
+use super::word::{Word, is_name, names_in};
 use crate::plan::template::environment::placeholder_index;
 
 /// The simple command being read.
@@ -40,6 +40,14 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("env", &["-S", "--split-string"]),
 ];
 
+/// Shells expand or run what these hold.
+const EXPANDED_LATER: &[&str] = &["BASH_ENV", "ENV", "PROMPT_COMMAND", "PS0", "PS1", "PS4"];
+/// Programs that run what they read from their input.
+const RUN_THEIR_INPUT: &[&str] =
+    &["python", "python3", "perl", "ruby", "node", "psql", "mysql", "mariadb", "sqlite3"];
+/// Their first argument that is no option is a program.
+const SCRIPTED: &[&str] = &["awk", "gawk", "mawk", "sed"];
+
 const NAME: &str = "a value cannot be the name of a variable";
 
 impl Lexer {
@@ -75,10 +83,18 @@ impl Lexer {
     fn note_assignment(&mut self, word: &Word) {
         let Some(name) = word.assigned_name() else { return };
         if self.integer_names.contains(name) {
-            self.woven.integers.extend(&word.values);
+            self.woven.integers.extend(word.values.iter().chain(&word.elements));
             self.note_names(&word.text);
         }
-        self.assigned.entry(name.to_owned()).or_default().extend(&word.values);
+        if EXPANDED_LATER.contains(&name) {
+            self.reparse(std::slice::from_ref(word), &format!("the variable `{name}`"));
+        }
+        if let Some((_, subscript)) =
+            word.text.split_once('[').filter(|(before, _)| before.len() == name.len())
+        {
+            self.subscripts.extend(names_in(subscript.split(']').next().unwrap_or_default()));
+        }
+        self.assigned.entry(name.to_owned()).or_default().extend(word.values.iter().chain(&word.elements));
     }
 
     fn check_for(&mut self, args: &[Word]) {
@@ -152,6 +168,7 @@ impl Lexer {
         let flags: String =
             args.iter().map(|w| w.text.as_str()).filter(|t| t.starts_with(['-', '+'])).collect();
         let integer = command == "integer" || flags.contains('i');
+        self.associative |= flags.contains('A');
         for word in args.iter().filter(|w| !w.text.starts_with(['-', '+'])) {
             let name = word.text.split(['=', '[', '+']).next().unwrap_or_default().to_owned();
             if !is_name(&name) {
@@ -161,13 +178,29 @@ impl Lexer {
             if integer {
                 self.integer_names.insert(name.clone());
                 self.note_names(&word.text);
+                self.woven.integers.extend(&word.elements);
             }
             // The text of a list given to `-a` or `-A` is evaluated, as is a name given to `-n`.
             if integer || flags.contains(['a', 'A', 'n']) || word.text[name.len()..].starts_with('[') {
                 self.woven.integers.extend(&word.values);
             }
-            self.assigned.entry(name).or_default().extend(&word.values);
+            self.assigned.entry(name).or_default().extend(word.values.iter().chain(&word.elements));
         }
+    }
+
+    /// Values in a command's input, when the command runs its input: `bash <<EOF`, `ssh host <<EOF`, `psql <<<`.
+    pub fn check_fed(&mut self, reader: &[Word], values: &[usize]) {
+        let names: Vec<&str> = reader.iter().map(|w| w.text.rsplit('/').next().unwrap_or_default()).collect();
+        let ssh = names.iter().position(|n| *n == "ssh");
+        let runs = |n: &&&str| SHELLS.contains(*n) || RUN_THEIR_INPUT.contains(*n);
+        let by = match (names.iter().find(runs), ssh) {
+            (Some(name), _) => format!("`{name}`, which runs its input"),
+            (None, Some(at)) if ssh_command(&reader[at + 1..]).is_empty() => {
+                "the remote shell of `ssh`".to_owned()
+            }
+            _ => return,
+        };
+        self.woven.reparsed.extend(values.iter().map(|index| (*index, by.clone())));
     }
 
     fn check_reparsed(&mut self, words: &[Word]) {
@@ -177,8 +210,10 @@ impl Lexer {
             match name {
                 "eval" if i == 0 || words[i - 1].text == "command" => self.reparse(args, "`eval`"),
                 "trap" if i == 0 => self.reparse(&args[..args.len().min(1)], "`trap`"),
+                "alias" if i == 0 => self.reparse(args, "`alias`"),
                 "watch" => self.reparse(args, "`watch`"),
-                "ssh" => self.check_ssh(args),
+                "ssh" => self.reparse(ssh_command(args), "the remote shell of `ssh`"),
+                _ if SCRIPTED.contains(&name) => self.check_scripted(name, args),
                 _ if SHELLS.contains(&name) => self.check_shell(name, args),
                 _ => self.check_program(name, args),
             }
@@ -209,16 +244,11 @@ impl Lexer {
         }
     }
 
-    /// The remote shell parses everything after the host.
-    fn check_ssh(&mut self, args: &[Word]) {
-        const WITH_VALUE: &str = "BbcDEeFIiJLlmOopQRSWw";
-        let mut at = 0;
-        while let Some(word) = args.get(at).filter(|w| w.text.starts_with('-')) {
-            let takes = word.text.len() == 2 && word.text.ends_with(|c| WITH_VALUE.contains(c));
-            at += if takes { 2 } else { 1 };
-        }
-        if at + 1 < args.len() {
-            self.reparse(&args[at + 1..], "the remote shell of `ssh`");
+    /// `awk "...{{ x }}..."`, `sed "s/{{ x }}/y/"`: part of a program.
+    fn check_scripted(&mut self, name: &str, args: &[Word]) {
+        let program = args.iter().find(|w| !w.text.starts_with('-'));
+        if let Some(program) = program.filter(|w| w.text.chars().count() > 1) {
+            self.reparse(std::slice::from_ref(program), &format!("`{name}`"));
         }
     }
 
@@ -236,4 +266,15 @@ impl Lexer {
             }
         }
     }
+}
+
+/// What follows the host: the remote shell parses all of it.
+fn ssh_command(args: &[Word]) -> &[Word] {
+    const WITH_VALUE: &str = "BbcDEeFIiJLlmOopQRSWw";
+    let mut at = 0;
+    while let Some(word) = args.get(at).filter(|w| w.text.starts_with('-')) {
+        let takes = word.text.len() == 2 && word.text.ends_with(|c| WITH_VALUE.contains(c));
+        at += if takes { 2 } else { 1 };
+    }
+    args.get(at + 1..).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! Here-documents.
 
+use super::command::Command;
 use super::lexer::{Lexer, Stop, stop};
 use super::word::Word;
 use crate::plan::template::environment::placeholder_index;
@@ -11,11 +12,13 @@ pub(super) struct HereDoc {
     quoted: bool,
     /// `<<-`: leading tabs are removed.
     tabs: bool,
+    /// The words of the command that reads it.
+    reader: Vec<Word>,
 }
 
 impl Lexer {
     /// `<<` and its delimiter.
-    pub fn here_document_start(&mut self) -> Result<(), Stop> {
+    pub fn here_document_start(&mut self, command: &Command) -> Result<(), Stop> {
         if self.in_backticks {
             return stop("a here-document inside backticks cannot be followed", "write $( ) instead");
         }
@@ -25,7 +28,8 @@ impl Lexer {
             self.copy(1);
         }
         self.gap(false)?;
-        let mut document = HereDoc { delimiter: String::new(), quoted: false, tabs };
+        let mut document =
+            HereDoc { delimiter: String::new(), quoted: false, tabs, reader: command.words.clone() };
         let mut open: Option<char> = None;
         while let Some(c) = self.peek() {
             match (open, c) {
@@ -91,10 +95,9 @@ impl Lexer {
                 self.double_quoted(&mut word)?;
             }
             self.end = end;
+            self.check_fed(&document.reader, &word.values);
         }
-        while let Some(c) = self.peek().filter(|c| *c != '\n') {
-            // The delimiter itself: no value can stand in it.
-            debug_assert!(placeholder_index(c).is_none());
+        while self.peek().is_some_and(|c| c != '\n') {
             self.copy(1);
         }
         if self.peek().is_some() {

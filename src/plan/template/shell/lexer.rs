@@ -59,6 +59,10 @@ pub(super) struct Lexer {
     pub assigned: BTreeMap<String, BTreeSet<usize>>,
     /// Names that arithmetic reads.
     pub arithmetic: BTreeSet<String>,
+    /// Names in subscripts and offsets: arithmetic, unless the array is associative.
+    pub subscripts: BTreeSet<String>,
+    /// The script declares an associative array.
+    pub associative: bool,
     /// Names declared with `-i`.
     pub integer_names: BTreeSet<String>,
 }
@@ -79,6 +83,8 @@ impl Lexer {
             torn: false,
             assigned: BTreeMap::new(),
             arithmetic: BTreeSet::new(),
+            subscripts: BTreeSet::new(),
+            associative: false,
             integer_names: BTreeSet::new(),
         }
     }
@@ -93,6 +99,9 @@ impl Lexer {
         }
         if let Err(Stop { message, help }) = ended {
             self.woven.refusals.push(Refusal { value: self.next_value(), message, help });
+        }
+        if !self.associative {
+            self.arithmetic.append(&mut self.subscripts);
         }
         for name in &self.arithmetic {
             self.woven.integers.extend(self.assigned.get(name).into_iter().flatten());
@@ -271,7 +280,8 @@ impl Lexer {
                     self.copy(2);
                 }
             }
-            "[[" if self.shell == Shell::Bash => self.condition()?,
+            "[[" if self.shell == Shell::Sh => return stop("sh has no `[[ ]]`", "use [ ], or `shell: bash`"),
+            "[[" => self.condition()?,
             _ => self.push(command, word),
         }
         Ok(None)
@@ -452,8 +462,12 @@ impl Lexer {
                 return stop("sh has no `<<<`", "use a here-document or `printf '%s\\n' ... |`");
             }
             self.copy(3);
+            self.gap(false)?;
+            let word = self.word(false)?;
+            self.check_fed(&command.words, &word.values);
+            return Ok(());
         } else if self.looking_at("<<") {
-            return self.here_document_start();
+            return self.here_document_start(command);
         } else {
             self.copy(1);
             if matches!(self.peek(), Some('>' | '&' | '|')) {

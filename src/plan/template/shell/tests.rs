@@ -47,6 +47,11 @@ fn each_place_has_its_quoting() {
         ("diff <(cat @) b", "diff <(cat \"${V}\") b"),
         ("f() { echo @; }; f", "f() { echo \"${V}\"; }; f"),
         ("cat <<<@", "cat <<<\"${V}\""),
+        ("echo \"$$( \" @ \")\"", "echo \"$$( \" \"${V}\" \")\""),
+        ("a=(1 2); i=@; echo ${a[$i]}", "a=(1 2); i=\"${I}\"; echo ${a[$i]}"),
+        ("s=abc; i=@; echo ${s:i:1}", "s=abc; i=\"${I}\"; echo ${s:i:1}"),
+        ("declare -A a; k=@; echo \"${a[$k]}\"", "declare -A a; k=\"${V}\"; echo \"${a[$k]}\""),
+        ("declare -ia a=(@)", "declare -ia a=(\"${I}\")"),
         ("echo ${x:-\"}\"} @", "echo ${x:-\"}\"} \"${V}\""),
         ("for ((i=0; i<@; i++)); do :; done", "for ((i=0; i<(${I}); i++)); do :; done"),
         ("echo x >@ 2>&1", "echo x >\"${V}\" 2>&1"),
@@ -87,6 +92,8 @@ fn what_cannot_be_made_safe_is_refused() {
         ("[ @ @ ]", "a value cannot be the operator of a test"),
         ("echo 'a @", "a single quote is not closed"),
         ("echo $(echo @", "the script ends inside a parenthesis or a `case`"),
+        ("case x in a|#b) @;; esac", "a comment stands where a word is expected"),
+        ("echo $[@]", "`$[ ]` cannot be followed"),
         ("echo $((echo @) )", "`((` has no `))`"),
     ] {
         let got = refused(src, Shell::Bash);
@@ -97,6 +104,7 @@ fn what_cannot_be_made_safe_is_refused() {
         ("cat <<<@", "sh has no `<<<`"),
         ("((x=@))", "sh has no `(( ))`"),
         ("a=(@)", "sh has no arrays"),
+        ("[[ @ -eq 1 ]]", "sh has no `[[ ]]`"),
         ("cat <(echo @)", "sh has no `<( )`"),
     ] {
         assert_eq!(refused(src, Shell::Sh), [message], "{src}");
@@ -121,6 +129,11 @@ fn a_second_parse_is_reported() {
         ("trap 'rm {{ params.x }}' EXIT", vec!["`trap`"]),
         ("psql -c \"select '{{ params.x }}'\"", vec!["`psql -c`"]),
         ("sqlite3 {{ params.d }} \"select {{ params.x }}\"", vec!["`sqlite3`"]),
+        ("ssh -T host <<EOF\nrm {{ params.x }}\nEOF\n", vec!["the remote shell of `ssh`"]),
+        ("bash -s <<EOF\nrm {{ params.x }}\nEOF\n", vec!["`bash`, which runs its input"]),
+        ("psql <<< \"select {{ params.x }}\"", vec!["`psql`, which runs its input"]),
+        ("ssh host cat <<EOF\n{{ params.x }}\nEOF\n", vec![]),
+        ("sed -i \"s/{{ params.x }}/y/\" f", vec!["`sed`"]),
         ("bash script.sh {{ params.x }}", vec![]),
         ("ssh host < {{ params.x }}", vec![]),
         ("bash -c 'echo \"$1\"' _ {{ params.x }}", vec![]),

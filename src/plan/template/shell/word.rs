@@ -5,7 +5,7 @@ use crate::plan::Shell;
 use crate::plan::template::environment::placeholder_index;
 
 /// A word as read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Word {
     /// Without quotes; values stand as placeholders, expansions as typed, substitutions are left out.
     pub text: String,
@@ -13,6 +13,8 @@ pub(super) struct Word {
     pub quoted: bool,
     /// The values directly in it.
     pub values: Vec<usize>,
+    /// The values among the elements of an array written out: `a=(x y)`.
+    pub elements: Vec<usize>,
 }
 
 impl Word {
@@ -37,6 +39,10 @@ pub(super) fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+pub(super) fn names_in(text: &str) -> impl Iterator<Item = String> + '_ {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|n| is_name(n)).map(str::to_owned)
+}
+
 const AFTER_BACKSLASH: (&str, &str) =
     ("a value cannot stand right after a backslash", "remove the backslash: the value is quoted already");
 const AFTER_DOLLAR: (&str, &str) = (
@@ -49,6 +55,9 @@ impl Lexer {
     pub fn word(&mut self, names: bool) -> Result<Word, Stop> {
         let mut word = Word::default();
         let mut subscript = false;
+        if self.peek() == Some('#') {
+            return stop("a comment stands where a word is expected", "quote it: '#'");
+        }
         while let Some(c) = self.peek() {
             match c {
                 ' ' | '\t' | '\n' | ';' | '&' | '|' | ')' => break,
@@ -62,9 +71,9 @@ impl Lexer {
                 }
                 '<' | '>' => break,
                 '(' if !word.quoted && word.text.ends_with('=') && word.assigned_name().is_some() => {
-                    self.group(true)?;
+                    word.elements = self.group(true)?;
                 }
-                '(' if self.is_extended_pattern(&word) => self.group(false)?,
+                '(' if self.is_extended_pattern(&word) => drop(self.group(false)?),
                 '(' => break,
                 '\\' => self.backslash(&mut word),
                 '\'' => self.single_quotes(&mut word)?,
@@ -119,26 +128,27 @@ impl Lexer {
         self.shell == Shell::Bash && word.text != "!" && word.text.ends_with(['?', '*', '+', '@', '!'])
     }
 
-    /// The words of an array, or of a pattern such as `@(a|b)`.
-    fn group(&mut self, array: bool) -> Result<(), Stop> {
+    /// The words of an array, or of a pattern such as `@(a|b)`. Returns their values.
+    fn group(&mut self, array: bool) -> Result<Vec<usize>, Stop> {
         if self.shell == Shell::Sh {
             return stop("sh has no arrays", "use `shell: bash`");
         }
         self.copy(1);
         self.deeper(|lexer| {
+            let mut values = Vec::new();
             loop {
                 lexer.gap(array)?;
                 match lexer.peek() {
                     Some(')') => {
                         lexer.copy(1);
-                        return Ok(());
+                        return Ok(values);
                     }
                     Some('|') if !array => lexer.copy(1),
-                    Some('(') if !array => lexer.group(false)?,
+                    Some('(') if !array => values.extend(lexer.group(false)?),
                     _ => {
                         let start = lexer.pos;
                         // Elements may have subscripts: `[3]=x`.
-                        lexer.word(array)?;
+                        values.extend(lexer.word(array)?.values);
                         if lexer.pos == start {
                             return stop("a list in parentheses cannot be followed", "quote what is inside");
                         }
@@ -231,13 +241,17 @@ impl Lexer {
                 self.nest_list()
             }
             Some('{') => self.braces(word, in_double),
-            Some('[') if self.shell == Shell::Bash => {
-                stop("`$[ ]` cannot be followed", "write $(( )); for a dollar sign: \\$")
-            }
+            Some('[') => stop("`$[ ]` cannot be followed", "write $(( )); for a dollar sign: \\$"),
             Some('\'') if !in_double && self.shell == Shell::Sh => {
                 stop("`$'` means different things to different shells", "use `shell: bash`, or printf")
             }
             Some('\'') if !in_double => self.ansi_quotes(word),
+            // `$$(` is the process id and then a parenthesis.
+            Some('$' | '#' | '!' | '?' | '-' | '*' | '@' | '0'..='9') => {
+                word.text.push_str("$_");
+                self.copy(2);
+                Ok(())
+            }
             Some(c) => {
                 self.plain(word);
                 if let Some(index) = placeholder_index(c) {
@@ -279,6 +293,7 @@ impl Lexer {
             return stop("`${ ` cannot be followed", "write $( )");
         }
         self.copy(2);
+        let start = self.pos;
         let outer = std::mem::replace(&mut self.in_braces, true);
         let result = self.deeper(|lexer| {
             while let Some(c) = lexer.peek() {
@@ -301,7 +316,19 @@ impl Lexer {
             stop("a `${` is not closed", "close it with }")
         });
         self.in_braces = outer;
+        self.note_subscripts(start, self.pos);
         result
+    }
+
+    /// Notes the names in the subscripts and offsets of `${a[i]}` and `${x:i:j}`, which are arithmetic.
+    fn note_subscripts(&mut self, start: usize, end: usize) {
+        let text: String = self.chars_between(start, end).iter().collect();
+        for (at, _) in text.match_indices(['[', ':']) {
+            if !text[at + 1..].starts_with(['-', '=', '?', '+']) {
+                let names = names_in(&text[at + 1..]);
+                self.subscripts.extend(names);
+            }
+        }
     }
 
     /// Arithmetic after its opening parentheses, up to and with `))`.
@@ -352,8 +379,7 @@ impl Lexer {
     }
 
     pub fn note_names(&mut self, text: &str) {
-        let names = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|n| is_name(n));
-        self.arithmetic.extend(names.map(str::to_owned));
+        self.arithmetic.extend(names_in(text));
     }
 
     /// Old command substitution. With backslashes, or inside double quotes, shells read it differently.
