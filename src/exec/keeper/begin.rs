@@ -17,7 +17,7 @@ use crate::model::{Millis, TaskEnd, TaskEndKind};
 
 impl Keeper {
     pub(super) fn begin(&mut self, mut order: StartTask) {
-        let note = Note::Intent { task: order.task.clone(), sensitive: order.sensitive };
+        let note = Note::Intent { task: order.task.clone() };
         if let Err(e) = self.notes.add(&note) {
             // Without the note a later runner could start it again: better not at all.
             self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
@@ -42,7 +42,8 @@ impl Keeper {
         let first = started.pids.first().copied().unwrap_or(0);
         // The process is not reaped yet, so even one that has ended is still there to be seen.
         let start = procfs::stat(first).map_or(u64::MAX, |s| s.start);
-        let note = Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
+        let note =
+            Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
         let _ = self.notes.add(&note);
         let stdin = order.stdin.take().map(|b| b.0).unwrap_or_default();
         let mut task = self.task(&order, started, stdin, began);
@@ -99,12 +100,7 @@ impl Keeper {
     /// The end of a task that never began.
     fn refuse(&mut self, order: &StartTask, error: String) {
         let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
-        self.report(EndedTask {
-            task: order.task.clone(),
-            end,
-            not_kept: [None, None],
-            memory: [None, None],
-        });
+        self.report(EndedTask::new(order.task.clone(), end, order.sensitive));
     }
 }
 

@@ -154,7 +154,8 @@ impl Keeper {
             Err(nix::Error::EINTR) => return Ok(Vec::new()),
             Err(e) => return Err(e.into()),
         }
-        let ready = |(source, fd): (Source, PollFd<'_>)| fd.revents().filter(|e| !e.is_empty()).map(|e| (source, e));
+        let ready =
+            |(source, fd): (Source, PollFd<'_>)| fd.revents().filter(|e| !e.is_empty()).map(|e| (source, e));
         Ok(sources.into_iter().zip(fds).filter_map(ready).collect())
     }
 
@@ -218,7 +219,8 @@ impl Keeper {
                 Err(_) => return,
             };
             let Some(pid) = status.pid() else { continue };
-            let main = |task: &mut Task| task.mains.iter_mut().position(|(p, s)| *p == pid.as_raw() && s.is_none());
+            let main =
+                |task: &mut Task| task.mains.iter_mut().position(|(p, s)| *p == pid.as_raw() && s.is_none());
             for task in &mut self.tasks {
                 if let Some(at) = main(task) {
                     task.mains[at].1 = Some(status);
