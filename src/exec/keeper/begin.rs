@@ -57,6 +57,7 @@ impl Keeper {
         for other in &mut self.tasks {
             other.tree.alone = false;
         }
+        self.childless = false;
         self.tasks.push(task);
     }
 
@@ -83,7 +84,7 @@ impl Keeper {
                 mains: started.pids.clone(),
                 start: 0,
                 token: String::new(),
-                alone: self.tasks.is_empty(),
+                alone: self.tasks.is_empty() && self.childless,
             },
             mains: started.pids.into_iter().map(|pid| (pid, None)).collect(),
             began,
