@@ -23,7 +23,10 @@ async fn exit_codes_signals_and_output() {
     let (end, output) = world.run(bash("c.1", "true")).await;
     assert_eq!(end.kind, exited(0));
     assert_eq!(output.stdout, Some(Ok(String::new())));
-    assert!(world.file("c.1.out").is_none() && world.file("c.1.err").is_none(), "a silent command costs no file");
+    assert!(
+        world.file("c.1.out").is_none() && world.file("c.1.err").is_none(),
+        "a silent command costs no file"
+    );
 }
 
 fn not_started(kind: &TaskEndKind) -> &str {
@@ -61,7 +64,8 @@ async fn pipelines_and_stdin() {
     spec.process().stdin = Some(SecretText::plain("b\na\n"));
     let (end, output) = world.run(spec).await;
     assert_eq!((end.kind, output.stdout), (exited(0), Some(Ok("A\nB\n".into()))));
-    let (end, _) = world.run(op("b.1", &[&["bash", "-c", "exit 3"], &["bash", "-c", "exit 4"], &["cat"]])).await;
+    let (end, _) =
+        world.run(op("b.1", &[&["bash", "-c", "exit 3"], &["bash", "-c", "exit 4"], &["cat"]])).await;
     assert_eq!(end.kind, exited(4));
     // More than a pipe holds, to a command that reads late, and to one that does not read at all.
     let text = "0123456789abcdef".repeat(1 << 16);
@@ -123,7 +127,8 @@ async fn a_runner_that_does_not_read_stops_nobody() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_timeout_ends_the_whole_tree() {
     let mut world = World::new();
-    let script = "trap '' TERM; (setsid sleep 300 &); echo $$; (trap '' TERM; env -i setsid -f sleep 301); sleep 300";
+    let script =
+        "trap '' TERM; (setsid sleep 300 &); echo $$; (trap '' TERM; env -i setsid -f sleep 301); sleep 300";
     let mut spec = bash("a.1", script);
     spec.timeout = Some(Millis(700));
     spec.grace = Millis(300);
@@ -161,7 +166,9 @@ async fn a_person_ends_a_task() {
     world.exec().begin(bash("a.1", "echo on; sleep 300").in_dir(&dir));
     world.exec().begin(bash("b.1", "trap 'echo bye; exit 0' TERM; echo on; sleep 300 & wait").in_dir(&dir));
     world.exec().begin(bash("c.1", "trap '' TERM; echo on; sleep 300; sleep 300").in_dir(&dir));
-    wait_until("three starts", || ["a.1", "b.1", "c.1"].iter().all(|t| world.file(&format!("{t}.out")).is_some()));
+    wait_until("three starts", || {
+        ["a.1", "b.1", "c.1"].iter().all(|t| world.file(&format!("{t}.out")).is_some())
+    });
     world.exec().stop(&task("a.1"), false);
     assert_eq!(world.end(&task("a.1")).await.0.kind, TaskEndKind::Cancelled);
     world.exec().stop(&task("b.1"), false);
@@ -200,12 +207,16 @@ async fn the_keeper_outlives_the_runner() {
     let mut world = World::new();
     let dir = world.dir();
     world.exec().begin(bash("short.1", "sleep 0.3; echo one").in_dir(&dir));
-    world.exec().begin(bash("long.1", "echo on; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 7").in_dir(&dir));
+    world.exec().begin(
+        bash("long.1", "echo on; while [ ! -e go ]; do sleep 0.05; done; echo two; exit 7").in_dir(&dir),
+    );
     world.exec().begin(bash("secret.1", "echo x").in_dir(&dir).sensitive());
     // Gone at once: what is in the socket still counts.
     world.drop_exec();
     let ended = |task: &str| format!(r#"{{"ended":{{"task":"{task}""#);
-    wait_until("the short ones", || ["short.1", "secret.1"].iter().all(|t| world.notes().contains(&ended(t))));
+    wait_until("the short ones", || {
+        ["short.1", "secret.1"].iter().all(|t| world.notes().contains(&ended(t)))
+    });
     let findings = world.attach(&["short.1", "long.1", "secret.1", "never.1"]).await;
     match &findings[0] {
         Finding::Ended { end, output } => {
@@ -242,7 +253,10 @@ async fn a_timeout_is_kept_without_a_runner() {
     world.drop_exec();
     wait_until("the keeper to close", || world.notes().ends_with("\"closed\"\n"));
     let findings = world.attach(&["a.1"]).await;
-    assert!(matches!(&findings[0], Finding::Ended { end, .. } if end.kind == TaskEndKind::TimedOut), "{findings:?}");
+    assert!(
+        matches!(&findings[0], Finding::Ended { end, .. } if end.kind == TaskEndKind::TimedOut),
+        "{findings:?}"
+    );
     assert_eq!(world.processes("sleep"), Vec::<i32>::new());
 }
 
@@ -282,7 +296,9 @@ async fn a_killed_keeper_is_noticed() {
     }
     let (end, _) = world.end(&task("a.1")).await;
     match end.kind {
-        TaskEndKind::Unknown { why } => assert!(why.contains(&format!("still runs as process {pid}")), "{why}"),
+        TaskEndKind::Unknown { why } => {
+            assert!(why.contains(&format!("still runs as process {pid}")), "{why}")
+        }
         other => panic!("{other:?}"),
     }
     assert!(alive(pid), "nothing is signalled");
@@ -306,9 +322,9 @@ async fn notes_of_another_boot_are_not_trusted_for_what_they_leave_out() {
     std::fs::create_dir(world.dir().join("keeper")).unwrap();
     let notes = concat!(
         "\n{\"keeper\":{\"boot_id\":\"old\"}}\n",
-        "{\"intent\":{\"task\":\"a.1\",\"sensitive\":false}}\n",
+        "{\"intent\":{\"task\":\"a.1\"}}\n",
         "{\"started\":{\"task\":\"a.1\",\"pid\":1,\"start\":0,\"boot_id\":\"old\"}}\n",
-        "{\"intent\":{\"task\":\"b.1\",\"sensitive\":false}}\n{\"inte",
+        "{\"intent\":{\"task\":\"b.1\"}}\n{\"inte",
     );
     std::fs::write(world.dir().join("keeper/notes.jsonl"), notes).unwrap();
     for finding in world.attach(&["a.1", "b.1", "c.1"]).await {
@@ -360,15 +376,16 @@ async fn secrets_reach_the_command_and_nothing_else() {
     let mut spec = bash(
         "a.1",
         r#"in=$(cat); [ "$in" = "$PW" ] && echo same; echo "got $PW"; echo "$PW" | base64 >&2
-           echo "it=$PW" >>$RUNBOOK_OUTPUT; tr '\0' ' ' </proc/$$/cmdline | grep -c quotes"#,
+           echo "it=$PW" >>$RUNBOOK_OUTPUT; cp /proc/$$/cmdline cmdline-as-seen"#,
     );
     spec.process().env.push(("PW".into(), text()));
     spec.process().stdin = Some(text());
     let (end, output) = world.run(spec).await;
     assert_eq!(end.kind, exited(0));
-    // The script itself says "quotes", on one line; the value would add another to the same line at most, so:
-    assert_eq!(output.stdout, Some(Ok("same\ngot <***>\n1\n".into())));
+    assert_eq!(output.stdout, Some(Ok("same\ngot <***>\n".into())));
     assert_eq!(output.published.unwrap()["it"], "<***>");
+    // The command's own arguments are among the files looked through below.
+    assert!(world.dir().join("cmdline-as-seen").exists());
     let cmdline = std::fs::read(format!("/proc/{}/cmdline", world.keeper())).unwrap();
     assert!(!String::from_utf8_lossy(&cmdline).contains("hunter2"));
     for file in world.all_files() {
@@ -419,4 +436,46 @@ async fn a_folder_with_a_very_long_name_works() {
     assert!(matches!(findings[0], Finding::Running), "{findings:?}");
     std::fs::write(dir.join("go"), "").unwrap();
     assert_eq!(world.end(&task("a.1")).await.0.kind, exited(0));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_output_that_cannot_be_written_stops_nobody_and_is_told() {
+    let mut world = World::new();
+    assert_eq!(world.run(bash("warm.1", "true")).await.0.kind, exited(0));
+    std::fs::write(world.dir().join("output/a.1.out"), "planted").unwrap();
+    let (end, output) = world.run(bash("a.1", "echo text; echo err >&2; exit 5")).await;
+    assert_eq!((end.kind, end.stdout_bytes), (exited(5), 5));
+    let error = output.stdout.unwrap().unwrap_err();
+    assert!(error.starts_with("its output could not be written to its file: "), "{error}");
+    assert_eq!(output.stderr, Some(Ok("err\n".into())));
+    assert_eq!(world.file("a.1.out").unwrap(), b"planted");
+    assert!(world.notes().contains(r#"{"dropped":{"task":"a.1","output":"stdout""#));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_program_next_to_the_playbook_is_found_from_the_working_folder() {
+    let mut world = World::new();
+    let dir = world.dir().join("book");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("prog"), "#!/bin/sh\necho \"$0 $RUNBOOK_STEP\"\npwd\n").unwrap();
+    std::fs::set_permissions(dir.join("prog"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (end, output) = world.run(op("a.1", &[&["./prog"]]).in_dir(&dir)).await;
+    assert_eq!(end.kind, exited(0));
+    assert_eq!(output.stdout, Some(Ok(format!("./prog a.1\n{}\n", dir.display()))));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_waiting_keeper_is_small() {
+    let mut world = World::new();
+    let dir = world.dir();
+    world.exec().begin(bash("a.1", "echo on; sleep 300").in_dir(&dir));
+    wait_until("its start", || world.file("a.1.out").is_some());
+    let status = std::fs::read_to_string(format!("/proc/{}/status", world.keeper())).unwrap();
+    let field = |name: &str| -> u64 {
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    // Pages of the program itself are shared with the runner.
+    assert!(field("RssAnon:") < 2_000, "{status}");
+    assert_eq!(field("Threads:"), 1);
 }

@@ -22,7 +22,9 @@ fn serve(answer: impl Fn(&str, &[u8], &mut TcpStream) + Send + 'static) -> Socke
             while reader.read_line(&mut head).is_ok_and(|n| n > 2) {}
             let length = head
                 .lines()
-                .find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse().unwrap()))
+                .find_map(|l| {
+                    l.to_ascii_lowercase().strip_prefix("content-length: ").map(|n| n.parse().unwrap())
+                })
                 .unwrap_or(0);
             let mut body = vec![0; length];
             let _ = reader.read_exact(&mut body);
@@ -55,7 +57,8 @@ async fn an_answer_is_told_whatever_its_status() {
         let path = head.split(' ').nth(1).unwrap();
         match path {
             "/echo" => {
-                let text = format!("{}|{}", head.contains("x-token: s3cr3t-value"), String::from_utf8_lossy(body));
+                let text =
+                    format!("{}|{}", head.contains("x-token: s3cr3t-value"), String::from_utf8_lossy(body));
                 reply(stream, "503 No\r\nX-Seen: a\r\nx-seen: b", text.as_bytes());
             }
             "/binary" => reply(stream, "200 OK", b"\xff\xfe"),
@@ -94,7 +97,10 @@ async fn no_answer_is_told_as_what_is_known() {
     let want = format!("POST http://{refused}/?k=‹secret t›: 127.0.0.1 refuses the connection");
     assert_eq!(end.kind, TaskEndKind::Errored { error: want });
     let (end, _) = world.run(http("b.1", "GET", "http://no-such-host.invalid/")).await;
-    assert!(matches!(&end.kind, TaskEndKind::Errored { error } if error.contains("no-such-host.invalid")), "{end:?}");
+    assert!(
+        matches!(&end.kind, TaskEndKind::Errored { error } if error.contains("no-such-host.invalid")),
+        "{end:?}"
+    );
     let (end, _) = world.run(http("c.1", "GET", "ftp://x/")).await;
     assert!(matches!(&end.kind, TaskEndKind::NotStarted { .. }), "{end:?}");
 
@@ -103,7 +109,10 @@ async fn no_answer_is_told_as_what_is_known() {
     let (end, _) = world.run(http("d.1", "GET", &format!("http://{hangs_up}/"))).await;
     assert!(matches!(end.kind, TaskEndKind::Errored { .. }), "{end:?}");
     let (end, _) = world.run(http("e.1", "POST", &format!("http://{hangs_up}/"))).await;
-    assert!(matches!(&end.kind, TaskEndKind::Unknown { why } if why.contains("may have carried it out")), "{end:?}");
+    assert!(
+        matches!(&end.kind, TaskEndKind::Unknown { why } if why.contains("may have carried it out")),
+        "{end:?}"
+    );
 
     // Never answers.
     let silent = serve(|_, _, stream| {
@@ -138,7 +147,8 @@ async fn queries() {
     let create = sql("b.1", &format!("{path}?mode=rwc"), "create table t(a, b)", vec![]);
     assert_eq!(world.run(create).await.0.kind, TaskEndKind::Answered);
     let binds = vec![json!(1), json!("x'; drop table t")];
-    let (end, output) = world.run(sql("c.1", &path, "insert into t values (?1, ?2), (2, x'00ff')", binds)).await;
+    let (end, output) =
+        world.run(sql("c.1", &path, "insert into t values (?1, ?2), (2, x'00ff')", binds)).await;
     assert_eq!(end.kind, TaskEndKind::Answered);
     assert_eq!(output.sql.unwrap().affected, 2);
     let (_, output) = world.run(sql("d.1", &path, "select a, b, null, 1.5 from t order by a", vec![])).await;
@@ -164,7 +174,8 @@ async fn queries() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_query_without_end_is_ended() {
-    const ENDLESS: &str = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c";
+    const ENDLESS: &str =
+        "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c";
     let mut world = World::new();
     let path = format!("sqlite:{}?mode=rwc", world.dir().join("t.db").display());
     let mut spec = sql("a.1", &path, ENDLESS, vec![]);

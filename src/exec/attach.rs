@@ -15,8 +15,13 @@ pub(super) enum Trace {
     NeverStarted,
     Ended(Box<EndedTask>),
     /// Its first process outlived the keeper.
-    Orphan { pid: i32, start: u64 },
-    Unknown { why: String },
+    Orphan {
+        pid: i32,
+        start: u64,
+    },
+    Unknown {
+        why: String,
+    },
 }
 
 /// Nobody may be adding notes while this is asked.
@@ -31,9 +36,9 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
             Trace::Orphan { pid: *pid, start: *start }
         }
         Some(TaskNote::Started { .. }) => unknown(ORPHANED),
-        Some(TaskNote::Intent) => {
-            unknown("the process that starts commands died just when it was to start it; whether it ran cannot be known")
-        }
+        Some(TaskNote::Intent) => unknown(
+            "the process that starts commands died just when it was to start it; whether it ran cannot be known",
+        ),
         None if notes.is_complete() => Trace::NeverStarted,
         None => unknown("the machine was restarted; whether it was started cannot be known"),
     }

@@ -17,13 +17,6 @@ use crate::model::{Millis, Op, ProcessOp, TaskEnd, TaskEndKind, TaskId, TaskOutp
 /// How long a living keeper may take to answer a runner that joins.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is known of a task that the keeper carries out.
-#[derive(Clone, Copy)]
-struct Kept {
-    want: Want,
-    sensitive: bool,
-}
-
 /// The end of a task that the keeper does not carry out.
 type Answer = (TaskId, TaskEnd, TaskOutput);
 
@@ -32,7 +25,8 @@ pub struct Exec {
     config: ExecConfig,
     redactor: Redactor,
     link: Option<Link>,
-    kept: BTreeMap<TaskId, Kept>,
+    /// What the keeper carries out.
+    kept: BTreeMap<TaskId, Want>,
     /// Queries, requests and orphans; to send (or to drop) ends them.
     others: BTreeMap<TaskId, oneshot::Sender<()>>,
     ready: VecDeque<ExecEvent>,
@@ -65,18 +59,19 @@ impl Exec {
         in_flight: Vec<(TaskId, Want)>,
     ) -> io::Result<(Self, Vec<(TaskId, Finding)>)> {
         let mut exec = Self::new(config);
+        // Before joining: an end may come along with the keeper's answer.
+        exec.kept.extend(in_flight.iter().cloned());
         let running = exec.join().await?;
         let boot_id = procfs::boot_id();
         // Read after the keeper has answered: what does not run by then has all its notes.
         let notes = Notes::read(&exec.config.run_dir, &boot_id)?;
         let mut findings = Vec::new();
         for (task, want) in in_flight {
-            let sensitive = notes.is_sensitive(&task);
             let finding = if running.contains(&task) {
-                exec.kept.insert(task.clone(), Kept { want, sensitive });
                 Finding::Running
             } else {
-                exec.find(&notes, &task, Kept { want, sensitive }, &boot_id)
+                exec.kept.remove(&task);
+                exec.find(&notes, &task, want, &boot_id)
             };
             findings.push((task, finding));
         }
@@ -105,13 +100,7 @@ impl Exec {
             let mut running = Vec::new();
             for message in messages {
                 match message {
-                    FromKeeper::Joined { running: tasks } => {
-                        for task in &tasks {
-                            // Its want and whether it is sensitive are set by the caller, who knows them.
-                            self.kept.insert(task.clone(), Kept { want: Want::default(), sensitive: false });
-                        }
-                        running = tasks;
-                    }
+                    FromKeeper::Joined { running: tasks } => running = tasks,
                     other => self.hear(other),
                 }
             }
@@ -120,12 +109,12 @@ impl Exec {
         }
     }
 
-    fn find(&mut self, notes: &Notes, task: &TaskId, kept: Kept, boot_id: &str) -> Finding {
+    fn find(&mut self, notes: &Notes, task: &TaskId, want: Want, boot_id: &str) -> Finding {
         match attach::trace(notes, task, boot_id) {
             Trace::NeverStarted => Finding::NeverStarted,
             Trace::Ended(ended) => {
                 let end = ended.end.clone();
-                let output = self.load(*ended, kept);
+                let output = self.load(*ended, want);
                 Finding::Ended { end, output }
             }
             Trace::Unknown { why } => Finding::Unknown { why },
@@ -148,8 +137,8 @@ impl Exec {
         });
     }
 
-    fn load(&self, ended: EndedTask, kept: Kept) -> TaskOutput {
-        outputs::load(&self.config.run_dir, ended, kept.want, kept.sensitive, &self.redactor)
+    fn load(&self, ended: EndedTask, want: Want) -> TaskOutput {
+        outputs::load(&self.config.run_dir, ended, want, &self.redactor)
     }
 
     fn hello(&self) -> ToKeeper {
@@ -201,7 +190,8 @@ impl Exec {
                 .map(|secret| Bytes(secret.expose().to_vec()))
                 .map_err(|name| no_secret(&name))
         };
-        let mut all: Vec<(String, Bytes)> = env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
+        let mut all: Vec<(String, Bytes)> =
+            env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
         for (name, value) in &op.env {
             all.push((name.clone(), resolve(value)?));
         }
@@ -234,7 +224,7 @@ impl Exec {
                 }
             }
         }
-        self.kept.insert(start.task.clone(), Kept { want: start.want, sensitive: start.sensitive });
+        self.kept.insert(start.task.clone(), start.want);
         if let Some(link) = &mut self.link {
             link.send(&ToKeeper::Start(Box::new(start)));
         }
@@ -306,9 +296,9 @@ impl Exec {
                 self.ready.push_back(ExecEvent::Output { task, stream, bytes });
             }
             FromKeeper::Ended(ended) => {
-                if let Some(kept) = self.kept.remove(&ended.task) {
+                if let Some(want) = self.kept.remove(&ended.task) {
                     let (task, end) = (ended.task.clone(), ended.end.clone());
-                    let output = self.load(*ended, kept);
+                    let output = self.load(*ended, want);
                     self.ready.push_back(ExecEvent::Ended { task, end, output });
                 }
             }
@@ -317,21 +307,27 @@ impl Exec {
 
     /// The keeper is gone. What it noted still counts; the rest nobody can know.
     fn lose(&mut self, error: &io::Error) {
-        self.link = None;
+        let mut link = self.link.take();
         let kept = std::mem::take(&mut self.kept);
         let why = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "the process that starts commands was ended from outside".to_owned(),
+            io::ErrorKind::UnexpectedEof => {
+                "the process that starts commands was ended from outside".to_owned()
+            }
             _ => format!("the process that starts commands cannot be reached: {error}"),
         };
         let lingers = link::keeper_lingers(&self.config.run_dir);
+        if !lingers && let Some(link) = &mut link {
+            link.reap();
+        }
         let boot_id = procfs::boot_id();
         let notes = if lingers { None } else { Notes::read(&self.config.run_dir, &boot_id).ok() };
         self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
-        for (task, kept) in kept {
-            let unknown = |why: String| (TaskEnd::new(TaskEndKind::Unknown { why }, Millis::ZERO), TaskOutput::none());
+        for (task, want) in kept {
+            let unknown =
+                |why: String| (TaskEnd::new(TaskEndKind::Unknown { why }, Millis::ZERO), TaskOutput::none());
             let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
             let (end, output) = match trace {
-                Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, kept)),
+                Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, want)),
                 Some(Trace::NeverStarted) => {
                     let error = format!("{why} before this command was started");
                     (TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO), TaskOutput::none())

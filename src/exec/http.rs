@@ -51,12 +51,15 @@ pub(super) struct Request {
 impl Request {
     pub fn new(op: &HttpOp, secrets: &BTreeMap<SecretName, Secret>) -> Result<Self, String> {
         let resolve = |text: &SecretText| {
-            text.resolve(|name| secrets.get(name)).map_err(|name| format!("the secret {} has no value", name.0))
+            text.resolve(|name| secrets.get(name))
+                .map_err(|name| format!("the secret {} has no value", name.0))
         };
         let shown = format!("{} {}", op.method, op.url);
-        let method = Method::from_bytes(op.method.as_bytes()).map_err(|_| format!("{:?} is no HTTP method", op.method))?;
+        let method = Method::from_bytes(op.method.as_bytes())
+            .map_err(|_| format!("{:?} is no HTTP method", op.method))?;
         let url = resolve(&op.url)?;
-        let url = std::str::from_utf8(url.expose()).map_err(|_| format!("{}: the URL is not UTF-8", op.url))?;
+        let url =
+            std::str::from_utf8(url.expose()).map_err(|_| format!("{}: the URL is not UTF-8", op.url))?;
         let url = reqwest::Url::parse(url).map_err(|e| format!("{}: not a URL: {e}", op.url))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("{}: a URL starts with http:// or https://", op.url));
@@ -147,7 +150,9 @@ async fn exchange(client: Client, request: Request) -> Exchange {
         Err(e) => {
             let why = explain(&e, &host);
             if risky && !e.is_connect() && !e.is_builder() {
-                let why = format!("{shown}: it was sent but not answered ({why}); the server may have carried it out");
+                let why = format!(
+                    "{shown}: it was sent but not answered ({why}); the server may have carried it out"
+                );
                 return Exchange::Failed(TaskEndKind::Unknown { why });
             }
             errored(why)
@@ -213,7 +218,9 @@ fn innermost(error: &reqwest::Error) -> String {
         text = Some(cause.to_string());
         source = cause.source();
     }
-    text.unwrap_or_else(|| if error.is_builder() { "it is not a valid request".into() } else { "it failed".into() })
+    text.unwrap_or_else(|| {
+        if error.is_builder() { "it is not a valid request".into() } else { "it failed".into() }
+    })
 }
 
 fn mask(answer: HttpAnswer, redactor: &Redactor) -> HttpAnswer {
@@ -222,7 +229,11 @@ fn mask(answer: HttpAnswer, redactor: &Redactor) -> HttpAnswer {
     }
     HttpAnswer {
         status: answer.status,
-        headers: answer.headers.into_iter().map(|(name, value)| (name, redactor.redact_text(&value))).collect(),
+        headers: answer
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name, redactor.redact_text(&value)))
+            .collect(),
         body: answer.body.map(|body| redactor.redact_text(&body)),
     }
 }

@@ -44,7 +44,8 @@ impl Link {
             }
         }
         let file = notes::open_for_append(run_dir)?;
-        file.try_lock().map_err(|e| io::Error::other(format!("another keeper holds the run's notes: {e}")))?;
+        file.try_lock()
+            .map_err(|e| io::Error::other(format!("another keeper holds the run's notes: {e}")))?;
         let mut writer = Writer::new(file);
         writer.add(&Note::Keeper { boot_id: procfs::boot_id() })?;
         writer.sync()?;
@@ -83,7 +84,9 @@ impl Link {
             }
             tokio::time::sleep(STEP).await;
         }
-        Err(io::Error::other("the run's keeper lives but does not answer; end the process that holds keeper/notes.jsonl"))
+        Err(io::Error::other(
+            "the run's keeper lives but does not answer; end the process that holds keeper/notes.jsonl",
+        ))
     }
 
     fn new(socket: std::os::unix::net::UnixStream, child: Option<Child>) -> io::Result<Self> {
@@ -117,11 +120,24 @@ impl Link {
         result
     }
 
+    /// Collects a keeper that is dead, or just about to be.
+    pub fn reap(&mut self) {
+        for _ in 0..50 {
+            match self.child.as_mut().map(Child::try_wait) {
+                Some(Ok(None)) => std::thread::sleep(Duration::from_millis(5)),
+                _ => return,
+            }
+        }
+    }
+
     /// The next messages; at least one. An error means that the keeper is lost. May be dropped at any await.
     pub async fn turn(&mut self) -> io::Result<Vec<FromKeeper>> {
         loop {
-            let interest =
-                if self.queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let interest = if self.queue.is_empty() {
+                Interest::READABLE
+            } else {
+                Interest::READABLE | Interest::WRITABLE
+            };
             let ready = self.stream.ready(interest).await?;
             if ready.is_writable() && !self.queue.is_empty() {
                 // `try_io` needs the stream while `flush` needs all of `self`: a failed send clears the readiness here.
@@ -149,15 +165,6 @@ impl Link {
                     return Ok(messages);
                 }
             }
-        }
-    }
-}
-
-impl Drop for Link {
-    /// Reaps a keeper that is already dead. One that lives must stay: that is what it is for.
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            let _ = child.try_wait();
         }
     }
 }

@@ -52,23 +52,40 @@ pub enum Stream {
 
 /// What tasks report, in order of arrival.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and taken apart at once")]
 pub enum ExecEvent {
     /// Redacted output, for the screen. May be thinned out when it comes faster than it is read; the file is whole.
-    Output { task: TaskId, stream: Stream, bytes: Vec<u8> },
-    Ended { task: TaskId, end: TaskEnd, output: TaskOutput },
+    Output {
+        task: TaskId,
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
+    Ended {
+        task: TaskId,
+        end: TaskEnd,
+        output: TaskOutput,
+    },
     /// The keeper is gone. An `Ended` follows for each of its tasks: with what it had noted, else with `Unknown`.
-    KeeperLost { why: String },
+    KeeperLost {
+        why: String,
+    },
 }
 
 /// What is known about a task that was in flight when the runner before this one ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a handful at the start of a resumed run")]
 pub enum Finding {
     /// The keeper surely never started it.
     NeverStarted,
-    Ended { end: TaskEnd, output: TaskOutput },
+    Ended {
+        end: TaskEnd,
+        output: TaskOutput,
+    },
     /// It runs; its `Ended` will come.
     Running,
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// Where and with what tasks are carried out.

@@ -24,11 +24,24 @@ use crate::model::TaskId;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Note {
     /// A keeper is about to exist. Written and synced by the runner.
-    Keeper { boot_id: String },
-    Intent { task: TaskId, sensitive: bool },
-    Started { task: TaskId, pid: i32, start: u64, boot_id: String },
+    Keeper {
+        boot_id: String,
+    },
+    Intent {
+        task: TaskId,
+    },
+    Started {
+        task: TaskId,
+        pid: i32,
+        start: u64,
+        boot_id: String,
+    },
     /// Part of an output could not be written to its file.
-    Dropped { task: TaskId, output: String, error: String },
+    Dropped {
+        task: TaskId,
+        output: String,
+        error: String,
+    },
     Ended(Box<EndedTask>),
     /// The keeper went in order: nothing ran any more.
     Closed,
@@ -94,7 +107,7 @@ pub(super) enum TaskNote {
 /// All notes of a run, read at once.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    tasks: BTreeMap<TaskId, (bool, TaskNote)>,
+    tasks: BTreeMap<TaskId, TaskNote>,
     /// A keeper of another boot did not close: some of its notes may be lost.
     incomplete: bool,
 }
@@ -125,8 +138,8 @@ impl Notes {
                     open = its != boot_id || its.is_empty();
                 }
                 Note::Closed => open = false,
-                Note::Intent { task, sensitive } => {
-                    notes.tasks.insert(task, (sensitive, TaskNote::Intent));
+                Note::Intent { task } => {
+                    notes.set(task, TaskNote::Intent);
                 }
                 Note::Started { task, pid, start, boot_id } => {
                     notes.set(task, TaskNote::Started { pid, start, boot_id });
@@ -140,16 +153,11 @@ impl Notes {
     }
 
     fn set(&mut self, task: TaskId, note: TaskNote) {
-        let sensitive = self.tasks.get(&task).is_some_and(|(s, _)| *s);
-        self.tasks.insert(task, (sensitive, note));
+        self.tasks.insert(task, note);
     }
 
     pub fn task(&self, task: &TaskId) -> Option<&TaskNote> {
-        self.tasks.get(task).map(|(_, note)| note)
-    }
-
-    pub fn is_sensitive(&self, task: &TaskId) -> bool {
-        self.tasks.get(task).is_some_and(|(s, _)| *s)
+        self.tasks.get(task)
     }
 
     /// Without a note of it, a task was never started; false if notes may be missing.
@@ -170,16 +178,15 @@ mod tests {
     fn a_torn_last_line_is_no_note_and_the_next_keeper_goes_on() {
         let text = concat!(
             "\n{\"keeper\":{\"boot_id\":\"b\"}}\n",
-            "{\"intent\":{\"task\":\"a.1\",\"sensitive\":true}}\n",
+            "{\"intent\":{\"task\":\"a.1\"}}\n",
             "{\"started\":{\"task\":\"a.1\",\"pid\":7,\"start\":9,\"boot_id\":\"b\"}}\n",
-            "{\"intent\":{\"task\":\"b.1\",\"sens",
+            "{\"intent\":{\"task\":\"b.1\"",
             "\n{\"keeper\":{\"boot_id\":\"b\"}}\n",
-            "{\"intent\":{\"task\":\"c.1\",\"sensitive\":false}}\n",
+            "{\"intent\":{\"task\":\"c.1\"}}\n",
         );
         let notes = Notes::parse(text.as_bytes(), "b");
         let started = TaskNote::Started { pid: 7, start: 9, boot_id: "b".into() };
         assert_eq!(notes.task(&task("a.1")), Some(&started));
-        assert!(notes.is_sensitive(&task("a.1")));
         assert_eq!(notes.task(&task("b.1")), None);
         assert_eq!(notes.task(&task("c.1")), Some(&TaskNote::Intent));
         assert!(notes.is_complete());

@@ -37,14 +37,8 @@ fn open(path: &Path, write: bool) -> io::Result<Option<File>> {
     }
 }
 
-/// What an ended task said. `sensitive`: nothing of it was written down.
-pub(super) fn load(
-    run_dir: &Path,
-    ended: EndedTask,
-    want: Want,
-    sensitive: bool,
-    redactor: &Redactor,
-) -> TaskOutput {
+/// What an ended task said.
+pub(super) fn load(run_dir: &Path, ended: EndedTask, want: Want, redactor: &Redactor) -> TaskOutput {
     let [out_memory, err_memory] = ended.memory;
     let [out_lost, err_lost] = ended.not_kept;
     let stem = run_dir.join("output").join(ended.task.file_stem());
@@ -54,7 +48,7 @@ pub(super) fn load(
             (None, _) if bytes > READ_LIMIT as u64 => Err(too_long(bytes)),
             (None, Some(memory)) => text(memory.0),
             (None, None) if bytes == 0 => Ok(String::new()),
-            (None, None) if sensitive => Err("the output of a sensitive step is not kept".into()),
+            (None, None) if ended.sensitive => Err("the output of a sensitive step is not kept".into()),
             (None, None) => {
                 let mut path = stem.clone().into_os_string();
                 path.push(".");
@@ -82,7 +76,10 @@ fn too_long(bytes: u64) -> String {
 
 fn text(bytes: Vec<u8>) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|e| {
-        format!("its output is not UTF-8 (byte {}), so no expression can read it", e.utf8_error().valid_up_to())
+        format!(
+            "its output is not UTF-8 (byte {}), so no expression can read it",
+            e.utf8_error().valid_up_to()
+        )
     })
 }
 
@@ -137,7 +134,8 @@ fn read_published(
     if bytes.len() as u64 > PUBLISH_LIMIT {
         return Err(format!("more than {} were written to $RUNBOOK_OUTPUT", format_bytes(PUBLISH_LIMIT)));
     }
-    let text = String::from_utf8(bytes).map_err(|_| "what was written to $RUNBOOK_OUTPUT is not UTF-8".to_owned())?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| "what was written to $RUNBOOK_OUTPUT is not UTF-8".to_owned())?;
     parse_published(&redactor.redact_text(&text))
 }
 

@@ -3,7 +3,7 @@
 //! A pid alone names nobody: it is used again. Boot id, pid and start time together name one process for ever.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc;
@@ -30,7 +30,10 @@ impl Stat {
 
 /// None: there is no such process.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
-    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    // One read: the file is shorter than this, and it changes between two.
+    let mut text = [0; 1024];
+    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+    parse_stat(&text[..length])
 }
 
 /// The name in parentheses may itself hold spaces and parentheses: the fields start after the last one.
@@ -87,7 +90,8 @@ pub(super) fn signal(pid: i32, start: u64, signal: Signal) -> bool {
         Ok(handle) => handle,
         // A kernel without pidfd: the check right before the signal is the best there is.
         Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-            return is_alive(pid, start) && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
+            return is_alive(pid, start)
+                && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
         }
         Err(_) => return false,
     };

@@ -45,9 +45,15 @@ impl<'de> Deserialize<'de> for Bytes {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum ToKeeper {
     /// The first message of a runner. Answered by [`FromKeeper::Joined`].
-    Hello { secrets: Vec<Bytes>, output_cap: u64 },
+    Hello {
+        secrets: Vec<Bytes>,
+        output_cap: u64,
+    },
     Start(Box<StartTask>),
-    Stop { task: TaskId, force: bool },
+    Stop {
+        task: TaskId,
+        force: bool,
+    },
 }
 
 /// A process to start, with nothing left to resolve.
@@ -68,11 +74,17 @@ pub(super) struct StartTask {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum FromKeeper {
-    Joined { running: Vec<TaskId> },
+    Joined {
+        running: Vec<TaskId>,
+    },
     Ended(Box<EndedTask>),
     /// Sent as a raw frame, never as JSON.
     #[serde(skip)]
-    Output { task: TaskId, stream: Stream, bytes: Vec<u8> },
+    Output {
+        task: TaskId,
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,16 +92,25 @@ pub(super) enum FromKeeper {
 pub(super) struct EndedTask {
     pub task: TaskId,
     pub end: TaskEnd,
+    /// Nothing of its output was written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sensitive: bool,
     /// Why an output is in no file although something was written; stdout, stderr.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub not_kept: [Option<String>; 2],
     /// What a sensitive task wrote, if it was asked for; it exists nowhere else. Never in the notes.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub memory: [Option<Bytes>; 2],
 }
 
-fn is_empty(memory: &[Option<Bytes>; 2]) -> bool {
-    memory.iter().all(Option::is_none)
+impl EndedTask {
+    pub fn new(task: TaskId, end: TaskEnd, sensitive: bool) -> Self {
+        Self { task, end, sensitive, not_kept: [None, None], memory: [None, None] }
+    }
+}
+
+fn is_empty<T>(pair: &[Option<T>; 2]) -> bool {
+    pair.iter().all(Option::is_none)
 }
 
 /// Appends a message as one frame.

@@ -49,7 +49,9 @@ impl Redactor {
         let mut patterns = BTreeSet::new();
         for value in values {
             let trimmed = value.trim_ascii();
-            for form in [value, trimmed].into_iter().chain(value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii)) {
+            for form in
+                [value, trimmed].into_iter().chain(value.split(|b| *b == b'\n').map(<[u8]>::trim_ascii))
+            {
                 if form.len() >= SHORTEST {
                     add_forms(form, &mut patterns);
                 }

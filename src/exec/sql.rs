@@ -76,7 +76,10 @@ pub(super) async fn carry_out(
         }
     };
     let Ok(result) = result else {
-        return (TaskEndKind::Unknown { why: "the query broke down within runbook".into() }, TaskOutput::none());
+        return (
+            TaskEndKind::Unknown { why: "the query broke down within runbook".into() },
+            TaskOutput::none(),
+        );
     };
     match (result, ended) {
         // It was done before it could be interrupted: that is the truth.
@@ -118,7 +121,7 @@ fn run(
         rusqlite::Error::MultipleStatement => SqlError::Several,
         other => SqlError::Sqlite(other),
     })?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let changes = !statement.readonly();
     let mut rows = Vec::new();
     let mut size = 0;
@@ -182,7 +185,9 @@ fn to_json(value: ValueRef<'_>, size: &mut usize) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(i) => i.into(),
         // JSON has no infinity.
-        ValueRef::Real(f) => serde_json::Number::from_f64(f).map_or_else(|| f.to_string().into(), Value::Number),
+        ValueRef::Real(f) => {
+            serde_json::Number::from_f64(f).map_or_else(|| f.to_string().into(), Value::Number)
+        }
         ValueRef::Text(text) => {
             *size += text.len();
             std::str::from_utf8(text).map_or_else(|_| bytes(text), Value::from)

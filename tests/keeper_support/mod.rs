@@ -29,7 +29,9 @@ pub fn exited(code: i32) -> TaskEndKind {
 }
 
 pub fn secrets(pairs: &[(&str, &str)]) -> Arc<BTreeMap<SecretName, Secret>> {
-    let pair = |(name, value): &(&str, &str)| (SecretName((*name).to_owned()), Secret::new(value.as_bytes().to_vec()));
+    let pair = |(name, value): &(&str, &str)| {
+        (SecretName((*name).to_owned()), Secret::new(value.as_bytes().to_vec()))
+    };
     Arc::new(pairs.iter().map(pair).collect())
 }
 
@@ -110,7 +112,11 @@ pub fn alive(pid: i32) -> bool {
 }
 
 fn pids() -> Vec<i32> {
-    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 impl World {
@@ -255,7 +261,10 @@ impl Drop for World {
         self.exec = None;
         for pid in pids() {
             if std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|d| d == self.config.run_dir) {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::model::{Millis, TaskEnd, TaskEndKind};
 
 impl Keeper {
     pub(super) fn begin(&mut self, mut order: StartTask) {
-        let note = Note::Intent { task: order.task.clone(), sensitive: order.sensitive };
+        let note = Note::Intent { task: order.task.clone() };
         if let Err(e) = self.notes.add(&note) {
             // Without the note a later runner could start it again: better not at all.
             self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
@@ -42,7 +42,8 @@ impl Keeper {
         let first = started.pids.first().copied().unwrap_or(0);
         // The process is not reaped yet, so even one that has ended is still there to be seen.
         let start = procfs::stat(first).map_or(u64::MAX, |s| s.start);
-        let note = Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
+        let note =
+            Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
         let _ = self.notes.add(&note);
         let stdin = order.stdin.take().map(|b| b.0).unwrap_or_default();
         let mut task = self.task(&order, started, stdin, began);
@@ -56,6 +57,7 @@ impl Keeper {
         for other in &mut self.tasks {
             other.tree.alone = false;
         }
+        self.childless = false;
         self.tasks.push(task);
     }
 
@@ -82,7 +84,7 @@ impl Keeper {
                 mains: started.pids.clone(),
                 start: 0,
                 token: String::new(),
-                alone: self.tasks.is_empty(),
+                alone: self.tasks.is_empty() && self.childless,
             },
             mains: started.pids.into_iter().map(|pid| (pid, None)).collect(),
             began,
@@ -99,12 +101,7 @@ impl Keeper {
     /// The end of a task that never began.
     fn refuse(&mut self, order: &StartTask, error: String) {
         let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
-        self.report(EndedTask {
-            task: order.task.clone(),
-            end,
-            not_kept: [None, None],
-            memory: [None, None],
-        });
+        self.report(EndedTask::new(order.task.clone(), end, order.sensitive));
     }
 }
 

@@ -50,7 +50,9 @@ impl Keeper {
         let child_ended = std::mem::take(&mut self.child_ended);
         let mut at = 0;
         while at < self.tasks.len() {
-            let due = |task: &Task| task.ending.is_none() && task.reaped.is_none() && task.deadline.is_some_and(|d| d <= now);
+            let due = |task: &Task| {
+                task.ending.is_none() && task.reaped.is_none() && task.deadline.is_some_and(|d| d <= now)
+            };
             if due(&self.tasks[at]) {
                 self.end_tree(at, Reason::Timeout, false);
             }
@@ -68,6 +70,8 @@ impl Keeper {
         match &self.tasks[at].ending {
             None if self.tasks[at].reaped.is_none() => return false,
             Some(ending) if ending.phase != Phase::Over => return false,
+            // Dead, but not collected yet: that comes by itself.
+            Some(_) if self.tasks[at].reaped.is_none() && self.tasks[at].leaked.is_empty() => return false,
             _ => {}
         }
         // What the processes wrote before they ended is in the pipes by now.
@@ -83,11 +87,12 @@ impl Keeper {
         let mut end = TaskEnd::new(task.kind(), Millis(now().saturating_sub(task.began)));
         end.leaky = !task.drained();
         end.leaked = std::mem::take(&mut task.leaked);
-        let mut ended = EndedTask { task: task.id, end, not_kept: [None, None], memory: [None, None] };
+        let mut ended = EndedTask::new(task.id, end, task.outlets[0].hidden);
         for (which, mut outlet) in task.outlets.into_iter().enumerate() {
             outlet.sink.seal();
             ended.end.truncated |= outlet.sink.is_truncated();
-            *(if which == 0 { &mut ended.end.stdout_bytes } else { &mut ended.end.stderr_bytes }) = outlet.total;
+            *(if which == 0 { &mut ended.end.stdout_bytes } else { &mut ended.end.stderr_bytes }) =
+                outlet.total;
             ended.memory[which] = outlet.sink.take_memory().map(Bytes);
             if let Some(error) = outlet.sink.failed() {
                 let output = if which == 0 { "stdout" } else { "stderr" }.to_owned();

@@ -42,6 +42,8 @@ pub(super) struct Keeper {
     buffer: Vec<u8>,
     /// A child has ended since the trees were last looked at.
     pub(super) child_ended: bool,
+    /// No process that was ever started here is left: not a main one, and no orphan either.
+    pub(super) childless: bool,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -86,6 +88,7 @@ impl Keeper {
             listener: setup::listen()?,
             buffer: vec![0; BUFFER],
             child_ended: false,
+            childless: true,
         })
     }
 
@@ -154,7 +157,8 @@ impl Keeper {
             Err(nix::Error::EINTR) => return Ok(Vec::new()),
             Err(e) => return Err(e.into()),
         }
-        let ready = |(source, fd): (Source, PollFd<'_>)| fd.revents().filter(|e| !e.is_empty()).map(|e| (source, e));
+        let ready =
+            |(source, fd): (Source, PollFd<'_>)| fd.revents().filter(|e| !e.is_empty()).map(|e| (source, e));
         Ok(sources.into_iter().zip(fds).filter_map(ready).collect())
     }
 
@@ -212,13 +216,20 @@ impl Keeper {
         self.child_ended = true;
         loop {
             let status = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => return,
+                Ok(WaitStatus::StillAlive) => {
+                    self.childless = false;
+                    return;
+                }
                 Ok(status) => status,
                 Err(nix::Error::EINTR) => continue,
-                Err(_) => return,
+                Err(e) => {
+                    self.childless = e == nix::Error::ECHILD;
+                    return;
+                }
             };
             let Some(pid) = status.pid() else { continue };
-            let main = |task: &mut Task| task.mains.iter_mut().position(|(p, s)| *p == pid.as_raw() && s.is_none());
+            let main =
+                |task: &mut Task| task.mains.iter_mut().position(|(p, s)| *p == pid.as_raw() && s.is_none());
             for task in &mut self.tasks {
                 if let Some(at) = main(task) {
                     task.mains[at].1 = Some(status);

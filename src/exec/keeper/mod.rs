@@ -16,8 +16,8 @@ mod conn;
 mod end;
 mod keep;
 mod setup;
-pub(super) mod spawn;
 mod sink;
+pub(super) mod spawn;
 mod task;
 mod tree;
 

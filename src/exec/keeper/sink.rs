@@ -98,7 +98,11 @@ impl Sink {
         }
         let tail = std::mem::take(&mut self.tail);
         let missing = self.missing(tail.bytes.len());
-        let marker = if missing > 0 { format!("\n[runbook: {missing} bytes are missing here]\n") } else { String::new() };
+        let marker = if missing > 0 {
+            format!("\n[runbook: {missing} bytes are missing here]\n")
+        } else {
+            String::new()
+        };
         let (old, new) = tail.in_order();
         let result =
             self.append(marker.as_bytes()).and_then(|()| self.append(old)).and_then(|()| self.append(new));

@@ -108,7 +108,9 @@ fn find_program(program: &str, task: &StartTask) -> Option<PathBuf> {
         let path = task.workdir.join(program);
         return path.exists().then_some(path);
     }
-    std::env::split_paths(&search_path(task)).map(|dir| task.workdir.join(dir).join(program)).find(|p| p.is_file())
+    std::env::split_paths(&search_path(task))
+        .map(|dir| task.workdir.join(dir).join(program))
+        .find(|p| p.is_file())
 }
 
 fn check_program(program: &str, task: &StartTask) -> Result<(), String> {
@@ -133,7 +135,10 @@ fn explain(error: &io::Error, program: &str, task: &StartTask) -> String {
     }
     match error.kind() {
         ErrorKind::NotFound => match find_program(program, task) {
-            Some(path) => format!("{}: the interpreter in its first line, or its loader, does not exist", path.display()),
+            Some(path) => format!(
+                "{}: the interpreter in its first line, or its loader, does not exist",
+                path.display()
+            ),
             None if program.contains('/') => format!("{program}: there is no such program"),
             None => format!("{program}: no such program in PATH"),
         },
@@ -151,7 +156,9 @@ fn explain(error: &io::Error, program: &str, task: &StartTask) -> String {
 fn explain_workdir(workdir: &Path) -> Option<String> {
     let shown = workdir.display();
     match std::fs::metadata(workdir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Some(format!("the working folder {shown} does not exist")),
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            Some(format!("the working folder {shown} does not exist"))
+        }
         Err(e) => Some(format!("the working folder {shown} cannot be used: {e}")),
         Ok(meta) if !meta.is_dir() => Some(format!("the working folder {shown} is not a folder")),
         Ok(_) if access(workdir, AccessFlags::X_OK).is_err() => {
@@ -164,7 +171,16 @@ fn explain_workdir(workdir: &Path) -> Option<String> {
 /// Variables that change a shell behind its back, and this tool's own.
 pub(in crate::exec) fn is_unwanted_variable(name: &OsStr) -> bool {
     const NAMES: [&str; 11] = [
-        "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "TMOUT", "PROMPT_COMMAND", "CDPATH", "GLOBIGNORE", "PS4", "IFS",
+        "BASH_ENV",
+        "ENV",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "TMOUT",
+        "PROMPT_COMMAND",
+        "CDPATH",
+        "GLOBIGNORE",
+        "PS4",
+        "IFS",
         "POSIXLY_CORRECT",
     ];
     let name = name.as_encoded_bytes();

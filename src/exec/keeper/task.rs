@@ -198,14 +198,16 @@ impl Task {
         match &self.ending {
             Some(Ending { reason: Reason::Timeout, .. }) => TaskEndKind::TimedOut,
             Some(Ending { reason: Reason::Stop | Reason::Incomplete, .. }) => TaskEndKind::Cancelled,
-            None => self.mains.iter().rev().filter_map(|(_, status)| failure(*status)).next().unwrap_or_else(|| {
-                let all_known = self.all_reaped();
-                if all_known {
-                    TaskEndKind::Exited { code: 0 }
-                } else {
-                    TaskEndKind::Unknown { why: "a process was ended that did not report its end".into() }
-                }
-            }),
+            None => self.mains.iter().rev().filter_map(|(_, status)| failure(*status)).next().unwrap_or_else(
+                || {
+                    let all_known = self.all_reaped();
+                    if all_known {
+                        TaskEndKind::Exited { code: 0 }
+                    } else {
+                        TaskEndKind::Unknown { why: "a process was ended that did not report its end".into() }
+                    }
+                },
+            ),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Tree {
     pub start: u64,
     /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them.
     pub token: String,
-    /// No other task ran at any moment of this one, so an orphan without a token can only be its own.
+    /// Nothing of another task was there at any moment of this one, so an orphan without a token can only be its own.
     pub alone: bool,
 }
 
@@ -65,7 +65,7 @@ impl Tree {
         match self.token_of(p.pid) {
             Token::Ours => true,
             Token::Other => false,
-            Token::None => self.alone && p.parent == keeper.pid && p.start > self.start,
+            Token::None => self.alone && p.parent == keeper.pid,
         }
     }
 
