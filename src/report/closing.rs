@@ -66,7 +66,7 @@ pub fn write_closing(
             }
         }
     }
-    out.line("journal", &format!("{} records, head {}", history.seq, closing.head));
+    out.line("journal", &format!("{} records, head {}", history.seq, neutral::line(closing.head)));
     if let Some(report) = closing.report {
         out.line("report", &neutral::line(report.to_string_lossy().as_bytes()));
     }
