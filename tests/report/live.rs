@@ -49,7 +49,7 @@ fn what_runs_against_which_limits() {
     let waiting = until(fixtures::recovered(), |e| matches!(e, Event::RetryScheduled { .. }));
     let now = waiting.last().unwrap().t.0 + 500;
     let lines = frame_of(&plan, &waiting, now, LOOKS[1], size);
-    assert_eq!(lines[3], "| pick  attempt 1 of 3 failed, next in 1s  Find the newest backup that verifies");
+    assert_eq!(lines[3], "/ pick  attempt 1 of 3 failed, next in 1s  Find the newest backup that verifies");
     let polling = until(
         fixtures::recovered(),
         |e| matches!(e, Event::TaskStarted { task, .. } if matches!(task.kind, TaskKind::Verify { poll: 3, .. })),
