@@ -1,5 +1,7 @@
 //! runbook: a declarative disaster-recovery runbook executor.
 
+pub mod cli;
+pub mod drill;
 pub mod engine;
 pub mod exec;
 pub mod journal;

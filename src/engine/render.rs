@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
-use crate::plan::template::{self, Ctx, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, HttpBody, Shell, StepIx, Template, Use};
+use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
 
 use super::core::Engine;
 
@@ -31,7 +31,7 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(self.plan.steps[ix].scope, uses, result, f)
+        self.with_names(self.plan.steps[ix].scope, uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -41,14 +41,19 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(scope, uses, None, f)
+        self.with_names(scope, uses, (None, None), f)
+    }
+
+    /// Whether a drill's assertion holds, once the run is over.
+    pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
+        self.with_names(0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
     }
 
     fn with_names<T>(
         &self,
         scope: usize,
         uses: &[Use],
-        result: Option<(&TaskEnd, &TaskOutput)>,
+        (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
         let steps: Vec<(&str, StepView<'_>)> = uses
@@ -81,7 +86,7 @@ impl Engine {
             started_at: &self.facts.started_at,
             operator: &self.facts.operator,
             environment: self.facts.environment.as_deref(),
-            verdict: None,
+            verdict,
         };
         f(&Ctx { params, steps: &steps, run: &run, result, drill_dir: drill_dir.as_deref() })
     }

@@ -1,6 +1,6 @@
 //! The place of all runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::find::{self, Found};
@@ -111,6 +111,6 @@ impl StateDir {
 }
 
 /// When a folder was made, where the file system knows it.
-fn created(path: &PathBuf) -> Option<SystemTime> {
+fn created(path: &Path) -> Option<SystemTime> {
     path.symlink_metadata().and_then(|meta| meta.created()).ok()
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -122,7 +123,8 @@ impl Journal {
             },
         }
         // Only now, and not when the disk was found full: somebody else would take what is freed.
-        self.folder.remove_file(RESERVE_FILE)?;
+        // If that fails, the write says what matters.
+        let _ = self.folder.remove_file(RESERVE_FILE);
         self.write(records)
     }
 
@@ -194,17 +196,18 @@ fn write_all(mut file: &File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the reserve, with real blocks, if there is none.
+/// Makes the reserve if there is none, and gives it real blocks if it has not got them.
 fn ensure_reserve(folder: &Folder) -> Result<(), JournalError> {
-    if folder.file(RESERVE_FILE, Access::Read)?.is_some() {
-        return Ok(());
+    let file = match folder.file(RESERVE_FILE, Access::Append)? {
+        Some(file) => file,
+        None => folder.create_file(RESERVE_FILE)?,
+    };
+    let fault = |error: io::Error| IoFault::new("reserve space in", &folder.path().join(RESERVE_FILE), error);
+    let blocks = file.metadata().map_err(fault)?.blocks();
+    // A block of `stat` has 512 bytes, whatever the file system's.
+    if blocks.saturating_mul(512) < RESERVE_BYTES.unsigned_abs() {
+        posix_fallocate(&file, 0, RESERVE_BYTES).map_err(|error| fault(error.into()))?;
     }
-    let file = folder.create_file(RESERVE_FILE)?;
-    posix_fallocate(&file, 0, RESERVE_BYTES).map_err(|error| {
-        // A reserve without its blocks would be taken for one at the next open.
-        let _ = folder.remove_file(RESERVE_FILE);
-        IoFault::new("reserve space in", &folder.path().join(RESERVE_FILE), error)
-    })?;
     Ok(())
 }
 
@@ -232,5 +235,54 @@ fn create_numbered(folder: &Folder, stem: &str) -> Result<(String, File), Journa
             Err(StateError::Io(fault)) if fault.errno == Some(Errno::EEXIST as i32) => number += 1,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::journal::StateDir;
+    use crate::model::{Millis, RunId, Timestamp};
+
+    fn record(seq: u64) -> Record {
+        let event = Event::PhaseStarted { phase: "p".to_owned() };
+        Record { seq, epoch: 1, t: Millis(0), at: Timestamp(0), event }
+    }
+
+    fn journal(dir: &tempfile::TempDir) -> Journal {
+        let state = StateDir::open_or_create(dir.path()).unwrap();
+        let run = RunId::parse("db-20260101T000000Z-ab1d").unwrap();
+        Journal::create(&state.create_run(&run).unwrap()).unwrap()
+    }
+
+    /// A pipe takes the write and refuses the sync. The good file put back afterwards must not be asked again.
+    #[test]
+    fn a_failed_sync_is_never_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(&dir);
+        let (_reader, writer) = io::pipe().unwrap();
+        let good = std::mem::replace(&mut journal.file, File::from(OwnedFd::from(writer)));
+        let error = journal.append(&[record(1)]).unwrap_err();
+        assert!(error.to_string().starts_with("cannot sync "), "{error}");
+        journal.file = good;
+        assert_eq!(journal.append(&[record(1)]), Err(error.clone()));
+        assert_eq!(journal.append_outcomes(&[record(1)]), Err(error));
+        assert_eq!(journal.file.metadata().unwrap().len(), 0);
+        assert!(dir.path().join("runs/db-20260101T000000Z-ab1d").join(RESERVE_FILE).exists());
+    }
+
+    /// If what was written cannot be taken back, no outcome may follow it.
+    #[test]
+    fn a_full_disk_that_cannot_be_cut_back_takes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(&dir);
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let good = std::mem::replace(&mut journal.file, full);
+        let error = journal.append(&[record(1)]).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        journal.file = good;
+        assert_eq!(journal.append_outcomes(&[record(1)]), Err(error));
     }
 }

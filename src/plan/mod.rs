@@ -2,8 +2,15 @@
 //!
 //! Nothing in here looks at a clock, a file or a process.
 
+mod compile;
+mod graph;
+mod json;
 pub mod params;
 pub mod template;
 mod types;
 
+pub use compile::{
+    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help, tidy,
+};
+pub use json::PlanError;
 pub use types::*;

@@ -43,7 +43,7 @@ pub(super) fn read_plan(dir: &RunDir, run: &RunId, contents: &Contents) -> Resul
     let problem = |why: String| RunError::Plan { run: run.clone(), why };
     let bytes = dir.read_file("plan.json", LARGEST_PLAN)?;
     if let Some(Event::RunStarted(start)) = contents.records.first().map(|r| &r.event)
-        && crate::plan::hash(&bytes) != start.plan_hash
+        && Plan::hash(&bytes) != start.plan_hash
     {
         return Err(problem("plan.json is not what the run started with (its hash differs)".into()));
     }

@@ -65,7 +65,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         run: run.clone(),
         playbook: plan.playbook.name.clone(),
         title: plan.playbook.title.clone(),
-        plan_hash: crate::plan::hash(&plan_bytes),
+        plan_hash: Plan::hash(&plan_bytes),
         environment: plan.environment.as_ref().map(|e| e.name.clone()),
         params: plan.scopes.first().map(|s| s.params.clone()).unwrap_or_default(),
         incident_since: request.incident_since.unwrap_or(started),

@@ -1,4 +1,29 @@
-//! Templates and expressions. Data is never code: see `render_script`.
+//! Templates and expressions: MiniJinja, strict, with data never becoming code.
+//!
+//! A text is first normalised (`steps.stop-app` becomes `steps["stop-app"]`) and analysed: syntax, names, filters,
+//! secrets, and the place of every value are checked before anything runs. When it is rendered, the values are kept
+//! apart from the text, and each place joins them in its own way: a script gets variables, a query bound parameters, a
+//! URL percent-encoding, JSON escapes.
+//!
+//! What a text may read: `params.x`, `steps.<id>.{outcome, outputs, choice, result}`, `run.{id, dir, started_at,
+//! operator, environment}` (in a drill's `assert` also `outcome`, `rto`, `rpo`), `drill.dir`, `secrets.x` where a
+//! secret is allowed, and `result` after an action: `exit`, `signal`, `duration` (seconds), `stdout`, `stderr`,
+//! `lines`, `json`, `status`, `headers`, `body`, `rows`, `columns`, `affected`. A duration is compared with a text:
+//! `run.rto <= '2m'`, `result.duration < '500ms'`. Whatever does not exist is an error that names what does.
+
+mod analysis;
+mod compare;
+mod environment;
+mod filters;
+mod flatten;
+mod names;
+mod normalise;
+mod shell;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod text;
+mod url;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -57,6 +82,12 @@ pub struct TemplateError {
     pub help: Option<String>,
 }
 
+impl TemplateError {
+    fn new(message: impl Into<String>, range: Option<Range<usize>>) -> Self {
+        Self { message: message.into(), range, help: None }
+    }
+}
+
 /// Where a text stands; it decides which names it may read and how values enter it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -96,8 +127,7 @@ pub struct Analysis {
 
 /// Reads a text without rendering it: syntax, names, filters, and for a script the quoting around each value.
 pub fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<TemplateError>> {
-    let _ = (source, place);
-    todo!()
+    analysis::analyse(source, place)
 }
 
 /// A script whose text is constant; the values are in `env`, as `RB_V1`, `RB_V2`, ...
@@ -107,61 +137,64 @@ pub struct Script {
     pub env: Vec<(String, String)>,
 }
 
+/// A script in which every value has become a variable. Values are strings, numbers or booleans without NUL.
 pub fn render_script(template: &Template, shell: Shell, ctx: &Ctx<'_>) -> Result<Script, TemplateError> {
-    let _ = (template, shell, ctx);
-    todo!()
+    shell::render_script(&template.src, shell, ctx)
 }
 
 /// Plain text. A list or map is written as JSON; null is an error.
 pub fn render_text(template: &Template, ctx: &Ctx<'_>) -> Result<String, TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    text::render_text(&template.src, ctx)
 }
 
 /// Text that may name secrets.
 pub fn render_secret_text(template: &Template, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    text::render_secret_text(&template.src, ctx)
 }
 
 /// A URL, see [`Place::Url`].
 pub fn render_url(template: &Template, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    url::render_url(&template.src, ctx)
 }
 
 /// A query with `?1`, `?2`, ... and the values to bind.
 pub fn render_query(template: &Template, ctx: &Ctx<'_>) -> Result<(String, Vec<Value>), TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    sql::render_query(&template.src, ctx)
 }
 
 /// A JSON body as text that may name secrets; values are JSON-escaped.
 pub fn render_json(template: &JsonTemplate, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    text::render_json(template, ctx)
 }
 
 /// A text that may be a single `{{ }}`, which then keeps the value's type (for parameters of an included playbook).
 pub fn render_value(template: &Template, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
-    let _ = (template, ctx);
-    todo!()
+    text::render_value(&template.src, ctx)
 }
 
 /// An expression's value; undefined is an error.
 pub fn eval(expr: &Expr, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
-    let _ = (expr, ctx);
-    todo!()
+    text::json(&environment::eval(&expr.src, ctx)?)
 }
 
 /// An expression that must be a boolean: text, numbers and null are errors, not truths.
 pub fn eval_bool(expr: &Expr, ctx: &Ctx<'_>) -> Result<bool, TemplateError> {
-    let _ = (expr, ctx);
-    todo!()
+    let (what, help) = match eval(expr, ctx)? {
+        Value::Bool(truth) => return Ok(truth),
+        Value::Null => ("null", "compare it: x is not none"),
+        Value::Number(_) => ("a number", "compare it: x > 0"),
+        Value::String(_) => ("a text", "compare it: x == 'yes'"),
+        Value::Array(_) => ("a list", "compare its length: x | length > 0"),
+        Value::Object(_) => ("a map", "compare one of its fields"),
+    };
+    Err(TemplateError {
+        message: format!("`{}` is {what}, not true or false", expr.src.trim()),
+        range: None,
+        help: Some(help.into()),
+    })
 }
 
 /// `result` as a JSON value, to be kept for later steps; an error if it is too large to keep.
 pub fn result_value(end: &TaskEnd, output: &TaskOutput) -> Result<Value, TemplateError> {
-    let _ = (end, output);
-    todo!()
+    names::keep_result(end, output)
 }

@@ -1,0 +1,290 @@
+//! What can be typed. Completions and man pages follow from here.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+const AFTER: &str = "\
+Exit codes: 0 recovered, 1 failed, 2 wrong use or invalid playbook, 3 waiting for a person, 4 degraded, 5 in doubt, \
+6 rolled back, 7 stuck, 8 refused, 74 the journal could not be written, 130 cancelled.
+
+A RUN is a run's id, the beginning of one, a playbook's name (its newest run), or `last`.";
+
+/// Carries out disaster-recovery playbooks, and never lies about what happened.
+#[derive(Debug, Parser)]
+#[command(name = "runbook", version, after_help = AFTER, max_term_width = 100)]
+pub struct Args {
+    /// The folder that holds the runs [default: `state:` of runbook.yaml, else the user's state folder]
+    #[arg(long, global = true, env = "RUNBOOK_STATE", value_name = "FOLDER")]
+    pub state: Option<PathBuf>,
+    /// Show the tool's own diagnostics on stderr
+    #[arg(long, global = true)]
+    pub verbose: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the playbooks that can be run, or past runs
+    List(List),
+    /// Show what a playbook is for, its parameters and its steps
+    Show(Named),
+    /// Check playbooks; every mistake is reported with its place
+    Lint(Lint),
+    /// Show what a run would do; nothing is executed
+    Plan(Plan),
+    /// Draw a playbook's steps as a graph
+    Graph(Graph),
+    /// Carry out a playbook
+    Run(Run),
+    /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
+    Resume(Resume),
+    /// Take back what a stopped run did, in reverse order
+    Rollback(Resume),
+    /// Say what became of a step when nobody but you can know
+    Resolve(Resolve),
+    /// End a run; what it has in flight is stopped
+    Cancel(Cancel),
+    /// Show where a run stands
+    Status(Status),
+    /// Show a run's journal as a timeline
+    Log(Log),
+    /// Write the incident report of a run
+    Report(Report),
+    /// Check that a run's journal is whole and unchanged
+    Verify(Verify),
+    /// Prove a playbook on a world that is broken on purpose
+    Drill(Drill),
+    /// Write a commented playbook and a runbook.yaml to start from
+    Init(Init),
+    /// Print the JSON schema of the playbook format, or its reference page
+    Schema(Schema),
+    /// Print shell completions
+    Completions(Completions),
+    /// Print the manual page, or write one for each command
+    Man(Man),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// List the runs instead of the playbooks
+    #[arg(long)]
+    pub runs: bool,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// A playbook's name, or a path
+    pub playbook: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Lint {
+    /// Names or paths; all that can be found if none is given
+    pub playbooks: Vec<String>,
+    #[arg(long)]
+    pub json: bool,
+    /// Fail on warnings as well
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Parameters and environment.
+#[derive(Debug, clap::Args)]
+pub struct Values {
+    /// The environment whose parameters are used
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// A parameter; a relative path counts from where you stand
+    #[arg(short = 'p', long = "param", value_name = "NAME=VALUE")]
+    pub params: Vec<String>,
+    /// Parameters from a YAML or JSON file; -p beats it
+    #[arg(long, value_name = "FILE")]
+    pub params_file: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Plan {
+    pub playbook: String,
+    #[command(flatten)]
+    pub values: Values,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    Mermaid,
+    Dot,
+    Text,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Graph {
+    pub playbook: String,
+    #[command(flatten)]
+    pub values: Values,
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: GraphFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    pub playbook: String,
+    #[command(flatten)]
+    pub values: Values,
+    /// The name of the guarded environment, instead of typing it at the prompt
+    #[arg(long, value_name = "NAME")]
+    pub confirm: Option<String>,
+    /// Show the plan and stop: nothing is executed or written
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Start without asking, also when steps cannot be taken back
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// When the incident began, RFC 3339 or a duration ago (`20m`); the RTO counts from then [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Print each record as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    pub run: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("resolution").required(true))]
+pub struct Resolve {
+    pub run: String,
+    pub step: String,
+    /// The effect is there; the step's `verify` still has to hold
+    #[arg(long, group = "resolution")]
+    pub done: bool,
+    /// The effect is not there; the step starts again
+    #[arg(long, group = "resolution")]
+    pub not_done: bool,
+    /// Start the step again whatever became of it
+    #[arg(long, group = "resolution")]
+    pub retry: bool,
+    /// The step is not needed
+    #[arg(long, group = "resolution")]
+    pub skip: bool,
+    /// Why you know; it stands in the log and the report
+    #[arg(long)]
+    pub reason: String,
+    /// A file that shows it; a copy and its checksum are kept with the run
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Cancel {
+    pub run: String,
+    /// Kill what runs at once
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    #[arg(default_value = "last")]
+    pub run: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Log {
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Go on until the run ends
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Each record as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Md,
+    Json,
+    Html,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Report {
+    #[arg(default_value = "last")]
+    pub run: String,
+    #[arg(long, value_enum, default_value = "md")]
+    pub format: ReportFormat,
+    /// Write it to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// The head that was shown at the run's end: finds what was cut off or rewritten
+    #[arg(long, value_name = "HASH")]
+    pub head: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Drill {
+    pub playbook: String,
+    /// Keep the drill's world for a look at it
+    #[arg(long)]
+    pub keep: bool,
+    /// Break the executor itself: `step=ID:fail`, `step=ID:timeout`, `step=ID:unknown`, `runbook:kill`
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// Where the drill's world is built [default: a fresh temporary folder]
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// Where to write [default: here]
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaKind {
+    /// The schema of a playbook
+    Playbook,
+    /// The schema of runbook.yaml
+    Config,
+    /// The reference page, in Markdown
+    Reference,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Schema {
+    #[arg(value_enum, default_value = "playbook")]
+    pub kind: SchemaKind,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Completions {
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Man {
+    /// Write runbook.1 and a page for each command into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+}

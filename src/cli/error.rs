@@ -1,0 +1,97 @@
+//! An error as the person at the terminal meets it: what happened, what to do, and the process's exit code.
+
+use std::fmt;
+
+use crate::journal::{JournalError, StateError};
+use crate::model::exit_code;
+use crate::runner::RunError;
+
+#[derive(Debug)]
+pub struct CliError {
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    pub code: u8,
+    /// The message is a whole text with its own layout.
+    verbatim: bool,
+}
+
+impl CliError {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: exit_code::USAGE, verbatim: false }
+    }
+
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self { code: exit_code::REFUSED, ..Self::usage(message) }
+    }
+
+    /// A rendered text, such as diagnostics of a playbook.
+    pub fn verbatim(text: String) -> Self {
+        Self { verbatim: true, ..Self::usage(text) }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Reading or writing a file that the person named.
+    pub fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
+        Self { code: 1, ..Self::usage(format!("{what}: {error}")) }
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.verbatim {
+            return f.write_str(&self.message);
+        }
+        writeln!(f, "error: {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            writeln!(f, "  {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<StateError> for CliError {
+    fn from(error: StateError) -> Self {
+        let hint = match &error {
+            StateError::Locked { run, holder, .. } if holder.alive => {
+                format!("see `runbook status {run}`; end it with `runbook cancel {run}`")
+            }
+            StateError::Locked { run, .. } => {
+                format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")
+            }
+            _ => return Self::refused(error.to_string()),
+        };
+        Self::refused(error.to_string()).hint(hint)
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> Self {
+        if error.is_suspect() {
+            let hint = "nothing was changed; keep the folder and see `runbook verify`";
+            return Self::refused(error.to_string()).hint(hint);
+        }
+        let hint = "nothing new was started; when the cause is gone, go on with `runbook resume last`";
+        Self { code: exit_code::JOURNAL, ..Self::usage(error.to_string()).hint(hint) }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::State(error) => error.into(),
+            RunError::Journal(error) => error.into(),
+            RunError::Io { what, error } => Self::io(what, &error),
+            RunError::NothingToResume { ref run, .. } => {
+                let hint = format!("see `runbook report {run}`");
+                Self::refused(error.to_string()).hint(hint)
+            }
+            other => Self::refused(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The command line: arguments, one file per command, errors and exit codes at the edge. Nobody uses this module.
+
+mod args;
+mod browse;
+mod cancel;
+mod context;
+mod drill;
+mod error;
+mod follow;
+mod init;
+mod inspect;
+mod lint;
+mod meta;
+mod report;
+mod resolve;
+mod resume;
+mod run;
+mod views;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use context::Context;
+use error::CliError;
+
+/// Runs the command line and gives the process's exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are errors to the parser; they exit with 0. A closed pipe is no fault.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(crate::model::exit_code::USAGE);
+        }
+    };
+    init_diagnostics(args.verbose);
+    match dispatch(args) {
+        Ok(code) => code,
+        Err(error) => {
+            // Nobody may be reading; the exit code says it too.
+            let _ = write!(std::io::stderr(), "{error}");
+            error.code
+        }
+    }
+}
+
+/// The tool's own diagnostics, on stderr and only when asked for; never the incident's record.
+fn init_diagnostics(verbose: bool) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNBOOK_LOG");
+    let filter = match (filter, verbose) {
+        (Ok(filter), _) => filter,
+        (Err(_), true) => tracing_subscriber::EnvFilter::new("runbook=debug"),
+        (Err(_), false) => return,
+    };
+    // A second call (in tests of this module) finds the first one's subscriber: as good.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+fn dispatch(args: Args) -> Result<u8, CliError> {
+    let context = Context::new(&args)?;
+    match args.command {
+        Command::List(list) => browse::list(&context, &list),
+        Command::Show(named) => browse::show(&context, &named),
+        Command::Lint(lint) => lint::lint(&context, &lint),
+        Command::Plan(plan) => views::plan(&context, &plan),
+        Command::Graph(graph) => views::graph(&context, &graph),
+        Command::Run(run) => run::run(&context, &run),
+        Command::Resume(resume) => resume::resume(&context, &resume),
+        Command::Rollback(resume) => resume::rollback(&context, &resume),
+        Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
+        Command::Cancel(cancel) => cancel::cancel(&context, &cancel),
+        Command::Status(status) => inspect::status(&context, &status),
+        Command::Log(log) => follow::log(&context, &log),
+        Command::Report(report) => report::report(&context, &report),
+        Command::Verify(verify) => inspect::verify(&context, &verify),
+        Command::Drill(drill) => drill::drill(&context, &drill),
+        Command::Init(init) => init::init(&context, &init),
+        Command::Schema(schema) => meta::schema(&context, &schema),
+        Command::Completions(shell) => meta::completions(&shell),
+        Command::Man(man) => meta::man(&man),
+    }
+}

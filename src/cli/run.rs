@@ -1,0 +1,174 @@
+//! `runbook run`: everything that can be refused is refused first, then the run is driven to its end.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+
+use crate::model::{RunId, Timestamp, parse_duration};
+use crate::plan::Plan;
+use crate::report::{Closing, History, Incident, Json, Live, Look, Plain, Reporter, write_closing};
+use crate::runner::{Finished, Identity, StartRequest, load, start, wall_now};
+
+use super::args::Run;
+use super::context::{Context, print, print_with};
+use super::error::CliError;
+use super::report::tail_of;
+use super::views::show_plan;
+
+pub fn run(context: &Context, args: &Run) -> Result<u8, CliError> {
+    let loaded = context.load(&args.playbook)?;
+    let plan = context.compile(&loaded, &args.values)?;
+    if args.dry_run {
+        show_plan(context, &plan, args.json)?;
+        return Ok(0);
+    }
+    let incident_since = args.since.as_deref().map(parse_since).transpose()?;
+    guard(context, args, &plan)?;
+    let state_dir = context.state_dir()?;
+    let finished = start(StartRequest {
+        state_dir: &state_dir,
+        plan,
+        playbook_text: &loaded.sources.files.first().map(|f| f.text.clone()).unwrap_or_default(),
+        identity: Identity::current(),
+        incident_since,
+        drill: false,
+        program: program()?,
+        reporters: &mut |run, plan| reporters(context, args.json, run, plan),
+    })?;
+    close(context, &finished, args.json)
+}
+
+/// This program, to be started again as the keeper; also right after an upgrade has replaced the file.
+pub fn program() -> Result<PathBuf, CliError> {
+    Ok(PathBuf::from("/proc/self/exe"))
+}
+
+/// What a person must confirm before anything happens.
+fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
+    if let Some(environment) = plan.environment.as_ref().filter(|e| e.confirm) {
+        let name = &environment.name;
+        match &args.confirm {
+            Some(given) if given == name => return Ok(()),
+            Some(given) => {
+                return Err(CliError::refused(format!(
+                    "--confirm {given} does not name the environment {name}"
+                )));
+            }
+            None if context.interactive => {
+                let question = format!("This runs in {name}. Type its name to start: ");
+                return if ask(&question)?.trim() == name {
+                    Ok(())
+                } else {
+                    Err(CliError::refused("the name does not agree; nothing was started"))
+                };
+            }
+            None => {
+                return Err(CliError::refused(format!("the environment {name} is guarded"))
+                    .hint(format!("without a terminal, add --confirm {name}")));
+            }
+        }
+    }
+    let risky: Vec<&str> = plan
+        .steps
+        .iter()
+        .filter(|s| s.destructive || s.irreversible)
+        .map(|s| s.id.as_str())
+        .collect();
+    if risky.is_empty() || args.yes || !context.interactive {
+        return Ok(());
+    }
+    let question = format!(
+        "{} has steps that destroy or cannot be taken back: {}\nStart? [y/N] ",
+        plan.playbook.name,
+        risky.join(", ")
+    );
+    match ask(&question)?.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(CliError::refused("nothing was started")
+            .hint("look at the plan with `runbook plan`; start without asking with --yes")),
+    }
+}
+
+fn ask(question: &str) -> Result<String, CliError> {
+    print(question)?;
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(|e| CliError::io("stdin", &e))?;
+    Ok(answer)
+}
+
+fn parse_since(text: &str) -> Result<Timestamp, CliError> {
+    let now = wall_now();
+    let since = match Timestamp::parse(text) {
+        Some(stamp) => stamp,
+        None => {
+            let ago = parse_duration(text).map_err(|why| {
+                CliError::usage(format!("--since {text}: {why}"))
+                    .hint("or a time such as 2026-11-21T03:12:00Z")
+            })?;
+            Timestamp(now.0 - i64::try_from(ago.0).unwrap_or(i64::MAX / 2))
+        }
+    };
+    if since > now {
+        return Err(CliError::usage(format!("--since {text} lies in the future")));
+    }
+    Ok(since)
+}
+
+/// The views of a run, as fits the terminal.
+pub fn reporters(context: &Context, json: bool, run: &RunId, _plan: &Plan) -> Vec<Box<dyn Reporter>> {
+    if json {
+        return vec![Box::new(Json::new(std::io::stdout()))];
+    }
+    if context.look.width.is_some() {
+        return vec![Box::new(Live::stdout(context.look))];
+    }
+    // The run's name comes first, so that whoever reads a CI log can look the run up.
+    // A closed pipe is met again, and borne, at the first record.
+    let _ = writeln!(std::io::stdout(), "run {run}");
+    vec![Box::new(Plain::new(std::io::stdout(), context.look))]
+}
+
+/// Writes the incident report, prints the closing block, and gives the exit code.
+pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, CliError> {
+    let code = finished.end.outcome.exit_code();
+    let report = write_report(context, &finished.run);
+    if json {
+        return Ok(code);
+    }
+    let state_dir = context.existing_state()?;
+    let loaded = load(&state_dir, &finished.run)?;
+    let history = History::of(&loaded.plan, &loaded.records);
+    let report_path = match &report {
+        Ok(path) => Some(path.as_path()),
+        Err(error) => {
+            // A report that cannot be written never changes what the run did.
+            tracing::warn!("the report was not written: {}", error.message);
+            None
+        }
+    };
+    print_closing(&history, &loaded.plan, &finished.head, report_path, &finished.dir, context.look)?;
+    Ok(code)
+}
+
+fn print_closing(
+    history: &History,
+    plan: &Plan,
+    head: &str,
+    report: Option<&Path>,
+    run_dir: &Path,
+    look: Look,
+) -> Result<(), CliError> {
+    let tail = tail_of(run_dir);
+    print_with(|out| write_closing(out, plan, history, &Closing { head, report, look, tail: &tail }))
+}
+
+/// Writes the report into the run's own folder; gives the HTML form's path.
+pub fn write_report(context: &Context, run: &RunId) -> Result<PathBuf, CliError> {
+    let state_dir = context.existing_state()?;
+    let loaded = load(&state_dir, run)?;
+    let tail = tail_of(loaded.dir.path());
+    let incident = Incident::build(&loaded.plan, &loaded.records, &loaded.head, &tail);
+    loaded.dir.write_file("report.html", incident.to_html().as_bytes())?;
+    loaded.dir.write_file("report.md", incident.to_markdown().as_bytes())?;
+    Ok(loaded.dir.path().join("report.html"))
+}

@@ -1,0 +1,67 @@
+//! What became of tasks in flight, as far as the keeper's notes can tell.
+
+use std::io;
+
+use tokio::io::unix::AsyncFd;
+
+use super::notes::{Notes, TaskNote};
+use super::procfs;
+use super::protocol::EndedTask;
+use crate::model::TaskId;
+
+/// What the notes of a dead keeper say of one task.
+#[derive(Debug, PartialEq)]
+pub(super) enum Trace {
+    NeverStarted,
+    Ended(Box<EndedTask>),
+    /// Its first process outlived the keeper.
+    Orphan { pid: i32, start: u64 },
+    Unknown { why: String },
+}
+
+/// Nobody may be adding notes while this is asked.
+pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
+    let unknown = |why: &str| Trace::Unknown { why: why.to_owned() };
+    match notes.task(task) {
+        Some(TaskNote::Ended(ended)) => Trace::Ended(ended.clone()),
+        Some(TaskNote::Started { boot_id: its, .. }) if its != boot_id || its.is_empty() => {
+            unknown("the machine was restarted while it ran; how it ended cannot be known")
+        }
+        Some(TaskNote::Started { pid, start, .. }) if procfs::is_alive(*pid, *start) => {
+            Trace::Orphan { pid: *pid, start: *start }
+        }
+        Some(TaskNote::Started { .. }) => unknown(ORPHANED),
+        Some(TaskNote::Intent) => {
+            unknown("the process that starts commands died just when it was to start it; whether it ran cannot be known")
+        }
+        None if notes.is_complete() => Trace::NeverStarted,
+        None => unknown("the machine was restarted; whether it was started cannot be known"),
+    }
+}
+
+pub(super) const ORPHANED: &str = "the process that watched it died; how it ended cannot be known";
+
+/// Waits until exactly this process has ended.
+pub(super) async fn wait_for_end(pid: i32, start: u64) -> io::Result<()> {
+    let handle = match procfs::pidfd(pid) {
+        Ok(handle) => handle,
+        Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENOSYS) => return poll_for_end(pid, start).await,
+        Err(e) => return Err(e),
+    };
+    // Checked after the handle is held: before, the pid could have changed hands in between.
+    if procfs::is_alive(pid, start) {
+        // SAFETY: the descriptor is owned by the value handed over, and stays open and the same until that is dropped.
+        let handle = unsafe { AsyncFd::register_with_interest(handle, tokio::io::Interest::READABLE) }?;
+        drop(handle.readable().await?);
+    }
+    Ok(())
+}
+
+/// For a kernel without pidfd.
+async fn poll_for_end(pid: i32, start: u64) -> io::Result<()> {
+    while procfs::is_alive(pid, start) {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    Ok(())
+}

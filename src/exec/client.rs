@@ -1,0 +1,352 @@
+//! The runner's side: hands tasks out, brings their events together.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::attach::{self, Trace};
+use super::link::{self, Joined, Link};
+use super::notes::Notes;
+use super::protocol::{Bytes, EndedTask, FromKeeper, StartTask, ToKeeper};
+use super::redact::Redactor;
+use super::{ExecConfig, ExecEvent, Finding, TaskSpec, http, outputs, procfs, sql};
+use crate::model::{Millis, Op, ProcessOp, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want};
+
+/// How long a living keeper may take to answer a runner that joins.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What is known of a task that the keeper carries out.
+#[derive(Clone, Copy)]
+struct Kept {
+    want: Want,
+    sensitive: bool,
+}
+
+/// The end of a task that the keeper does not carry out.
+type Answer = (TaskId, TaskEnd, TaskOutput);
+
+/// The tasks of one run. To be used within a tokio runtime with I/O and time.
+pub struct Exec {
+    config: ExecConfig,
+    redactor: Redactor,
+    link: Option<Link>,
+    kept: BTreeMap<TaskId, Kept>,
+    /// Queries, requests and orphans; to send (or to drop) ends them.
+    others: BTreeMap<TaskId, oneshot::Sender<()>>,
+    ready: VecDeque<ExecEvent>,
+    answers: mpsc::UnboundedReceiver<Answer>,
+    answer: mpsc::UnboundedSender<Answer>,
+    http: http::Client,
+}
+
+impl Exec {
+    /// For a new run. Starts nothing yet: the keeper is started with the first process.
+    pub fn new(config: ExecConfig) -> Self {
+        let (answer, answers) = mpsc::unbounded_channel();
+        Self {
+            redactor: Redactor::new(config.secrets.values()),
+            config,
+            link: None,
+            kept: BTreeMap::new(),
+            others: BTreeMap::new(),
+            ready: VecDeque::new(),
+            answers,
+            answer,
+            http: http::Client::default(),
+        }
+    }
+
+    /// For a resumed run: joins the keeper if it lives, else reads what it noted, and says for each task in flight
+    /// what became of it.
+    pub async fn attach(
+        config: ExecConfig,
+        in_flight: Vec<(TaskId, Want)>,
+    ) -> io::Result<(Self, Vec<(TaskId, Finding)>)> {
+        let mut exec = Self::new(config);
+        let running = exec.join().await?;
+        let boot_id = procfs::boot_id();
+        // Read after the keeper has answered: what does not run by then has all its notes.
+        let notes = Notes::read(&exec.config.run_dir, &boot_id)?;
+        let mut findings = Vec::new();
+        for (task, want) in in_flight {
+            let sensitive = notes.is_sensitive(&task);
+            let finding = if running.contains(&task) {
+                exec.kept.insert(task.clone(), Kept { want, sensitive });
+                Finding::Running
+            } else {
+                exec.find(&notes, &task, Kept { want, sensitive }, &boot_id)
+            };
+            findings.push((task, finding));
+        }
+        Ok((exec, findings))
+    }
+
+    /// Masks the run's secrets in texts that come from elsewhere.
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
+    /// The tasks that a living keeper runs.
+    async fn join(&mut self) -> io::Result<Vec<TaskId>> {
+        loop {
+            let mut link = match Link::join(&self.config.run_dir).await? {
+                Joined::Dead => return Ok(Vec::new()),
+                Joined::Alive(link) => link,
+            };
+            link.send(&self.hello());
+            let messages = match tokio::time::timeout(ANSWER, link.turn()).await {
+                Ok(Ok(messages)) => messages,
+                // It ended just now.
+                Ok(Err(_)) => continue,
+                Err(_) => return Err(io::Error::other("the run's keeper does not answer")),
+            };
+            let mut running = Vec::new();
+            for message in messages {
+                match message {
+                    FromKeeper::Joined { running: tasks } => {
+                        for task in &tasks {
+                            // Its want and whether it is sensitive are set by the caller, who knows them.
+                            self.kept.insert(task.clone(), Kept { want: Want::default(), sensitive: false });
+                        }
+                        running = tasks;
+                    }
+                    other => self.hear(other),
+                }
+            }
+            self.link = Some(link);
+            return Ok(running);
+        }
+    }
+
+    fn find(&mut self, notes: &Notes, task: &TaskId, kept: Kept, boot_id: &str) -> Finding {
+        match attach::trace(notes, task, boot_id) {
+            Trace::NeverStarted => Finding::NeverStarted,
+            Trace::Ended(ended) => {
+                let end = ended.end.clone();
+                let output = self.load(*ended, kept);
+                Finding::Ended { end, output }
+            }
+            Trace::Unknown { why } => Finding::Unknown { why },
+            Trace::Orphan { pid, start } => {
+                self.watch(task.clone(), pid, start);
+                Finding::Running
+            }
+        }
+    }
+
+    /// Waits for the end of a process whose keeper is dead. Its exit code is lost; that it is over is still worth
+    /// knowing, before anything is decided about it.
+    fn watch(&mut self, task: TaskId, pid: i32, start: u64) {
+        self.answer_later(task, async move |stop| {
+            let why = tokio::select! {
+                _ = attach::wait_for_end(pid, start) => attach::ORPHANED.to_owned(),
+                _ = stop => format!("{}; process {pid} was left alone", attach::ORPHANED),
+            };
+            (TaskEndKind::Unknown { why }, TaskOutput::none())
+        });
+    }
+
+    fn load(&self, ended: EndedTask, kept: Kept) -> TaskOutput {
+        outputs::load(&self.config.run_dir, ended, kept.want, kept.sensitive, &self.redactor)
+    }
+
+    fn hello(&self) -> ToKeeper {
+        let secrets = self.config.secrets.values().map(|s| Bytes(s.expose().to_vec())).collect();
+        ToKeeper::Hello { secrets, output_cap: self.config.output_cap }
+    }
+
+    /// Starts a task. Whatever goes wrong comes as its `Ended`.
+    pub fn begin(&mut self, spec: TaskSpec) {
+        let TaskSpec { task, op, timeout, grace, want, sensitive, env } = spec;
+        match op {
+            Op::Process(op) => {
+                let started = self.start(&task, op, env).map(|mut start| {
+                    start.timeout = timeout;
+                    start.grace = grace;
+                    start.want = want;
+                    start.sensitive = sensitive;
+                    start
+                });
+                match started {
+                    Ok(start) => self.hand_over(start),
+                    Err(error) => self.not_started(task, error),
+                }
+            }
+            Op::Http(op) => match http::Request::new(&op, &self.config.secrets) {
+                Ok(request) => {
+                    let (client, redactor) = (self.http.clone(), self.redactor.clone());
+                    self.answer_later(task, async move |stop| {
+                        http::carry_out(client, request, timeout, redactor, stop).await
+                    });
+                }
+                Err(error) => self.not_started(task, error),
+            },
+            Op::Sql(op) => match op.database.resolve(|name| self.config.secrets.get(name)) {
+                Ok(database) => {
+                    let redactor = self.redactor.clone();
+                    self.answer_later(task, async move |stop| {
+                        sql::carry_out(database, op.query, op.binds, timeout, redactor, stop).await
+                    });
+                }
+                Err(name) => self.not_started(task, no_secret(&name)),
+            },
+        }
+    }
+
+    fn start(&self, task: &TaskId, op: ProcessOp, env: Vec<(String, String)>) -> Result<StartTask, String> {
+        let resolve = |text: &crate::model::SecretText| {
+            text.resolve(|name| self.config.secrets.get(name))
+                .map(|secret| Bytes(secret.expose().to_vec()))
+                .map_err(|name| no_secret(&name))
+        };
+        let mut all: Vec<(String, Bytes)> = env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
+        for (name, value) in &op.env {
+            all.push((name.clone(), resolve(value)?));
+        }
+        if let Some((name, _)) = all.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
+            return Err(format!("{name:?} cannot be the name of a variable"));
+        }
+        Ok(StartTask {
+            task: task.clone(),
+            commands: op.commands,
+            workdir: op.workdir,
+            env: all,
+            stdin: op.stdin.as_ref().map(resolve).transpose()?,
+            timeout: None,
+            grace: Millis::ZERO,
+            want: Want::default(),
+            sensitive: false,
+        })
+    }
+
+    fn hand_over(&mut self, start: StartTask) {
+        if self.link.is_none() {
+            match Link::start(&self.config.keeper_binary, &self.config.run_dir) {
+                Ok(mut link) => {
+                    link.send(&self.hello());
+                    self.link = Some(link);
+                }
+                Err(e) => {
+                    let error = format!("the process that starts commands could not be started: {e}");
+                    return self.not_started(start.task, error);
+                }
+            }
+        }
+        self.kept.insert(start.task.clone(), Kept { want: start.want, sensitive: start.sensitive });
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Start(Box::new(start)));
+        }
+    }
+
+    fn not_started(&mut self, task: TaskId, error: String) {
+        let error = self.redactor.redact_text(&error);
+        let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
+        self.ready.push_back(ExecEvent::Ended { task, end, output: TaskOutput::none() });
+    }
+
+    /// Lets `work` go on beside everything else; its end comes through `answers`.
+    fn answer_later<F>(&mut self, task: TaskId, work: impl FnOnce(oneshot::Receiver<()>) -> F)
+    where
+        F: Future<Output = (TaskEndKind, TaskOutput)> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        self.others.insert(task.clone(), stop);
+        let answer = self.answer.clone();
+        let work = work(stopped);
+        tokio::spawn(async move {
+            let began = std::time::Instant::now();
+            let (kind, output) = work.await;
+            let duration = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+            // The run may be over: then nobody waits for it any more.
+            let _ = answer.send((task, TaskEnd::new(kind, duration), output));
+        });
+    }
+
+    /// Ends a task's process tree: TERM, grace, KILL; with `force` KILL at once. Its `Ended` follows.
+    pub fn stop(&mut self, task: &TaskId, force: bool) {
+        if let Some(stop) = self.others.remove(task) {
+            let _ = stop.send(());
+        } else if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Stop { task: task.clone(), force });
+        }
+    }
+
+    /// The next event; pending for ever if nothing runs. May be dropped at any await without losing one.
+    pub async fn next(&mut self) -> ExecEvent {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return event;
+            }
+            let turn = async {
+                match &mut self.link {
+                    Some(link) => link.turn().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                messages = turn => match messages {
+                    Ok(messages) => messages.into_iter().for_each(|m| self.hear(m)),
+                    Err(e) => self.lose(&e),
+                },
+                // `self` keeps a sender, so the channel never closes.
+                Some((task, end, output)) = self.answers.recv() => {
+                    self.others.remove(&task);
+                    self.ready.push_back(ExecEvent::Ended { task, end, output });
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, message: FromKeeper) {
+        match message {
+            FromKeeper::Joined { .. } => {}
+            FromKeeper::Output { task, stream, bytes } => {
+                self.ready.push_back(ExecEvent::Output { task, stream, bytes });
+            }
+            FromKeeper::Ended(ended) => {
+                if let Some(kept) = self.kept.remove(&ended.task) {
+                    let (task, end) = (ended.task.clone(), ended.end.clone());
+                    let output = self.load(*ended, kept);
+                    self.ready.push_back(ExecEvent::Ended { task, end, output });
+                }
+            }
+        }
+    }
+
+    /// The keeper is gone. What it noted still counts; the rest nobody can know.
+    fn lose(&mut self, error: &io::Error) {
+        self.link = None;
+        let kept = std::mem::take(&mut self.kept);
+        let why = match error.kind() {
+            io::ErrorKind::UnexpectedEof => "the process that starts commands was ended from outside".to_owned(),
+            _ => format!("the process that starts commands cannot be reached: {error}"),
+        };
+        let lingers = link::keeper_lingers(&self.config.run_dir);
+        let boot_id = procfs::boot_id();
+        let notes = if lingers { None } else { Notes::read(&self.config.run_dir, &boot_id).ok() };
+        self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
+        for (task, kept) in kept {
+            let unknown = |why: String| (TaskEnd::new(TaskEndKind::Unknown { why }, Millis::ZERO), TaskOutput::none());
+            let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
+            let (end, output) = match trace {
+                Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, kept)),
+                Some(Trace::NeverStarted) => {
+                    let error = format!("{why} before this command was started");
+                    (TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO), TaskOutput::none())
+                }
+                Some(Trace::Orphan { pid, .. }) => {
+                    unknown(format!("{}; it still runs as process {pid}", attach::ORPHANED))
+                }
+                Some(Trace::Unknown { why }) => unknown(why),
+                None => unknown(why.clone()),
+            };
+            self.ready.push_back(ExecEvent::Ended { task, end, output });
+        }
+    }
+}
+
+fn no_secret(name: &crate::model::SecretName) -> String {
+    format!("the secret {} has no value", name.0)
+}

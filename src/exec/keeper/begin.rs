@@ -1,0 +1,126 @@
+//! The beginning of a task: note the intent, start the processes, note them.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::keep::{Keeper, now};
+use super::sink::{Keep, Sink};
+use super::spawn::{self, Failure, Started};
+use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
+use super::tree::{TOKEN, Tree};
+use crate::exec::Stream;
+use crate::exec::notes::Note;
+use crate::exec::outputs;
+use crate::exec::procfs;
+use crate::exec::protocol::{EndedTask, StartTask};
+use crate::model::{Millis, TaskEnd, TaskEndKind};
+
+impl Keeper {
+    pub(super) fn begin(&mut self, mut order: StartTask) {
+        let note = Note::Intent { task: order.task.clone(), sensitive: order.sensitive };
+        if let Err(e) = self.notes.add(&note) {
+            // Without the note a later runner could start it again: better not at all.
+            self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
+            return;
+        }
+        let began = now();
+        // The whole path: two runs of different state folders could have the same name.
+        let token = format!("{}/{}", self.run_dir.display(), order.task);
+        let published = outputs::published_path(&self.run_dir, &order.task);
+        let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
+        let (started, defect) = match spawn::spawn(&order, &extra) {
+            Ok(started) => (started, None),
+            Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
+            Err(Failure::Partly { why, started }) => {
+                let why = format!(
+                    "{}; the commands before it in the pipeline had already been started and were ended",
+                    self.redactor.redact_text(&why)
+                );
+                (started, Some(why))
+            }
+        };
+        let first = started.pids.first().copied().unwrap_or(0);
+        // The process is not reaped yet, so even one that has ended is still there to be seen.
+        let start = procfs::stat(first).map_or(u64::MAX, |s| s.start);
+        let note = Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
+        let _ = self.notes.add(&note);
+        let stdin = order.stdin.take().map(|b| b.0).unwrap_or_default();
+        let mut task = self.task(&order, started, stdin, began);
+        task.tree.start = start;
+        task.tree.token = format!("{TOKEN}={token}");
+        if let Some(why) = defect {
+            task.defect = Some(why);
+            let phase = Phase::Killing { round_at: began, give_up_at: began + super::end::FORCE };
+            task.ending = Some(Ending { reason: Reason::Incomplete, phase });
+        }
+        for other in &mut self.tasks {
+            other.tree.alone = false;
+        }
+        self.tasks.push(task);
+    }
+
+    fn task(&self, order: &StartTask, started: Started, stdin: Vec<u8>, began: Moment) -> Task {
+        let outlet = |stream, pipe: std::io::PipeReader| {
+            // A pipe that cannot be read without blocking must not be read at all; it cannot happen to a fresh pipe.
+            let pipe = set_nonblocking(std::os::fd::AsFd::as_fd(&pipe)).ok().map(|()| pipe);
+            Outlet {
+                task: order.task.clone(),
+                stream,
+                pipe,
+                sink: Sink::new(keep(order, stream), self.output_cap),
+                redact: self.redactor.stream(),
+                total: 0,
+                last_read: began,
+                hidden: order.sensitive,
+            }
+        };
+        let feed = started.stdin.and_then(|pipe| Feed::new(pipe, stdin).ok());
+        Task {
+            id: order.task.clone(),
+            grace: order.grace,
+            tree: Tree {
+                mains: started.pids.clone(),
+                start: 0,
+                token: String::new(),
+                alone: self.tasks.is_empty(),
+            },
+            mains: started.pids.into_iter().map(|pid| (pid, None)).collect(),
+            began,
+            deadline: order.timeout.map(|t| began.saturating_add(t.0)),
+            outlets: [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)],
+            stdin: feed,
+            defect: None,
+            ending: None,
+            leaked: Vec::new(),
+            reaped: None,
+        }
+    }
+
+    /// The end of a task that never began.
+    fn refuse(&mut self, order: &StartTask, error: String) {
+        let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
+        self.report(EndedTask {
+            task: order.task.clone(),
+            end,
+            not_kept: [None, None],
+            memory: [None, None],
+        });
+    }
+}
+
+fn keep(order: &StartTask, stream: Stream) -> Keep {
+    let (wanted, extension) = match stream {
+        Stream::Stdout => (order.want.stdout, "out"),
+        Stream::Stderr => (order.want.stderr, "err"),
+    };
+    match (order.sensitive, wanted) {
+        // From the run's folder, in which the keeper stands.
+        (false, _) => Keep::File(Path::new("output").join(file_name(order, extension))),
+        (true, true) => Keep::Memory(Vec::new()),
+        (true, false) => Keep::Nothing,
+    }
+}
+
+fn file_name(order: &StartTask, extension: &str) -> PathBuf {
+    PathBuf::from(format!("{}.{extension}", order.task.file_stem()))
+}

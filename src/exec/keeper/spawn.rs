@@ -1,0 +1,172 @@
+//! Starts the commands of a task.
+//!
+//! `std::process::Command` without `pre_exec` stays on the fast path of `posix_spawn`. The keeper's own descriptors are
+//! all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which `Command` resets: so the
+//! children start clean without any code between fork and exec.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind, PipeReader};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+
+use nix::libc;
+use nix::unistd::{AccessFlags, access};
+
+use crate::exec::protocol::StartTask;
+
+/// The processes of a task, just started.
+pub(super) struct Started {
+    pub pids: Vec<i32>,
+    pub stdin: Option<ChildStdin>,
+    pub stdout: PipeReader,
+    pub stderr: PipeReader,
+}
+
+pub(super) enum Failure {
+    /// Nothing ran.
+    NotStarted(String),
+    /// A later command of the pipeline could not be started; these were.
+    Partly { why: String, started: Started },
+}
+
+/// `extra` is added to the environment after the task's own.
+pub(super) fn spawn(task: &StartTask, extra: &[(&str, OsString)]) -> Result<Started, Failure> {
+    let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
+    if task.commands.is_empty() || task.commands.iter().any(Vec::is_empty) {
+        return Err(Failure::NotStarted("there is no command to run".into()));
+    }
+    if task.commands.len() > 1 {
+        // Half a pipeline is worse than none: look before the first command is started.
+        for argv in &task.commands {
+            check_program(&argv[0], task).map_err(Failure::NotStarted)?;
+        }
+    }
+    let (stdout, stdout_writer) = io::pipe().map_err(broken)?;
+    let (stderr, stderr_writer) = io::pipe().map_err(broken)?;
+    let mut stdout_writer = Some(stdout_writer);
+    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr };
+    let mut previous: Option<PipeReader> = None;
+    for (at, argv) in task.commands.iter().enumerate() {
+        let is_last = at + 1 == task.commands.len();
+        let result = (|| {
+            let mut command = Command::new(&argv[0]);
+            command.args(&argv[1..]).current_dir(&task.workdir);
+            command.process_group(started.pids.first().copied().unwrap_or(0));
+            for (name, value) in &task.env {
+                command.env(name, OsString::from_vec(value.0.clone()));
+            }
+            for (name, value) in extra {
+                command.env(name, value);
+            }
+            command.stdin(match previous.take() {
+                Some(reader) => Stdio::from(reader),
+                None if at == 0 && task.stdin.is_some() => Stdio::piped(),
+                None => Stdio::null(),
+            });
+            command.stderr(stderr_writer.try_clone()?);
+            if is_last {
+                command.stdout(stdout_writer.take().map_or_else(Stdio::null, Stdio::from));
+            } else {
+                let (reader, writer) = io::pipe()?;
+                command.stdout(writer);
+                previous = Some(reader);
+            }
+            command.spawn()
+        })();
+        match result {
+            Ok(mut child) => {
+                started.pids.push(i32::try_from(child.id()).unwrap_or(0));
+                if at == 0 {
+                    started.stdin = child.stdin.take();
+                }
+            }
+            Err(e) => {
+                let why = explain(&e, &argv[0], task);
+                return Err(match started.pids.is_empty() {
+                    true => Failure::NotStarted(why),
+                    false => Failure::Partly { why, started },
+                });
+            }
+        }
+    }
+    Ok(started)
+}
+
+/// The search path that the command will see.
+fn search_path(task: &StartTask) -> OsString {
+    let own = task.env.iter().rev().find(|(name, _)| name == "PATH");
+    match own {
+        Some((_, value)) => OsString::from_vec(value.0.clone()),
+        None => std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into()),
+    }
+}
+
+fn find_program(program: &str, task: &StartTask) -> Option<PathBuf> {
+    if program.contains('/') {
+        let path = task.workdir.join(program);
+        return path.exists().then_some(path);
+    }
+    std::env::split_paths(&search_path(task)).map(|dir| task.workdir.join(dir).join(program)).find(|p| p.is_file())
+}
+
+fn check_program(program: &str, task: &StartTask) -> Result<(), String> {
+    match find_program(program, task) {
+        None => Err(explain(&ErrorKind::NotFound.into(), program, task)),
+        Some(path) if access(&path, AccessFlags::X_OK).is_err() => {
+            Err(explain(&ErrorKind::PermissionDenied.into(), program, task))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// What to say when the kernel refuses. The same error number may mean the program or the folder.
+fn explain(error: &io::Error, program: &str, task: &StartTask) -> String {
+    if let Some(text) = explain_workdir(&task.workdir) {
+        return text;
+    }
+    if error.raw_os_error() == Some(libc::E2BIG) {
+        return format!(
+            "{program}: the arguments and the environment are too long for the kernel; pass the data on stdin or in a file"
+        );
+    }
+    match error.kind() {
+        ErrorKind::NotFound => match find_program(program, task) {
+            Some(path) => format!("{}: the interpreter in its first line, or its loader, does not exist", path.display()),
+            None if program.contains('/') => format!("{program}: there is no such program"),
+            None => format!("{program}: no such program in PATH"),
+        },
+        ErrorKind::PermissionDenied => {
+            let path = find_program(program, task).unwrap_or_else(|| program.into());
+            format!("{}: may not be executed (permission denied)", path.display())
+        }
+        ErrorKind::InvalidInput => {
+            format!("{program}: an argument or a variable holds a NUL byte, which no process can receive")
+        }
+        _ => format!("{program}: could not be started: {error}"),
+    }
+}
+
+fn explain_workdir(workdir: &Path) -> Option<String> {
+    let shown = workdir.display();
+    match std::fs::metadata(workdir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Some(format!("the working folder {shown} does not exist")),
+        Err(e) => Some(format!("the working folder {shown} cannot be used: {e}")),
+        Ok(meta) if !meta.is_dir() => Some(format!("the working folder {shown} is not a folder")),
+        Ok(_) if access(workdir, AccessFlags::X_OK).is_err() => {
+            Some(format!("the working folder {shown} may not be entered (permission denied)"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Variables that change a shell behind its back, and this tool's own.
+pub(in crate::exec) fn is_unwanted_variable(name: &OsStr) -> bool {
+    const NAMES: [&str; 11] = [
+        "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "TMOUT", "PROMPT_COMMAND", "CDPATH", "GLOBIGNORE", "PS4", "IFS",
+        "POSIXLY_CORRECT",
+    ];
+    let name = name.as_encoded_bytes();
+    NAMES.iter().any(|n| n.as_bytes() == name) || name.starts_with(b"BASH_FUNC_") || name.starts_with(b"RB_V")
+}

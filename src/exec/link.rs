@@ -1,0 +1,204 @@
+//! The runner's end of the connection to the keeper: starting one, joining one, talking to it.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::socket::{MsgFlags, send};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::keeper::{self, SOCKET};
+use super::notes::{self, Note, Writer};
+use super::procfs;
+use super::protocol::{self, FromKeeper, Inbox, ToKeeper};
+
+pub(super) struct Link {
+    stream: UnixStream,
+    inbox: Inbox,
+    queue: Vec<u8>,
+    /// The keeper, if this process started it: it is to be reaped.
+    child: Option<Child>,
+}
+
+/// What joining a keeper has found.
+pub(super) enum Joined {
+    Alive(Link),
+    /// No keeper lives, and so none is adding notes.
+    Dead,
+}
+
+impl Link {
+    /// Starts a keeper for the run. Its notes' first line is on disk before it exists.
+    pub fn start(binary: &Path, run_dir: &Path) -> io::Result<Self> {
+        for name in ["keeper", "output"] {
+            match DirBuilder::new().mode(0o700).create(run_dir.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                _ => {}
+            }
+        }
+        let file = notes::open_for_append(run_dir)?;
+        file.try_lock().map_err(|e| io::Error::other(format!("another keeper holds the run's notes: {e}")))?;
+        let mut writer = Writer::new(file);
+        writer.add(&Note::Keeper { boot_id: procfs::boot_id() })?;
+        writer.sync()?;
+        for dir in [run_dir.join("keeper"), run_dir.to_owned()] {
+            std::fs::File::open(dir)?.sync_all()?;
+        }
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let mut command = Command::new(binary);
+        command
+            .arg("__keeper")
+            .arg(run_dir)
+            .current_dir(run_dir)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(writer.into_file()))
+            .stderr(Stdio::null());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| keeper::spawn::is_unwanted_variable(name)) {
+            command.env_remove(name);
+        }
+        // SAFETY: setsid is async-signal-safe and touches no memory. It must happen before the exec: a Ctrl-C in
+        // between would else reach the keeper through the terminal's process group.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
+        let child = command.spawn()?;
+        Self::new(ours, Some(child))
+    }
+
+    /// Joins the run's keeper if one lives; waits for one that is just starting or just ending.
+    pub async fn join(run_dir: &Path) -> io::Result<Joined> {
+        const STEP: Duration = Duration::from_millis(20);
+        const STEPS: u32 = 500;
+        for _ in 0..STEPS {
+            if !keeper_lives(run_dir)? {
+                return Ok(Joined::Dead);
+            }
+            if let Ok(socket) = connect(run_dir) {
+                return Ok(Joined::Alive(Self::new(socket, None)?));
+            }
+            tokio::time::sleep(STEP).await;
+        }
+        Err(io::Error::other("the run's keeper lives but does not answer; end the process that holds keeper/notes.jsonl"))
+    }
+
+    fn new(socket: std::os::unix::net::UnixStream, child: Option<Child>) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { stream: UnixStream::from_std(socket)?, inbox: Inbox::default(), queue: Vec::new(), child })
+    }
+
+    /// Sends at once what the socket takes; [`Link::turn`] sends the rest.
+    pub fn send(&mut self, message: &ToKeeper) {
+        protocol::encode(message, &mut self.queue);
+        // An error shows again in `turn`, which everybody waits on.
+        let _ = self.flush();
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let fd = self.stream.as_raw_fd();
+        let mut sent = 0;
+        let result = loop {
+            if sent == self.queue.len() {
+                break Ok(());
+            }
+            match send(fd, &self.queue[sent..], MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
+                Ok(count) => sent += count,
+                Err(nix::Error::EINTR) => {}
+                Err(e) => break Err(io::Error::from(e)),
+            }
+        };
+        // Secrets may be among it.
+        self.queue[..sent].fill(0);
+        self.queue.drain(..sent);
+        result
+    }
+
+    /// The next messages; at least one. An error means that the keeper is lost. May be dropped at any await.
+    pub async fn turn(&mut self) -> io::Result<Vec<FromKeeper>> {
+        loop {
+            let interest =
+                if self.queue.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+            let ready = self.stream.ready(interest).await?;
+            if ready.is_writable() && !self.queue.is_empty() {
+                // `try_io` needs the stream while `flush` needs all of `self`: a failed send clears the readiness here.
+                if let Err(e) = self.flush() {
+                    if e.kind() != io::ErrorKind::WouldBlock {
+                        return Err(e);
+                    }
+                    let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    let _ = self.stream.try_io(Interest::WRITABLE, blocked);
+                }
+            }
+            if ready.is_readable() || ready.is_read_closed() {
+                let mut buffer = [0; 16 << 10];
+                match self.stream.try_read(&mut buffer) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(count) => self.inbox.push(&buffer[..count]),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(e) => return Err(e),
+                }
+                let mut messages = Vec::new();
+                while let Some(message) = self.inbox.next_report() {
+                    messages.push(message.map_err(io::Error::other)?);
+                }
+                if !messages.is_empty() {
+                    return Ok(messages);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    /// Reaps a keeper that is already dead. One that lives must stay: that is what it is for.
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.try_wait();
+        }
+    }
+}
+
+/// Waits a moment for a dying keeper's lock to go. False: nobody adds notes any more.
+pub(super) fn keeper_lingers(run_dir: &Path) -> bool {
+    for _ in 0..100 {
+        match keeper_lives(run_dir) {
+            Ok(false) => return false,
+            Ok(true) | Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    true
+}
+
+/// The living keeper alone holds the lock on its notes.
+fn keeper_lives(run_dir: &Path) -> io::Result<bool> {
+    let file = match std::fs::File::open(notes::path(run_dir)) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(true),
+        Err(std::fs::TryLockError::Error(e)) => Err(e),
+    }
+}
+
+/// A socket's path may have 107 bytes; a longer one is reached through a descriptor of the folder.
+fn connect(run_dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+    const LONGEST: usize = 107;
+    let path = run_dir.join(SOCKET);
+    let (_folder, path) = if path.as_os_str().as_bytes().len() <= LONGEST {
+        (None, path)
+    } else {
+        let folder = std::fs::File::open(run_dir)?;
+        let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(SOCKET);
+        (Some(folder), short)
+    };
+    let socket = std::os::unix::net::UnixStream::connect(path)?;
+    keeper::check_peer(&socket)?;
+    Ok(socket)
+}

@@ -1,0 +1,213 @@
+//! Reads back what a task left in the run's folder: its outputs, and what it published in `$RUNBOOK_OUTPUT`.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+use super::protocol::{Bytes, EndedTask};
+use super::redact::Redactor;
+use crate::model::{TaskId, TaskOutput, Want, format_bytes};
+
+/// Bytes of one output that an expression may read.
+pub(super) const READ_LIMIT: usize = 8 << 20;
+/// Bytes that may be published.
+const PUBLISH_LIMIT: u64 = 1 << 20;
+
+pub(super) fn published_path(run_dir: &Path, task: &TaskId) -> PathBuf {
+    run_dir.join("output").join(format!("{}.kv", task.file_stem()))
+}
+
+fn open(path: &Path, write: bool) -> io::Result<Option<File>> {
+    // Without blocking: a command may have put a named pipe there.
+    let result = OpenOptions::new()
+        .read(true)
+        .write(write)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path);
+    match result {
+        Ok(file) if !file.metadata()?.is_file() => Err(io::Error::other("it is not a plain file")),
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(io::Error::other("it is a symbolic link")),
+        Err(e) => Err(e),
+    }
+}
+
+/// What an ended task said. `sensitive`: nothing of it was written down.
+pub(super) fn load(
+    run_dir: &Path,
+    ended: EndedTask,
+    want: Want,
+    sensitive: bool,
+    redactor: &Redactor,
+) -> TaskOutput {
+    let [out_memory, err_memory] = ended.memory;
+    let [out_lost, err_lost] = ended.not_kept;
+    let stem = run_dir.join("output").join(ended.task.file_stem());
+    let read = |wanted: bool, extension: &str, bytes: u64, lost: Option<String>, memory: Option<Bytes>| {
+        wanted.then(|| match (lost, memory) {
+            (Some(why), _) => Err(why),
+            (None, _) if bytes > READ_LIMIT as u64 => Err(too_long(bytes)),
+            (None, Some(memory)) => text(memory.0),
+            (None, None) if bytes == 0 => Ok(String::new()),
+            (None, None) if sensitive => Err("the output of a sensitive step is not kept".into()),
+            (None, None) => {
+                let mut path = stem.clone().into_os_string();
+                path.push(".");
+                path.push(extension);
+                read_text(Path::new(&path), ended.end.truncated)
+            }
+        })
+    };
+    TaskOutput {
+        stdout: read(want.stdout, "out", ended.end.stdout_bytes, out_lost, out_memory),
+        stderr: read(want.stderr, "err", ended.end.stderr_bytes, err_lost, err_memory),
+        published: read_published(run_dir, &ended.task, redactor),
+        http: None,
+        sql: None,
+    }
+}
+
+fn too_long(bytes: u64) -> String {
+    format!(
+        "it wrote {}, more than the {} an expression may read; write what you need to $RUNBOOK_OUTPUT",
+        format_bytes(bytes),
+        format_bytes(READ_LIMIT as u64).replace(".0", "")
+    )
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|e| {
+        format!("its output is not UTF-8 (byte {}), so no expression can read it", e.utf8_error().valid_up_to())
+    })
+}
+
+fn read_text(path: &Path, truncated: bool) -> Result<String, String> {
+    let fail = |e: io::Error| format!("its output file cannot be read: {e}");
+    let Some(file) = open(path, false).map_err(fail)? else {
+        return Err("its output file is missing".into());
+    };
+    let mut bytes = Vec::new();
+    // Masking can make a text longer by a few bytes; hence twice the limit.
+    file.take(2 * READ_LIMIT as u64).read_to_end(&mut bytes).map_err(fail)?;
+    if truncated && find(&bytes, b"\n[runbook: ") {
+        return Err("it wrote more than is kept, so no expression can read it; write what you need to $RUNBOOK_OUTPUT".into());
+    }
+    text(bytes)
+}
+
+fn find(text: &[u8], what: &[u8]) -> bool {
+    text.windows(what.len()).any(|w| w == what)
+}
+
+/// Masks the secrets in what a task has published, so that none stays on disk. Best effort.
+pub(super) fn mask_published(run_dir: &Path, task: &TaskId, redactor: &Redactor) {
+    let Ok(Some(mut file)) = open(&published_path(run_dir, task), true) else { return };
+    let mut bytes = Vec::new();
+    if (&mut file).take(PUBLISH_LIMIT + 1).read_to_end(&mut bytes).is_err() {
+        return;
+    }
+    let clean = redactor.redact_bytes(&bytes);
+    // What is beyond the limit is not read by anybody, so it need not stay; but its length must still tell.
+    let length = if bytes.len() as u64 > PUBLISH_LIMIT { PUBLISH_LIMIT + 1 } else { clean.len() as u64 };
+    if clean != bytes || bytes.len() as u64 > PUBLISH_LIMIT {
+        let _ = file
+            .rewind()
+            .and_then(|()| file.set_len(0))
+            .and_then(|()| file.write_all(&clean))
+            .and_then(|()| file.set_len(length));
+    }
+}
+
+fn read_published(
+    run_dir: &Path,
+    task: &TaskId,
+    redactor: &Redactor,
+) -> Result<BTreeMap<String, String>, String> {
+    let fail = |e: io::Error| format!("$RUNBOOK_OUTPUT cannot be read: {e}");
+    let Some(file) = open(&published_path(run_dir, task), false).map_err(fail)? else {
+        return Ok(BTreeMap::new());
+    };
+    let mut bytes = Vec::new();
+    file.take(PUBLISH_LIMIT + 1).read_to_end(&mut bytes).map_err(fail)?;
+    if bytes.len() as u64 > PUBLISH_LIMIT {
+        return Err(format!("more than {} were written to $RUNBOOK_OUTPUT", format_bytes(PUBLISH_LIMIT)));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "what was written to $RUNBOOK_OUTPUT is not UTF-8".to_owned())?;
+    parse_published(&redactor.redact_text(&text))
+}
+
+fn parse_published(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut values = BTreeMap::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let at = number + 1;
+        let Some((name, value)) = line.split_once('=') else {
+            return Err(format!("line {at} of $RUNBOOK_OUTPUT has no '=': write name=value"));
+        };
+        let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
+        if !starts_well || !name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')) {
+            return Err(format!(
+                "line {at} of $RUNBOOK_OUTPUT: {name:?} is no name: use a-z, 0-9 and _, and start with a letter"
+            ));
+        }
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_lines() {
+        let values = parse_published("a=1\nb_2=x=y\r\n\na= 2 \nempty=").unwrap();
+        let shown: Vec<_> = values.iter().map(|(k, v)| format!("{k}:{v}")).collect();
+        assert_eq!(shown, ["a: 2 ", "b_2:x=y", "empty:"]);
+        for (bad, hint) in [
+            ("a=1\nnothing", "line 2 of $RUNBOOK_OUTPUT has no '='"),
+            ("A=1", "\"A\" is no name"),
+            (" a=1", "\" a\" is no name"),
+            ("=1", "\"\" is no name"),
+            ("1a=1", "\"1a\" is no name"),
+        ] {
+            let error = parse_published(bad).unwrap_err();
+            assert!(error.contains(hint), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_planted_link_or_a_flood_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = TaskId::parse("a.1").unwrap();
+        std::fs::create_dir(dir.path().join("output")).unwrap();
+        let path = published_path(dir.path(), &task);
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        let none = Redactor::default();
+        let error = read_published(dir.path(), &task, &none).unwrap_err();
+        assert_eq!(error, "$RUNBOOK_OUTPUT cannot be read: it is a symbolic link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, vec![b'a'; 2 << 20]).unwrap();
+        let error = read_published(dir.path(), &task, &none).unwrap_err();
+        assert_eq!(error, "more than 1.0 MiB were written to $RUNBOOK_OUTPUT");
+        mask_published(dir.path(), &task, &none);
+        assert_eq!(read_published(dir.path(), &task, &none).unwrap_err(), error);
+    }
+
+    #[test]
+    fn a_secret_that_was_published_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let task = TaskId::parse("a.1").unwrap();
+        std::fs::create_dir(dir.path().join("output")).unwrap();
+        let path = published_path(dir.path(), &task);
+        std::fs::write(&path, "token=hunter2!\nplain=x\n").unwrap();
+        let redactor = Redactor::from_values([b"hunter2!".as_slice()]);
+        assert_eq!(read_published(dir.path(), &task, &redactor).unwrap()["token"], "***");
+        mask_published(dir.path(), &task, &redactor);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "token=***\nplain=x\n");
+    }
+}

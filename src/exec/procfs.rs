@@ -1,0 +1,134 @@
+//! Who a process is, as the kernel tells it, and signals that reach nobody else.
+//!
+//! A pid alone names nobody: it is used again. Boot id, pid and start time together name one process for ever.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+
+/// What `/proc/PID/stat` says, as far as it is needed here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub pid: i32,
+    pub state: u8,
+    pub parent: i32,
+    pub group: i32,
+    pub session: i32,
+    /// Clock ticks since boot.
+    pub start: u64,
+}
+
+impl Stat {
+    /// A zombie has ended; only its parent has not asked for it yet.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+/// None: there is no such process.
+pub(super) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may itself hold spaces and parentheses: the fields start after the last one.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let close = text.iter().rposition(|b| *b == b')')?;
+    let pid = std::str::from_utf8(text).ok().map_or_else(
+        || text.split(|b| *b == b' ').next().and_then(|p| std::str::from_utf8(p).ok()),
+        |t| t.split(' ').next(),
+    )?;
+    let mut fields = std::str::from_utf8(text.get(close + 2..)?).ok()?.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    let start = fields.nth(15)?.parse().ok()?;
+    Some(Stat { pid: pid.parse().ok()?, state, parent, group, session, start })
+}
+
+/// Every process that can be seen. One that ends meanwhile is left out.
+pub(super) fn all() -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
+        .filter_map(stat)
+        .collect()
+}
+
+/// The kernel's name for this boot; empty where it has none.
+pub(super) fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|t| t.trim().to_owned()).unwrap_or_default()
+}
+
+/// Whether exactly this process still runs.
+pub(super) fn is_alive(pid: i32, start: u64) -> bool {
+    stat(pid).is_some_and(|s| s.start == start && !s.has_ended())
+}
+
+/// A handle that stays with one process, even when its pid is used again.
+pub(super) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes plain integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let fd = i32::try_from(fd).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: the kernel has just handed out this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Signals the process that has this pid and start time, and nobody else. False: it is gone, or may not be signalled.
+pub(super) fn signal(pid: i32, start: u64, signal: Signal) -> bool {
+    let handle = match pidfd(pid) {
+        Ok(handle) => handle,
+        // A kernel without pidfd: the check right before the signal is the best there is.
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+            return is_alive(pid, start) && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
+        }
+        Err(_) => return false,
+    };
+    // The handle is held, so what is checked now is what is signalled next.
+    if !is_alive(pid, start) {
+        return false;
+    }
+    // SAFETY: the descriptor is open, the info pointer may be null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            handle.as_raw_fd(),
+            signal as libc::c_int,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    result == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_forge_the_fields() {
+        let text = b"42 (a) R 1 1 (\xff) S 7 42 40 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
+        let want = Stat { pid: 42, state: b'S', parent: 7, group: 42, session: 40, start: 98765 };
+        assert_eq!(parse_stat(text), Some(want));
+        assert_eq!(parse_stat(b"42 (a"), None);
+    }
+
+    #[test]
+    fn a_stranger_is_not_signalled() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let start = stat(pid).unwrap().start;
+        assert!(!signal(pid, start + 1, Signal::SIGKILL));
+        assert!(is_alive(pid, start));
+        assert!(signal(pid, start, Signal::SIGKILL));
+        child.wait().unwrap();
+        assert!(!is_alive(pid, start));
+    }
+}

@@ -1,0 +1,199 @@
+//! The sections of a drill, each as a plan of its own.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::base::{Base, join};
+use super::build::{Builder, Unit};
+use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
+use super::text::{Site, When};
+use super::values::plain_value;
+use super::{CompileError, ParamProblem, Request, sound};
+use crate::plan::template::{Ctx, Place, RunView, render_value};
+use crate::plan::{Expr, OnFailure, Plan};
+use crate::playbook::ast::{self, NodeKind, Options};
+use crate::playbook::diagnostic::Diagnostic;
+use crate::playbook::load::Loaded;
+
+/// A drill, section by section in the order run. Each plan has one phase (the playbook's has its own).
+#[derive(Debug, Clone)]
+pub struct DrillPlans {
+    pub world: Plan,
+    pub inject: Plan,
+    /// One step for each check, `symptom-1`, `symptom-2`, ...
+    pub symptom: Plan,
+    pub playbook: Plan,
+    /// Judged when `playbook` is over; its uses point into `playbook`.
+    pub assert: Vec<Expr>,
+    /// A failed step does not keep the others from running.
+    pub teardown: Plan,
+}
+
+/// The section names, as phases of their plans.
+const WORLD: &str = "world";
+const INJECT: &str = "inject";
+const SYMPTOM: &str = "symptom";
+const TEARDOWN: &str = "teardown";
+
+/// The plans of the first book's drill, in the folder `dir`.
+pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, dir: &Path) -> Result<DrillPlans, CompileError> {
+    let Some(first) = loaded.books.first() else { return Err(CompileError::NoDrill) };
+    let Some(drill) = &first.playbook.drill else { return Err(CompileError::NoDrill) };
+    let base = Base {
+        cwd: request.cwd.to_owned(),
+        root: request.root.map(Path::to_owned),
+        main: first.path.clone(),
+    };
+    let dir = join(request.cwd, dir);
+    let dir_text = dir.to_str().ok_or_else(|| CompileError::NotUtf8(dir.clone()))?;
+    if let Some(environment) = find_environment(&first.playbook, request)?.filter(|e| e.confirm) {
+        return Err(CompileError::GuardedDrill(environment.name));
+    }
+    let symptom = symptom_steps(&drill.symptom);
+    let mut main = sound(Builder::build(loaded, Unit::playbook(&first.playbook), &base))?;
+    let mut sections = Vec::new();
+    for (name, steps, on_failure) in sections_of(drill, &symptom) {
+        sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
+    }
+    let (assert, errors) = assertions(&mut main, drill);
+    let errors: Vec<Diagnostic> = errors.into_iter().chain(drill_params(&main, drill)).collect();
+    if !errors.is_empty() {
+        return Err(CompileError::Diagnostics(super::tidy(errors)));
+    }
+    let given = render_params(drill, dir_text)?;
+    let params = main_params(&main, request, &given)?;
+    let part = |section| DrillPart { dir: &dir, section, params: params.clone() };
+    let mut plans = Vec::new();
+    for (name, builder) in sections {
+        plans.push(plan(builder, request, Some(part(Some(name))))?);
+    }
+    let playbook = plan(main, request, Some(part(None)))?;
+    let [world, inject, symptom, teardown] =
+        <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
+    Ok(DrillPlans { world, inject, symptom, playbook, assert, teardown })
+}
+
+fn sections_of<'a>(
+    drill: &'a ast::Drill,
+    symptom: &'a [ast::Step],
+) -> [(&'static str, &'a [ast::Step], OnFailure); 4] {
+    [
+        (WORLD, &drill.world, OnFailure::Stop),
+        (INJECT, &drill.inject, OnFailure::Stop),
+        (SYMPTOM, symptom, OnFailure::Stop),
+        (TEARDOWN, &drill.teardown, OnFailure::Continue),
+    ]
+}
+
+/// A step for each check, so that the engine that runs steps runs them.
+fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
+    let step = |(number, check): (usize, &ast::Check)| ast::Step {
+        span: check.span,
+        id: crate::playbook::source::Text {
+            value: format!("symptom-{}", number + 1),
+            span: check.span,
+            style: crate::playbook::source::Style::Plain,
+        },
+        title: check.title.clone(),
+        action: None,
+        options: Options::default(),
+        needs: None,
+        when: None,
+        unless: None,
+        retry: None,
+        expect: Vec::new(),
+        outputs: Vec::new(),
+        verify: vec![check.clone()],
+        undo: None,
+        irreversible: None,
+        check: None,
+        idempotent: None,
+        on_failure: None,
+        destructive: false,
+        sensitive: false,
+    };
+    checks.iter().enumerate().map(step).collect()
+}
+
+/// The assertions, and what is wrong with them.
+fn assertions(main: &mut Builder<'_>, drill: &ast::Drill) -> (Vec<Expr>, Vec<Diagnostic>) {
+    let before = main.diagnostics.len();
+    let site = Site { verdict: true, when: When::End, ..Site::start(0) };
+    let exprs = drill.assert.iter().map(|text| main.expr(text, site)).collect();
+    main.keep_results();
+    (exprs, main.diagnostics.split_off(before))
+}
+
+/// What is wrong with `drill.params`: each is a parameter of the playbook and reads nothing but `drill.dir`.
+fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    let mut builder = Builder::build(main.loaded, Unit::section(WORLD, &[], OnFailure::Stop), main.base);
+    builder.diagnostics.clear();
+    let declared = &builder.playbook(0).params;
+    for (name, node) in &drill.params {
+        // The parser reports the unknown ones.
+        let Some(param) = declared.iter().find(|p| p.name.value == name.value) else { continue };
+        match &node.kind {
+            NodeKind::Text(text) if text.value.contains("{{") => {
+                let before = builder.diagnostics.len();
+                let read = builder.read(text, Place::Text, Site::start(0));
+                if builder.diagnostics.len() == before && (read.late || !read.params.is_empty()) {
+                    let message = "a drill's parameters are set before anything else is known";
+                    builder.push(
+                        Diagnostic::error("not-known-yet", text.span, message)
+                            .label("only `drill.dir` can be read here"),
+                    );
+                }
+            }
+            _ => {
+                let value = builder.value(node);
+                builder.check_param_value(param, &value, node.span);
+            }
+        }
+    }
+    builder.diagnostics
+}
+
+/// The values of `drill.params`, once the folder is known.
+fn render_params(drill: &ast::Drill, dir: &str) -> Result<Params, CompileError> {
+    let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
+    let none = Params::new();
+    let ctx = Ctx { params: &none, steps: &[], run: &run, result: None, drill_dir: Some(dir) };
+    let mut params = Params::new();
+    let mut problems = Vec::new();
+    for (name, node) in &drill.params {
+        let value = match &node.kind {
+            NodeKind::Text(text) if text.value.contains("{{") => {
+                let template = crate::plan::Template { src: text.value.clone(), uses: Vec::new() };
+                match render_value(&template, &ctx) {
+                    Ok(value) => value,
+                    Err(error) => {
+                        problems.push(ParamProblem {
+                            name: name.value.clone(),
+                            message: error.message,
+                            help: error.help,
+                        });
+                        Value::Null
+                    }
+                }
+            }
+            _ => plain_value(node, 0),
+        };
+        params.insert(name.value.clone(), value);
+    }
+    if problems.is_empty() { Ok(params) } else { Err(CompileError::Params(problems)) }
+}
+
+/// Every mistake in the drill section; what it reads is noted in `main`.
+pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    let symptom = symptom_steps(&drill.symptom);
+    let mut found = Vec::new();
+    for (name, steps, on_failure) in sections_of(drill, &symptom) {
+        let section = Builder::build(main.loaded, Unit::section(name, steps, on_failure), main.base);
+        main.used.extend(section.used);
+        found.extend(section.diagnostics);
+    }
+    found.extend(assertions(main, drill).1);
+    found.extend(drill_params(main, drill));
+    found
+}

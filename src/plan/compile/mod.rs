@@ -1,0 +1,133 @@
+//! From playbooks as typed to the plan that is run.
+//!
+//! [`lint`] finds every mistake and needs no parameter values; [`compile`] goes on from there to a [`Plan`];
+//! [`compile_drill`] makes a plan of each section of a drill, so that the same engine runs them all.
+
+mod base;
+mod book;
+mod build;
+mod command;
+mod drill;
+mod expand;
+mod needs;
+mod order;
+mod resolve;
+mod step;
+mod suggest;
+mod text;
+mod values;
+
+use std::path::{Path, PathBuf};
+
+use chrono::NaiveDate;
+use serde_json::Value;
+
+use base::Base;
+use build::{Builder, Unit};
+
+use super::Plan;
+use crate::playbook::ast;
+use crate::playbook::diagnostic::{Diagnostic, Severity};
+use crate::playbook::load::Loaded;
+
+pub use drill::{DrillPlans, compile_drill};
+pub use suggest::{help as suggest_help, nearest};
+
+/// What the person asked for beyond the playbook itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// `--env`.
+    pub environment: Option<&'a str>,
+    /// From the command line as text, or typed from a parameters file; a later one of the same name wins.
+    pub params: &'a [(String, Value)],
+    /// Where the person stands: relative paths in `params` count from here. Absolute.
+    pub cwd: &'a Path,
+    /// `environments` of `runbook.yaml`. Parameters there that a playbook does not have are for other playbooks.
+    pub shared: &'a [ast::Environment],
+    /// The folder of `runbook.yaml`: relative paths in `shared` count from here.
+    pub shared_folder: &'a Path,
+    /// Instead of the playbook's own folder (or its `workdir`).
+    pub root: Option<&'a Path>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("the playbook has mistakes")]
+    Diagnostics(Vec<Diagnostic>),
+    #[error("{}", list_problems(.0))]
+    Params(Vec<ParamProblem>),
+    #[error("there is no environment `{name}`")]
+    UnknownEnvironment { name: String, known: Vec<String> },
+    #[error("environment `{0}` is guarded by `confirm`, and a drill never runs there")]
+    GuardedDrill(String),
+    #[error("the playbook has no `drill` section")]
+    NoDrill,
+    #[error("the path {0:?} is not valid UTF-8")]
+    NotUtf8(PathBuf),
+}
+
+/// A parameter that is missing or wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamProblem {
+    pub name: String,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+fn list_problems(problems: &[ParamProblem]) -> String {
+    problems.iter().map(|p| format!("parameter `{}`: {}", p.name, p.message)).collect::<Vec<_>>().join("; ")
+}
+
+/// Every mistake in the first book, its drill and the books it includes, in the order of their places.
+/// `today` decides whether a review is overdue.
+pub fn lint(loaded: &Loaded, today: NaiveDate) -> Vec<Diagnostic> {
+    let Some(first) = loaded.books.first() else { return Vec::new() };
+    let base = Base::anywhere(first);
+    let mut main = Builder::build(loaded, Unit::playbook(&first.playbook), &base);
+    let mut diagnostics = std::mem::take(&mut main.diagnostics);
+    if let Some(drill) = &first.playbook.drill {
+        diagnostics.extend(drill::lint_drill(&mut main, drill));
+    }
+    for book in main.books_used() {
+        diagnostics.extend(book::review(&loaded.books[book].playbook, today));
+    }
+    if !diagnostics.iter().any(|d| d.severity == Severity::Error) {
+        diagnostics.extend(main.unused());
+    }
+    tidy(diagnostics)
+}
+
+/// The plan of the first book, or everything that stands in its way.
+pub fn compile(loaded: &Loaded, request: &Request<'_>) -> Result<Plan, CompileError> {
+    let Some(first) = loaded.books.first() else { return Err(CompileError::Diagnostics(Vec::new())) };
+    let base = Base {
+        cwd: request.cwd.to_owned(),
+        root: request.root.map(Path::to_owned),
+        main: first.path.clone(),
+    };
+    let builder = Builder::build(loaded, Unit::playbook(&first.playbook), &base);
+    let builder = sound(builder)?;
+    resolve::plan(builder, request, None)
+}
+
+/// The builder, if it found no error.
+fn sound(builder: Builder<'_>) -> Result<Builder<'_>, CompileError> {
+    if builder.has_errors() {
+        return Err(CompileError::Diagnostics(tidy(builder.diagnostics)));
+    }
+    Ok(builder)
+}
+
+/// Mistakes that the parser reports in other words.
+const SAID_BY_BOTH: [&str; 2] = ["bad-name", "duplicate-id"];
+
+/// In the order of their places, each once: a playbook that is included twice has its mistakes once, and what both the
+/// parser and the compiler saw is said once.
+pub fn tidy(mut diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    diagnostics.sort_by(|a, b| (a.span, a.severity, a.code).cmp(&(b.span, b.severity, b.code)));
+    diagnostics.dedup_by(|a, b| {
+        a.span == b.span && a.code == b.code && (a.message == b.message || SAID_BY_BOTH.contains(&a.code))
+    });
+    diagnostics
+}

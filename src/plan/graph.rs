@@ -1,0 +1,235 @@
+//! Questions about a plan's graph: what runs when, what comes before what, what can be taken back.
+
+use std::collections::VecDeque;
+
+use super::template::{Place, analyse};
+use super::{Action, Body, Command, HttpBody, JsonTemplate, OnFailure, Plan, Step, StepIx, Template};
+
+impl Plan {
+    /// The step of that id.
+    pub fn find(&self, id: &str) -> Option<StepIx> {
+        self.steps.iter().position(|step| step.id.as_str() == id)
+    }
+
+    /// The steps directly inside a group; none for what is no group.
+    pub fn inside(&self, ix: StepIx) -> &[StepIx] {
+        match self.steps.get(ix).map(|step| &step.body) {
+            Some(Body::AnyOf(steps) | Body::Playbook { steps, .. }) => steps,
+            _ => &[],
+        }
+    }
+
+    /// The steps in waves: each in the earliest wave in which it can start if every step takes one wave. A group
+    /// stands in the wave before its first steps; alternatives stand in the order in which they are tried.
+    pub fn waves(&self) -> Vec<Vec<StepIx>> {
+        let mut wave = vec![0; self.steps.len()];
+        let mut end = 0;
+        for phase in &self.phases {
+            end = self.place(&phase.steps, end, &mut wave);
+        }
+        let mut waves = vec![Vec::new(); end];
+        for (ix, wave) in wave.into_iter().enumerate() {
+            if let Some(wave) = waves.get_mut(wave) {
+                wave.push(ix);
+            }
+        }
+        waves
+    }
+
+    /// Gives the steps of one list their waves from `start` on; the first wave that is free after them all.
+    /// Recurses into groups only, whose depth is bounded.
+    fn place(&self, list: &[StepIx], start: usize, wave: &mut [usize]) -> usize {
+        let mut ends = std::collections::HashMap::with_capacity(list.len());
+        let mut last = start;
+        for ix in self.in_order(list) {
+            let step = &self.steps[ix];
+            let begin = step.needs.iter().filter_map(|n| ends.get(n)).copied().max().unwrap_or(start);
+            wave[ix] = begin;
+            let mut end = begin + 1;
+            match &step.body {
+                Body::AnyOf(inside) => {
+                    for alternative in inside {
+                        end = self.place(std::slice::from_ref(alternative), end, wave);
+                    }
+                }
+                Body::Playbook { steps, .. } => end = self.place(steps, end, wave),
+                _ => {}
+            }
+            ends.insert(ix, end);
+            last = last.max(end);
+        }
+        last
+    }
+
+    /// The steps of one list, each after all it needs, else as typed.
+    pub fn in_order(&self, list: &[StepIx]) -> Vec<StepIx> {
+        let at: std::collections::HashMap<StepIx, usize> =
+            list.iter().enumerate().map(|(at, ix)| (*ix, at)).collect();
+        let mut missing = vec![0; list.len()];
+        let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); list.len()];
+        for (me, ix) in list.iter().enumerate() {
+            for need in self.steps[*ix].needs.iter().filter_map(|n| at.get(n)) {
+                missing[me] += 1;
+                waiting[*need].push(me);
+            }
+        }
+        let mut ready: VecDeque<usize> = (0..list.len()).filter(|me| missing[*me] == 0).collect();
+        let mut order = Vec::with_capacity(list.len());
+        while let Some(me) = ready.pop_front() {
+            order.push(list[me]);
+            for next in &waiting[me] {
+                missing[*next] -= 1;
+                if missing[*next] == 0 {
+                    ready.push_back(*next);
+                }
+            }
+        }
+        order
+    }
+
+    /// Every step that is over before this one starts, in the order of the plan: those it needs, directly or not,
+    /// those of earlier phases, earlier alternatives, and what is inside all of them. Groups around it are not
+    /// among them, but what those need is.
+    pub fn ancestors(&self, ix: StepIx) -> Vec<StepIx> {
+        let mut before = vec![false; self.steps.len()];
+        if let Some(step) = self.steps.get(ix) {
+            for phase in self.phases.iter().take(step.phase) {
+                self.mark(phase.steps.clone(), &mut before);
+            }
+        }
+        let mut at = Some(ix);
+        while let Some(step) = at.and_then(|ix| self.steps.get(ix)) {
+            self.mark(step.needs.clone(), &mut before);
+            if let (Some(me), Some(parent)) = (at, step.parent)
+                && let Some(Body::AnyOf(alternatives)) = self.steps.get(parent).map(|p| &p.body)
+            {
+                let earlier = alternatives.iter().copied().take_while(|a| *a != me).collect();
+                self.mark(earlier, &mut before);
+            }
+            at = step.parent;
+        }
+        (0..self.steps.len()).filter(|ix| before[*ix]).collect()
+    }
+
+    /// Marks these steps, all they need and all that is inside.
+    fn mark(&self, mut open: Vec<StepIx>, marked: &mut [bool]) {
+        while let Some(ix) = open.pop() {
+            if let Some(mark) = marked.get_mut(ix)
+                && !std::mem::replace(mark, true)
+            {
+                open.extend(&self.steps[ix].needs);
+                open.extend(self.inside(ix));
+            }
+        }
+    }
+
+    /// The steps after which there is no way back, in the order of the plan.
+    pub fn points_of_no_return(&self) -> Vec<StepIx> {
+        (0..self.steps.len()).filter(|ix| self.steps[*ix].irreversible).collect()
+    }
+
+    /// What a rollback from this step would take back, in that order: reverse order over the step itself and all that
+    /// is over before it, as far as they have an `undo`. Steps that run beside it and have succeeded by then would be
+    /// taken back too, but nobody can know that before.
+    pub fn undone_on_failure(&self, ix: StepIx) -> Vec<StepIx> {
+        let mut before = self.ancestors(ix);
+        before.push(ix);
+        let mut included = vec![false; self.steps.len()];
+        for ix in before {
+            if let Some(mark) = included.get_mut(ix) {
+                *mark = true;
+            }
+        }
+        // A failed group is taken back with all that is inside.
+        let mut open = self.inside(ix).to_vec();
+        while let Some(ix) = open.pop() {
+            included[ix] = true;
+            open.extend(self.inside(ix));
+        }
+        let waves = self.waves();
+        let all = waves.iter().rev().flat_map(|wave| wave.iter().rev().copied());
+        all.filter(|ix| included[*ix] && self.steps[*ix].undo.is_some()).collect()
+    }
+
+    /// Steps that destroy something, in the order of the plan.
+    pub fn destructive(&self) -> Vec<StepIx> {
+        (0..self.steps.len()).filter(|ix| self.steps[*ix].destructive).collect()
+    }
+
+    /// Whether a failure anywhere can start a rollback.
+    pub fn can_roll_back(&self) -> bool {
+        self.steps.iter().any(|step| step.on_failure == OnFailure::Rollback)
+    }
+
+    /// Every place where text is spliced into a script or a query unquoted (`raw`): the step and the spliced part.
+    pub fn raw_uses(&self) -> Vec<(StepIx, String)> {
+        let mut found = Vec::new();
+        for (ix, step) in self.steps.iter().enumerate() {
+            step.for_each_template(&mut |template, place| {
+                if !template.src.contains("raw") {
+                    return;
+                }
+                for range in analyse(&template.src, place).map(|a| a.raw).unwrap_or_default() {
+                    found.push((ix, template.src.get(range).unwrap_or_default().to_owned()));
+                }
+            });
+        }
+        found
+    }
+}
+
+impl Step {
+    /// Every template of the step with the place it stands in.
+    pub fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
+        let mut commands: Vec<&Command> = Vec::new();
+        if let Body::Command(command) = &self.body {
+            commands.push(command);
+        }
+        commands.extend(self.retry.remedies.iter().map(|(_, c)| c));
+        commands.extend(self.unless.iter().chain(&self.verify).chain(&self.check).map(|c| &c.command));
+        if let Some(undo) = &self.undo {
+            commands.push(&undo.command);
+            commands.extend(undo.retry.remedies.iter().map(|(_, c)| c));
+        }
+        for command in commands {
+            command.for_each_template(visit);
+        }
+    }
+}
+
+impl Command {
+    /// Every template of the command with the place it stands in.
+    pub fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
+        match &self.action {
+            Action::Script { shell, script } => visit(script, Place::Script(*shell)),
+            Action::Exec(commands) => commands.iter().flatten().for_each(|arg| visit(arg, Place::Text)),
+            Action::Sql { database, query } => {
+                visit(database, Place::SecretText);
+                visit(query, Place::Query);
+            }
+            Action::Http { url, headers, body, .. } => {
+                visit(url, Place::Url);
+                headers.iter().for_each(|(_, value)| visit(value, Place::SecretText));
+                match body {
+                    Some(HttpBody::Text(text)) => visit(text, Place::SecretText),
+                    Some(HttpBody::Json(json)) => json.for_each_template(visit),
+                    None => {}
+                }
+            }
+        }
+        self.env.iter().for_each(|(_, value)| visit(value, Place::SecretText));
+        self.workdir.iter().for_each(|path| visit(path, Place::Text));
+        self.stdin.iter().for_each(|text| visit(text, Place::SecretText));
+    }
+}
+
+impl JsonTemplate {
+    fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
+        match self {
+            Self::Value(_) => {}
+            Self::Text(text) => visit(text, Place::SecretText),
+            Self::List(items) => items.iter().for_each(|item| item.for_each_template(visit)),
+            Self::Map(entries) => entries.iter().for_each(|(_, value)| value.for_each_template(visit)),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Values in a URL: the base as it is, everything else percent-encoded.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::environment::{self, Part};
+use super::names::SecretMark;
+use super::text::{self, Pieces};
+use super::{Ctx, TemplateError};
+use crate::model::SecretText;
+
+/// RFC 3986, 2.3: everything but the unreserved characters.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub(super) fn render_url(src: &str, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
+    let mut pieces = Pieces::default();
+    for (i, part) in environment::render(src.trim(), ctx)?.parts().into_iter().enumerate() {
+        match part {
+            Part::Text(text) => pieces.text(text),
+            Part::Value(value) => match value.downcast_object_ref::<SecretMark>() {
+                Some(secret) => pieces.secret(&secret.0),
+                None if i == 0 => pieces.text(&base(&text::plain(value)?)?),
+                None => pieces.text(&utf8_percent_encode(&text::plain(value)?, COMPONENT).to_string()),
+            },
+        }
+    }
+    Ok(pieces.done())
+}
+
+fn base(value: &str) -> Result<String, TemplateError> {
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme);
+    let ok = scheme.is_some_and(|s| {
+        s.starts_with(|c: char| c.is_ascii_alphabetic())
+            && s.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    });
+    if !ok || value.chars().any(|c| c.is_control() || c == ' ') {
+        return Err(TemplateError {
+            message: format!("{value:?} is not the beginning of a URL"),
+            range: None,
+            help: Some(
+                "a value at the beginning of a URL is its base, such as https://example.org:8080/api".into(),
+            ),
+        });
+    }
+    Ok(value.to_owned())
+}

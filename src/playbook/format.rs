@@ -1,0 +1,642 @@
+//! The whole format, once: every object, its keys, what each may hold, and how they go together.
+
+use super::shape::{Field, Keys, Kind, Object, Refusal, Rule, Word};
+
+/// The version of the format that this program reads.
+pub const API_VERSION: &str = "runbook/v1";
+
+const fn needed(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, required: true, doc }
+}
+
+const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, required: false, doc }
+}
+
+const fn word(word: &'static str) -> Word {
+    Word { word, later: false }
+}
+
+const fn later(word: &'static str) -> Word {
+    Word { word, later: true }
+}
+
+const TEXTS: Kind = Kind::List(&Kind::Text);
+const VALUES: Kind = Kind::Map { keys: Keys::Identifier, values: &Kind::Value };
+const EXPRESSIONS: Kind = Kind::OneOrList(&Kind::Expression);
+const ENV: Kind = Kind::Map { keys: Keys::Variable, values: &Kind::EnvValue };
+const CHECKS: Kind = Kind::List(&Kind::Object(&CHECK));
+
+const ACTIONS: &[&str] = &["run", "exec", "sql", "http", "wait", "any_of", "playbook"];
+const COMMANDS: &[&str] = &["run", "exec", "sql", "http"];
+const GROUPS: &[&str] = &["any_of", "playbook"];
+const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head"];
+
+static COMMAND_FIELDS: [Field; 4] = [
+    optional("run", Kind::Template, "A shell script. Values in `{{ }}` reach it as variables, never as code."),
+    optional("exec", Kind::Pipeline, "A command and its arguments without a shell, or a list of such as a pipeline."),
+    optional("sql", Kind::Object(&SQL), "A query. Values in `{{ }}` become bound parameters."),
+    optional("http", Kind::Object(&HTTP), "A request."),
+];
+
+static GROUP_FIELDS: [Field; 3] = [
+    optional("wait", Kind::Duration, "Waits this long."),
+    optional(
+        "any_of",
+        Kind::Some(&Kind::Object(&ALTERNATIVE)),
+        "Alternatives, tried in order until one succeeds; those that failed are undone.",
+    ),
+    optional("playbook", Kind::Object(&INCLUDE), "Another playbook; its steps become part of this plan."),
+];
+
+static OPTION_FIELDS: [Field; 6] = [
+    optional("timeout", Kind::Timeout, "The longest one attempt may take; `none` for no limit. Default: 10m."),
+    optional("grace", Kind::Duration, "The time between TERM and KILL after a timeout. Default: 10s."),
+    optional("env", ENV, "Variables for the command's environment; templates. Secrets may be used here."),
+    optional("workdir", Kind::Template, "The folder the command runs in. Default: the playbook's own folder."),
+    optional("stdin", Kind::Template, "What the command reads from its standard input. Default: nothing."),
+    optional("shell", SHELL, "What `run` is run by. Default: bash, with -euo pipefail."),
+];
+
+const SHELL: Kind = Kind::Choice(&[word("bash"), word("sh")]);
+
+/// Rules about options that a kind of action cannot use.
+const SHELL_ONLY_RUN: Rule = Rule::Not {
+    key: "shell",
+    with: &["exec", "sql", "http", "wait", "any_of", "playbook"],
+    because: "only `run` has a shell",
+};
+const STDIN_ONLY_PROCESS: Rule = Rule::Not {
+    key: "stdin",
+    with: &["sql", "http", "wait", "any_of", "playbook"],
+    because: "only `run` and `exec` read a standard input",
+};
+const ENV_ONLY_PROCESS: Rule = Rule::Not {
+    key: "env",
+    with: &["sql", "http", "wait", "any_of", "playbook"],
+    because: "only `run` and `exec` have an environment",
+};
+const GRACE_ONLY_PROCESS: Rule = Rule::Not {
+    key: "grace",
+    with: &["sql", "http", "wait", "any_of", "playbook"],
+    because: "only `run` and `exec` start a process that can be given time to end",
+};
+const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: None };
+
+const NO_WAIT_HERE: &str = "only a step can wait";
+const NO_GROUP_HERE: &str = "only a step can hold other steps";
+
+/// The root of a playbook file.
+pub static PLAYBOOK: Object = Object {
+    name: "a playbook",
+    doc: "One file, one playbook. It is read from top to bottom.",
+    fields: &[&[
+        needed("apiVersion", Kind::Choice(&[word(API_VERSION)]), "The version of this format: `runbook/v1`."),
+        needed("name", Kind::Name, "The file's name without its ending."),
+        optional("title", Kind::Text, "What people call it."),
+        optional("description", Kind::Text, "What it does, in a few sentences."),
+        optional(
+            "severity",
+            Kind::Choice(&[word("critical"), word("high"), word("medium"), word("low")]),
+            "How bad the incident is that it is for.",
+        ),
+        optional("owner", Kind::Text, "Who keeps it correct."),
+        optional("reviewed", Kind::Date, "When somebody last read it with care."),
+        optional("review_every", Kind::Duration, "`lint` warns when the last review is longer ago than this."),
+        optional("symptoms", TEXTS, "How one knows that this is the playbook to use."),
+        optional("objectives", Kind::Object(&OBJECTIVES), "What the recovery is measured against."),
+        optional(
+            "params",
+            Kind::Map { keys: Keys::Identifier, values: &Kind::Object(&PARAM) },
+            "What may be set at the start. Checked before the first step.",
+        ),
+        optional(
+            "secrets",
+            Kind::Map { keys: Keys::Identifier, values: &Kind::Object(&SECRET) },
+            "Read when the run starts; never in scripts, arguments, plan or log.",
+        ),
+        optional(
+            "environments",
+            Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
+            "Sets of parameters, chosen with `--env`. They beat the defaults of `params`.",
+        ),
+        optional("requires", Kind::Object(&REQUIRES), "What must be there before the first step."),
+        optional("defaults", Kind::Object(&DEFAULTS), "Options for every step that does not say otherwise."),
+        optional("max_parallel", Kind::Int { min: 1, max: 1000 }, "How many steps run at once. Default: 8."),
+        optional(
+            "lock",
+            Kind::Template,
+            "One open run at a time for the same key. Default: the name and the environment.",
+        ),
+        optional("workdir", Kind::Text, "The folder that relative paths count from. Default: the playbook's own."),
+        optional("steps", Kind::Some(&Kind::Object(&STEP)), "The steps, if there are no phases."),
+        optional("phases", Kind::List(&Kind::Object(&PHASE)), "Groups of steps, one after the other."),
+        optional("drill", Kind::Object(&DRILL), "How the playbook is proved on a world it may break."),
+    ]],
+    rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: None }],
+    refused: &[
+        ("hosts", Refusal::Later),
+        ("channels", Refusal::Later),
+        ("roles", Refusal::Later),
+        ("escalation", Refusal::Later),
+        ("updates", Refusal::Later),
+        ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
+        ("env", Refusal::Because("variables for every step are written below `defaults`")),
+    ],
+};
+
+static OBJECTIVES: Object = Object {
+    name: "the objectives",
+    doc: "Their verdict stands in the log and in the report.",
+    fields: &[&[
+        optional("rto", Kind::Duration, "From the start of the incident to the last required check."),
+        optional("rpo", Kind::Duration, "How much data, in time, may be lost."),
+        optional("data_as_of", Kind::Expression, "The time that the data went back to."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static PARAM: Object = Object {
+    name: "a parameter",
+    doc: "Its value comes from `-p name=value`, the environment or the default.",
+    fields: &[&[
+        needed(
+            "type",
+            Kind::Choice(&[
+                word("string"),
+                word("path"),
+                word("integer"),
+                word("number"),
+                word("boolean"),
+                word("duration"),
+                word("size"),
+                word("list"),
+            ]),
+            "What a value must be.",
+        ),
+        optional("description", Kind::Text, "What it is for."),
+        optional("required", Kind::Bool, "It must be given. Default: false."),
+        optional("default", Kind::Value, "Used if it is not given."),
+        optional("pattern", Kind::Pattern, "A regular expression that must match somewhere in the value."),
+        optional("choices", Kind::List(&Kind::Value), "The only values it may have."),
+        optional("min", Kind::Value, "The least value."),
+        optional("max", Kind::Value, "The greatest value."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static SECRET: Object = Object {
+    name: "a secret",
+    doc: "Where the value is read from.",
+    fields: &[&[
+        optional("env", Kind::Text, "A variable of the environment."),
+        optional("file", Kind::Text, "A file; one line break at its end is left out."),
+        optional("command", Kind::Argv, "A command and its arguments that prints it."),
+    ]],
+    rules: &[Rule::One { what: "a source", keys: &["env", "file", "command"], or: None }],
+    refused: &[],
+};
+
+static ENVIRONMENT: Object = Object {
+    name: "an environment",
+    doc: "A set of parameters.",
+    fields: &[&[
+        optional("params", VALUES, "Values for `params`."),
+        optional(
+            "confirm",
+            Kind::Choice(&[word("name")]),
+            "`name`: the environment's name must be typed to start. No drill runs against it.",
+        ),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static REQUIRES: Object = Object {
+    name: "the requirements",
+    doc: "Checked before the first step.",
+    fields: &[&[
+        optional("commands", TEXTS, "Commands that must be found."),
+        optional("files", Kind::List(&Kind::Template), "Files that must exist."),
+        optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static FREE_SPACE: Object = Object {
+    name: "the free space",
+    doc: "Room on the file system that holds `path`.",
+    fields: &[&[
+        needed("path", Kind::Template, "A path on the file system."),
+        needed("at_least", Kind::Size, "How much must be free."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static DEFAULTS: Object = Object {
+    name: "the defaults",
+    doc: "Options for every step that does not say otherwise.",
+    fields: &[&[
+        optional("timeout", Kind::Timeout, "The longest one attempt may take; `none` for no limit."),
+        optional("grace", Kind::Duration, "The time between TERM and KILL after a timeout."),
+        optional("shell", SHELL, "What `run` is run by."),
+        optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
+        optional("env", ENV, "Variables for the environment of every command."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static PHASE: Object = Object {
+    name: "a phase",
+    doc: "It starts when the one above has ended.",
+    fields: &[&[
+        needed("id", Kind::Name, "Unique among the phases."),
+        optional("title", Kind::Text, "What people see."),
+        optional("deadline", Kind::Duration, "Missing it is logged; it never ends a step."),
+        needed("steps", Kind::Some(&Kind::Object(&STEP)), "The steps of the phase."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static STEP_FIELDS: [Field; 13] = [
+    optional("when", Kind::Expression, "If it is false, the step is skipped."),
+    optional("unless", Kind::Object(&CHECK_ONCE), "A check before the start; if it holds, the action is not run."),
+    optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
+    optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
+    optional(
+        "outputs",
+        Kind::Map { keys: Keys::Identifier, values: &Kind::Expression },
+        "Names for parts of `result`, for later steps.",
+    ),
+    optional("verify", CHECKS, "Checks after the action."),
+    optional("undo", Kind::Object(&UNDO), "The action that takes the step back."),
+    optional("irreversible", Kind::Bool, "There is no way back; `plan` marks it."),
+    optional(
+        "check",
+        Kind::Object(&CHECK_ONCE),
+        "After an unknown outcome: exit 0 means the effect is there, 1 that it is not.",
+    ),
+    optional("idempotent", Kind::Bool, "May be repeated after an unknown outcome."),
+    optional(
+        "on_failure",
+        Kind::Choice(&[word("stop"), word("continue"), word("rollback"), later("ask")]),
+        "What happens to the run when the step fails. Default: stop.",
+    ),
+    optional("destructive", Kind::Bool, "Shown and guarded in `plan`."),
+    optional("sensitive", Kind::Bool, "Its output is not kept."),
+];
+
+const STEP_RULES: &[Rule] = &[
+    Rule::One { what: "an action", keys: ACTIONS, or: Some("verify") },
+    SHELL_ONLY_RUN,
+    STDIN_ONLY_PROCESS,
+    ENV_ONLY_PROCESS,
+    GRACE_ONLY_PROCESS,
+    Rule::Not { key: "retry", with: GROUPS, because: "the steps inside have their own attempts" },
+    Rule::Not { key: "timeout", with: GROUPS, because: "the steps inside have their own timeouts" },
+    Rule::Not { key: "workdir", with: GROUPS, because: "the steps inside have their own folders" },
+    Rule::Not { key: "expect", with: GROUPS, because: "the steps inside have their own results" },
+    Rule::Not { key: "undo", with: GROUPS, because: "the steps inside are undone one by one" },
+    Rule::Not { key: "check", with: GROUPS, because: "the steps inside have their own checks" },
+    Rule::Not { key: "idempotent", with: GROUPS, because: "it is a property of each step inside" },
+    Rule::Not { key: "irreversible", with: GROUPS, because: "it is a property of each step inside" },
+    Rule::Not { key: "destructive", with: GROUPS, because: "it is a property of each step inside" },
+    Rule::Not { key: "sensitive", with: GROUPS, because: "it is a property of each step inside" },
+    Rule::Not { key: "outputs", with: &["any_of"], because: "read the outputs of the steps inside" },
+    Rule::Not { key: "retry", with: &["wait"], because: "waiting does not fail" },
+    Rule::Not { key: "timeout", with: &["wait"], because: "waiting ends by itself" },
+    Rule::Not { key: "workdir", with: &["wait"], because: "waiting starts no command" },
+    Rule::Not { key: "expect", with: &["wait"], because: "waiting has no result" },
+    Rule::Not { key: "outputs", with: &["wait"], because: "waiting has no result" },
+    Rule::Not { key: "undo", with: &["wait"], because: "waiting changes nothing" },
+    Rule::Not { key: "check", with: &["wait"], because: "waiting changes nothing" },
+    Rule::Only { key: "retry", with: ACTIONS },
+    Rule::Only { key: "timeout", with: ACTIONS },
+    Rule::Only { key: "grace", with: ACTIONS },
+    Rule::Only { key: "env", with: ACTIONS },
+    Rule::Only { key: "workdir", with: ACTIONS },
+    Rule::Only { key: "stdin", with: ACTIONS },
+    Rule::Only { key: "shell", with: ACTIONS },
+    Rule::Only { key: "expect", with: ACTIONS },
+    Rule::Only { key: "outputs", with: ACTIONS },
+    Rule::Only { key: "undo", with: ACTIONS },
+    Rule::Only { key: "check", with: ACTIONS },
+    Rule::Only { key: "unless", with: ACTIONS },
+    Rule::Not { key: "undo", with: &["irreversible"], because: "a step that can be undone is not irreversible" },
+];
+
+const WITHIN_ELSEWHERE: &str = "only the checks of `verify` and of a drill's `symptom` are repeated";
+
+pub static STEP: Object = Object {
+    name: "a step",
+    doc: "A step waits for the step above it, unless `needs` says otherwise.",
+    fields: &[
+        &[
+            needed("id", Kind::Name, "Unique in the playbook."),
+            optional("title", Kind::Text, "What people see."),
+            optional("needs", Kind::List(&Kind::Name), "Ids of steps to wait for; `[]` for none. Default: the step above."),
+        ],
+        &COMMAND_FIELDS,
+        &GROUP_FIELDS,
+        &STEP_FIELDS,
+        &OPTION_FIELDS,
+    ],
+    rules: STEP_RULES,
+    refused: STEP_REFUSED,
+};
+
+const STEP_REFUSED: &[(&str, Refusal)] = &[
+    ("approval", Refusal::Later),
+    ("on", Refusal::Later),
+    ("foreach", Refusal::Later),
+    ("manual", Refusal::Later),
+    ("choose", Refusal::Later),
+    ("notify", Refusal::Later),
+    ("escalate", Refusal::Later),
+    ("max_parallel", Refusal::Later),
+    ("within", Refusal::Because(WITHIN_ELSEWHERE)),
+    ("every", Refusal::Because(WITHIN_ELSEWHERE)),
+    ("required", Refusal::Because("only a check of `verify` can be advisory")),
+    ("name", Refusal::Because("a step has an `id` and a `title`")),
+];
+
+static ALTERNATIVE: Object = Object {
+    name: "an alternative",
+    doc: "A step of `any_of`.",
+    fields: &[
+        &[
+            needed("id", Kind::Name, "Unique in the playbook."),
+            optional("title", Kind::Text, "What people see."),
+        ],
+        &COMMAND_FIELDS,
+        &GROUP_FIELDS,
+        &STEP_FIELDS,
+        &OPTION_FIELDS,
+    ],
+    rules: STEP_RULES,
+    refused: &[
+        ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
+        ("approval", Refusal::Later),
+        ("on", Refusal::Later),
+        ("foreach", Refusal::Later),
+        ("manual", Refusal::Later),
+        ("choose", Refusal::Later),
+        ("notify", Refusal::Later),
+        ("escalate", Refusal::Later),
+        ("max_parallel", Refusal::Later),
+        ("within", Refusal::Because(WITHIN_ELSEWHERE)),
+        ("every", Refusal::Because(WITHIN_ELSEWHERE)),
+    ],
+};
+
+static INCLUDE: Object = Object {
+    name: "an included playbook",
+    doc: "Its steps are named `<id of this step>/<id>`.",
+    fields: &[&[
+        needed("name", Kind::Name, "The name of the playbook."),
+        optional("params", VALUES, "Values for its parameters; templates."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static SQL: Object = Object {
+    name: "a query",
+    doc: "Runs against a database.",
+    fields: &[&[
+        needed("database", Kind::Template, "Such as `sqlite:PATH`."),
+        needed("query", Kind::Template, "One statement."),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static HTTP: Object = Object {
+    name: "a request",
+    doc: "One request. Exactly one method, whose value is the URL.",
+    fields: &[&[
+        optional("get", Kind::Template, "The URL of a GET."),
+        optional("post", Kind::Template, "The URL of a POST."),
+        optional("put", Kind::Template, "The URL of a PUT."),
+        optional("patch", Kind::Template, "The URL of a PATCH."),
+        optional("delete", Kind::Template, "The URL of a DELETE."),
+        optional("head", Kind::Template, "The URL of a HEAD."),
+        optional(
+            "headers",
+            Kind::Map { keys: Keys::Header, values: &Kind::Template },
+            "Headers. Secrets may be used here.",
+        ),
+        optional("body", Kind::Template, "The body, as text."),
+        optional("json", Kind::Value, "The body, as JSON; its texts are templates."),
+    ]],
+    rules: &[
+        Rule::One { what: "a method", keys: METHODS, or: None },
+        Rule::Not { key: "body", with: &["json"], because: "a request has one body" },
+        Rule::Not { key: "body", with: &["get", "head"], because: "such a request has no body" },
+        Rule::Not { key: "json", with: &["get", "head"], because: "such a request has no body" },
+    ],
+    refused: &[("url", Refusal::Because("write the method and the URL: `get: URL`"))],
+};
+
+static CHECK_FIELDS: [Field; 2] = [
+    optional("title", Kind::Text, "What people see."),
+    optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
+];
+
+static POLL_FIELDS: [Field; 2] = [
+    optional("within", Kind::Duration, "Asked again until it holds, this long."),
+    optional("every", Kind::Duration, "The pause between two tries."),
+];
+
+const CHECK_RULES: &[Rule] = &[
+    ONE_COMMAND,
+    SHELL_ONLY_RUN,
+    STDIN_ONLY_PROCESS,
+    ENV_ONLY_PROCESS,
+    GRACE_ONLY_PROCESS,
+    Rule::Only { key: "every", with: &["within"] },
+];
+
+static CHECK: Object = Object {
+    name: "a check",
+    doc: "An action whose result is judged.",
+    fields: &[
+        &COMMAND_FIELDS,
+        &CHECK_FIELDS,
+        &POLL_FIELDS,
+        &[optional("required", Kind::Bool, "`false`: advisory; the run goes on, degraded. Default: true.")],
+        &OPTION_FIELDS,
+    ],
+    rules: CHECK_RULES,
+    refused: &[
+        ("wait", Refusal::Because(NO_WAIT_HERE)),
+        ("any_of", Refusal::Because(NO_GROUP_HERE)),
+        ("playbook", Refusal::Because(NO_GROUP_HERE)),
+        ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
+        ("on", Refusal::Later),
+    ],
+};
+
+static SYMPTOM: Object = Object {
+    name: "a symptom",
+    doc: "A check that must hold after the fault, or the drill is void.",
+    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &POLL_FIELDS, &OPTION_FIELDS],
+    rules: CHECK_RULES,
+    refused: &[
+        ("wait", Refusal::Because(NO_WAIT_HERE)),
+        ("any_of", Refusal::Because(NO_GROUP_HERE)),
+        ("playbook", Refusal::Because(NO_GROUP_HERE)),
+        ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
+        ("required", Refusal::Because("only a check of `verify` can be advisory")),
+    ],
+};
+
+static CHECK_ONCE: Object = Object {
+    name: "a single check",
+    doc: "An action whose result is judged, once.",
+    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &OPTION_FIELDS],
+    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    refused: &[
+        ("wait", Refusal::Because(NO_WAIT_HERE)),
+        ("any_of", Refusal::Because(NO_GROUP_HERE)),
+        ("playbook", Refusal::Because(NO_GROUP_HERE)),
+        ("within", Refusal::Because(WITHIN_ELSEWHERE)),
+        ("every", Refusal::Because(WITHIN_ELSEWHERE)),
+        ("required", Refusal::Because("only a check of `verify` can be advisory")),
+        ("retry", Refusal::Because("a check is asked once")),
+    ],
+};
+
+static UNDO: Object = Object {
+    name: "an undo",
+    doc: "The action that takes a step back.",
+    fields: &[
+        &COMMAND_FIELDS,
+        &[
+            optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
+            optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
+        ],
+        &OPTION_FIELDS,
+    ],
+    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    refused: &[
+        ("wait", Refusal::Because(NO_WAIT_HERE)),
+        ("any_of", Refusal::Because(NO_GROUP_HERE)),
+        ("playbook", Refusal::Because(NO_GROUP_HERE)),
+        ("approval", Refusal::Later),
+        ("verify", Refusal::Because("say with `expect` what must hold of the undo's own result")),
+    ],
+};
+
+static RETRY: Object = Object {
+    name: "a retry",
+    doc: "What happens when an attempt fails.",
+    fields: &[&[
+        optional("attempts", Kind::Int { min: 1, max: 1000 }, "Attempts in all."),
+        optional("delay", Kind::Duration, "The pause before the next attempt."),
+        optional("backoff", Kind::Number { min: 1.0, max: 100.0 }, "The pause grows by this factor."),
+        optional("max_delay", Kind::Duration, "The longest pause."),
+        optional("jitter", Kind::Number { min: 0.0, max: 1.0 }, "Each pause changes by up to this share."),
+        optional("when", Kind::Expression, "Only if this holds of `result`."),
+        optional(
+            "remedies",
+            Kind::List(&Kind::Object(&REMEDY)),
+            "Remedy number k runs after failed attempt number k.",
+        ),
+    ]],
+    rules: &[],
+    refused: &[],
+};
+
+static REMEDY: Object = Object {
+    name: "a remedy",
+    doc: "An action between two attempts.",
+    fields: &[&COMMAND_FIELDS, &[optional("title", Kind::Text, "What people see.")], &OPTION_FIELDS],
+    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    refused: &[
+        ("wait", Refusal::Because("the pause between attempts is `delay`")),
+        ("any_of", Refusal::Because(NO_GROUP_HERE)),
+        ("playbook", Refusal::Because(NO_GROUP_HERE)),
+    ],
+};
+
+static DRILL: Object = Object {
+    name: "a drill",
+    doc: "It never runs against an environment with `confirm`.",
+    fields: &[&[
+        optional("world", DRILL_STEPS, "Builds the world, in a fresh folder `{{ drill.dir }}`."),
+        optional("params", VALUES, "Parameters for the run; templates over `drill.dir`."),
+        optional("inject", DRILL_STEPS, "Makes the fault."),
+        optional("symptom", Kind::List(&Kind::Object(&SYMPTOM)), "Must hold after the fault, or the drill is void."),
+        optional("assert", EXPRESSIONS, "What must hold of the run in the end."),
+        optional("teardown", DRILL_STEPS, "Always runs, also after a failure."),
+    ]],
+    rules: &[],
+    refused: &[("answers", Refusal::Later)],
+};
+
+const DRILL_STEPS: Kind = Kind::List(&Kind::Object(&DRILL_STEP));
+
+static DRILL_STEP: Object = Object {
+    name: "a step of a drill",
+    doc: "The steps of a drill run one after the other.",
+    fields: &[
+        &[
+            optional("id", Kind::Name, "Unique in the drill. Default: `world-1`, `inject-2`, `teardown-1`."),
+            optional("title", Kind::Text, "What people see."),
+        ],
+        &COMMAND_FIELDS,
+        &[
+            optional("wait", Kind::Duration, "Waits this long."),
+            optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
+            optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
+            optional("verify", CHECKS, "Checks after the action."),
+        ],
+        &OPTION_FIELDS,
+    ],
+    rules: &[
+        Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: Some("verify") },
+        SHELL_ONLY_RUN,
+        STDIN_ONLY_PROCESS,
+        ENV_ONLY_PROCESS,
+        GRACE_ONLY_PROCESS,
+    ],
+    refused: &[
+        ("needs", Refusal::Because("the steps of a drill run one after the other")),
+        ("any_of", Refusal::Because("a drill has no alternatives")),
+        ("playbook", Refusal::Because("a drill includes no other playbook")),
+        ("undo", Refusal::Because("`teardown` takes the world down")),
+    ],
+};
+
+/// The root of `runbook.yaml`.
+pub static CONFIG: Object = Object {
+    name: "the configuration",
+    doc: "`runbook.yaml`: what playbooks share. Found by walking up from the working directory.",
+    fields: &[&[
+        optional("apiVersion", Kind::Choice(&[word(API_VERSION)]), "The version of this format: `runbook/v1`."),
+        optional("playbooks", TEXTS, "Folders with playbooks, relative to this file."),
+        optional("state", Kind::Text, "The folder that keeps the runs, relative to this file."),
+        optional(
+            "environments",
+            Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
+            "Environments for every playbook.",
+        ),
+    ]],
+    rules: &[],
+    refused: &[
+        ("hosts", Refusal::Later),
+        ("channels", Refusal::Later),
+        ("roles", Refusal::Later),
+        ("escalation", Refusal::Later),
+        ("updates", Refusal::Later),
+        ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),
+        ("phases", Refusal::Because("phases belong into a playbook, a file of its own")),
+    ],
+};
