@@ -66,7 +66,7 @@ pub fn write_closing(
             }
         }
     }
-    out.line("journal", &format!("{} records, head {}", history.seq, closing.head));
+    out.line("journal", &format!("{} records, head {}", history.seq, neutral::line(closing.head)));
     if let Some(report) = closing.report {
         out.line("report", &neutral::line(report.to_string_lossy().as_bytes()));
     }
@@ -115,7 +115,7 @@ struct Block {
 impl Block {
     /// One line with its label in front.
     fn line(&mut self, label: &str, text: &str) {
-        let label = self.look.paint(Tone::Dim, &format!("{label:<9}"));
+        let label = self.look.paint(Tone::Dim, &format!("{label:<11}"));
         let text = if label.trim().is_empty() && text.is_empty() { "" } else { text };
         self.text.push_str(format!("  {label} {text}").trim_end());
         self.text.push('\n');
@@ -145,7 +145,7 @@ impl Block {
 
     fn failure(&mut self, plan: &Plan, history: &History, ix: StepIx, tail: &TailFn<'_>) {
         let (step, past) = (&plan.steps[ix], &history.steps[ix]);
-        let outcome = past.outcome.unwrap_or(StepOutcome::Failed);
+        let outcome = past.final_outcome().unwrap_or(StepOutcome::Failed);
         let (_, tone) = words::step_tone(outcome);
         let title = self.look.fit(neutral::line(&step.title));
         let attempts =
@@ -154,12 +154,13 @@ impl Block {
             outcome.as_str(),
             &format!("{}  {title}{attempts}", self.look.paint(tone, step.id.as_str())),
         );
-        if let Some(why) = &past.why {
+        let undo = past.undo.as_ref().and_then(|u| words::undone(u).2).map(|why| format!("its undo: {why}"));
+        if let Some(why) = undo.as_ref().or(past.why.as_ref()) {
             self.line("", &self.look.fit(neutral::line(why)));
         }
         for line in quoted(past, tail, TAIL_LINES) {
             let line = match self.look.width {
-                Some(width) => self.look.cut(&line, width.saturating_sub(15).max(20)),
+                Some(width) => self.look.cut(&line, width.saturating_sub(17).max(20)),
                 None => self.look.fit(line),
             };
             self.line("", &format!("{} {line}", self.look.paint(Tone::Dim, "|")));

@@ -131,6 +131,7 @@ impl History {
                 self.remarks.push((t, text));
             }
             Event::Gap { length, why } => self.remarks.push((t, format!("{length} passed: {why}"))),
+            Event::KeeperLost { why } => self.remarks.push((t, format!("the keeper is gone: {why}"))),
             Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),

@@ -1,6 +1,7 @@
 //! The view on a terminal: finished steps stay as lines of the scrollback, what runs moves below them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -190,6 +191,15 @@ impl Reporter for Live {
             self.bar.set_message(frame.clone());
             self.shown = frame;
         }
+    }
+
+    fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
+        self.timeline.entry(record);
+    }
+
+    fn tick_every(&self) -> Option<Duration> {
+        // One turn of the spinner.
+        Some(Duration::from_millis(125))
     }
 
     fn finish(&mut self, _plan: &Plan, state: &State) {

@@ -80,8 +80,7 @@ impl LogText {
                 let since = polls.since;
                 self.polls.remove(&key);
                 let mut entry = entry.clone();
-                entry.text =
-                    format!("{} (poll {poll}, {} in all)", entry.text, entry.t.saturating_sub(since));
+                entry.text = format!("{} ({} in all)", entry.text, entry.t.saturating_sub(since));
                 self.write(&entry, out);
                 true
             }
@@ -96,14 +95,8 @@ impl LogText {
                 continue;
             };
             entry.label = "polled";
-            entry.text = format!(
-                "{hidden} more in {}; the last, {}",
-                entry.t.saturating_sub(since),
-                entry
-                    .text
-                    .strip_prefix("check ")
-                    .map_or_else(|| entry.text.clone(), |t| format!("check {t}"))
-            );
+            entry.text =
+                format!("{hidden} more in {}; the last, {}", entry.t.saturating_sub(since), entry.text);
             self.write(&entry, out);
         }
     }

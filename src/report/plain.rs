@@ -81,6 +81,10 @@ impl<W: Write> Reporter for Plain<W> {
 
     fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
 
+    fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
+        self.timeline.entry(record);
+    }
+
     fn finish(&mut self, _plan: &Plan, _state: &State) {
         let mut shown = String::new();
         for ((task, stderr), mut lines) in std::mem::take(&mut self.streams) {

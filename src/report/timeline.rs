@@ -110,6 +110,10 @@ impl Timeline {
             Event::Gap { length, why } => {
                 e.set(Kind::Clock, "gap", Tone::Warn, neutral::line(format!("{length} passed: {why}")));
             }
+            Event::KeeperLost { why } => {
+                let text = format!("the keeper is gone, and with it how its commands end: {why}");
+                e.set(Kind::Run, "keeper lost", Tone::Bad, neutral::line(text));
+            }
             Event::PhaseStarted { phase } => {
                 e.set(Kind::Phase, "phase", Tone::Bold, neutral::line(format!("{phase} began")));
             }

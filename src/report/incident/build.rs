@@ -253,6 +253,7 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
             }
             Event::Gap { length, why } => add(t, "clock", format!("{length} passed: {why}")),
+            Event::KeeperLost { why } => add(t, "keeper", format!("the keeper is gone: {why}")),
             Event::TailSetAside { bytes, file } => {
                 add(
                     t,

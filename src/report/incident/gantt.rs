@@ -165,9 +165,8 @@ fn row(step: &StepReport, incident: &Incident, scale: &Scale, y: f64, out: &mut 
         let ended = task.ended_t.unwrap_or(incident.duration);
         bar(class, task.started_t, ended, &about, scale, middle, out)?;
     }
-    let last = step.tasks.iter().filter_map(|t| t.ended_t).chain([end]).max().unwrap_or(end);
     if let Some(took) = super::markdown::took(step) {
-        let x = (scale.x(last) + 7.0).min(WIDTH - RIGHT + 6.0);
+        let x = (scale.x(end) + 7.0).min(WIDTH - RIGHT + 6.0);
         writeln!(out, "<text class=\"axis\" x=\"{x:.1}\" y=\"{:.1}\">{took}</text>", middle + 4.0)?;
     }
     writeln!(out, "</g>")

@@ -98,7 +98,8 @@ pub struct TakenReport {
 #[derive(Debug, Clone, Serialize)]
 pub struct Deviation {
     pub t: Millis,
-    /// `retry`, `skipped`, `advisory`, `resumed`, `cancelled`, `late`, `resolved`, `clock` or `journal`.
+    /// `retry`, `skipped`, `advisory`, `resumed`, `cancelled`, `late`, `resolved`, `keeper`, `clock`,
+    /// `output` or `journal`.
     pub kind: &'static str,
     pub text: String,
 }
