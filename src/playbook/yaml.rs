@@ -243,7 +243,7 @@ impl<'t> Builder<'t> {
 
     fn alias(&mut self, id: usize, start: usize, end: usize) -> Result<Node, Fatal> {
         self.last_end = end;
-        let Some((node, size)) = self.anchors.get(&id) else {
+        let Some((_, size)) = self.anchors.get(&id) else {
             return Err(Diagnostic::error(
                 "alias-loop",
                 self.span(start, end),
@@ -252,9 +252,11 @@ impl<'t> Builder<'t> {
             .label("this would never end")
             .into());
         };
-        let (node, size) = (node.clone(), *size);
+        let size = *size;
         self.copy(size, start)?;
-        Ok(node)
+        // What is copied counts as typed here, so that an anchor around it knows its own size.
+        self.nodes += size;
+        Ok(self.anchors[&id].0.clone())
     }
 
     fn list(&mut self, style: StructureStyle, start: usize, end: usize) -> Result<Node, Fatal> {
