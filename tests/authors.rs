@@ -63,5 +63,10 @@ fn every_case_says_what_it_should() {
             wrong.push(format!("{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display()));
         }
     }
-    assert!(wrong.is_empty(), "{} cases differ (UPDATE_CASES=1 rewrites):\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases differ (UPDATE_CASES=1 rewrites):\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

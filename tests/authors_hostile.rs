@@ -49,7 +49,7 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("many-empty-maps", fill("symptoms: [", |_| "{},".into(), "]\n"), "wrong-type"),
         ("many-unknown-keys", fill("", |n| format!("k{n}: 1\n"), ""), "unknown-key"),
         ("many-duplicates", fill("", |_| "k: 1\n".into(), ""), "duplicate-key"),
-        ("many-steps", fill("steps:\n", |_| "- {id: a}\n".into(), ""), "missing-key"),
+        ("many-steps", fill("steps:\n", |_| "- {id: a}\n".into(), ""), "too-many-steps"),
         ("one-long-key", fill("", |_| "a".into(), ": 1\n"), "yaml"),
         ("one-long-line", fill("title: [", |_| "x ".into(), "]\n"), "wrong-type"),
         ("many-templates", fill("symptoms: [", |_| "{{ x }}, ".into(), "]\n"), "unquoted-template"),
@@ -94,8 +94,14 @@ fn run(path: &Path) -> (u64, String, Duration) {
         .expect("the child runs");
     let took = begin.elapsed();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{}: {text}\n{}", path.display(), String::from_utf8_lossy(&output.stderr));
-    let line = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)).expect("a line of the child").to_owned();
+    assert!(
+        output.status.success(),
+        "{}: {text}\n{}",
+        path.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let line =
+        |key: &str| text.lines().find_map(|l| l.strip_prefix(key)).expect("a line of the child").to_owned();
     let peak = line("PEAK ").split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number");
     (peak, line("OUTCOME "), took)
 }

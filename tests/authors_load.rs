@@ -81,7 +81,10 @@ fn a_missing_name_is_answered_with_a_near_one_and_the_folders() {
     write(root, "playbooks/db-corruption.yaml", &simple("db-corruption"));
     let library = library(root, "");
     let said = library.find("db-coruption").expect_err("missing").to_string();
-    assert!(said.starts_with(r#"there is no playbook "db-coruption", did you mean "db-corruption"?"#), "{said}");
+    assert!(
+        said.starts_with(r#"there is no playbook "db-coruption", did you mean "db-corruption"?"#),
+        "{said}"
+    );
     assert!(said.contains("(looked in playbooks, user/playbooks)"), "{said}");
     let said = library.find("Db").expect_err("bad name").to_string();
     assert!(said.contains("'D' is not allowed in a name"), "{said}");
@@ -93,7 +96,9 @@ fn a_missing_name_is_answered_with_a_near_one_and_the_folders() {
 fn mistakes_in_the_configuration_are_shown() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "runbook.yaml", "playboks: [x]\n");
-    let Err(LoadError::Invalid(invalid)) = Library::discover(dir.path(), None) else { panic!("expected mistakes") };
+    let Err(LoadError::Invalid(invalid)) = Library::discover(dir.path(), None) else {
+        panic!("expected mistakes")
+    };
     let shown = render(&invalid.diagnostics, &invalid.sources, Look::default());
     assert!(shown.contains("runbook.yaml:1:1") && shown.contains("did you mean `playbooks`?"), "{shown}");
 }

@@ -37,7 +37,10 @@ fn script(playbook: &Playbook) -> &Text {
 }
 
 fn with_script(notation: &str) -> Vec<u8> {
-    format!("apiVersion: runbook/v1\nname: x\nsteps:\n  - id: one\n    run: {notation}\n    idempotent: true\n").into_bytes()
+    format!(
+        "apiVersion: runbook/v1\nname: x\nsteps:\n  - id: one\n    run: {notation}\n    idempotent: true\n"
+    )
+    .into_bytes()
 }
 
 /// Every character of the value stands where `locate` says, each as itself.

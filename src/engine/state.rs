@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{
-    Millis, Record, RunEnd, StartInfo, StepOutcome, TaskId, Timestamp, UndoneState,
-};
+use crate::model::{Millis, Record, RunEnd, StartInfo, StepOutcome, TaskId, Timestamp, UndoneState};
 use crate::plan::{Plan, StepIx};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -34,10 +32,16 @@ pub enum RunStatus {
     NotStarted,
     Running,
     /// Nothing new starts; what runs is waited for. `why` becomes the end's reason.
-    Stopping { why: String },
+    Stopping {
+        why: String,
+    },
     /// A person asked for the end.
-    Cancelling { by: String },
-    RollingBack { because: String },
+    Cancelling {
+        by: String,
+    },
+    RollingBack {
+        because: String,
+    },
     Ended(RunEnd),
 }
 

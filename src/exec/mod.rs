@@ -33,10 +33,20 @@ pub enum Stream {
 #[derive(Debug)]
 pub enum ExecEvent {
     /// Redacted output, for the screen. May be thinned out when it comes faster than it is read; the file is whole.
-    Output { task: TaskId, stream: Stream, bytes: Vec<u8> },
-    Ended { task: TaskId, end: TaskEnd, output: TaskOutput },
+    Output {
+        task: TaskId,
+        stream: Stream,
+        bytes: Vec<u8>,
+    },
+    Ended {
+        task: TaskId,
+        end: TaskEnd,
+        output: TaskOutput,
+    },
     /// The keeper is gone: what it ran is unknown. An `Ended` with `Unknown` follows for each of its tasks.
-    KeeperLost { why: String },
+    KeeperLost {
+        why: String,
+    },
 }
 
 /// What is known about a task that was in flight when the runner before this one ended.
@@ -44,10 +54,15 @@ pub enum ExecEvent {
 pub enum Finding {
     /// The keeper surely never started it.
     NeverStarted,
-    Ended { end: TaskEnd, output: TaskOutput },
+    Ended {
+        end: TaskEnd,
+        output: TaskOutput,
+    },
     /// It runs; its `Ended` will come.
     Running,
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// Where and with what tasks are carried out.

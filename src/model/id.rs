@@ -102,8 +102,7 @@ impl RunId {
                 15 => b == b'Z',
                 _ => b.is_ascii_digit(),
             });
-        let tail_ok =
-            tail.len() == 4 && tail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let tail_ok = tail.len() == 4 && tail.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if check_name(name).is_err() || !stamp_ok || !tail_ok {
             return Err(refuse());
         }
@@ -189,8 +188,7 @@ impl TaskId {
             }
             _ => return Err(bad()),
         };
-        let attempt =
-            if kind == TaskKind::Unless { 0 } else { count.parse().map_err(|_| bad())? };
+        let attempt = if kind == TaskKind::Unless { 0 } else { count.parse().map_err(|_| bad())? };
         if parts.next().is_some() {
             return Err(bad());
         }

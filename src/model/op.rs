@@ -95,20 +95,30 @@ pub struct Want {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskEndKind {
-    Exited { code: i32 },
-    Signaled { signal: i32 },
+    Exited {
+        code: i32,
+    },
+    Signaled {
+        signal: i32,
+    },
     /// The timeout was reached and the process tree was ended.
     TimedOut,
     /// A person ended it, and the process tree with it.
     Cancelled,
     /// It surely never started: why.
-    NotStarted { error: String },
+    NotStarted {
+        error: String,
+    },
     /// A query or request was answered. The answer itself is in [`TaskOutput`].
     Answered,
     /// A query or request failed: why.
-    Errored { error: String },
+    Errored {
+        error: String,
+    },
     /// Nobody can know: why.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 /// The end of a task, as it is recorded.

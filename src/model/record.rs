@@ -35,17 +35,36 @@ pub enum Event {
     /// Another process goes on with the run.
     RunResumed(ResumeInfo),
     /// An unterminated last line was set aside when the journal was opened.
-    TailSetAside { bytes: u64, file: String },
+    TailSetAside {
+        bytes: u64,
+        file: String,
+    },
     /// The clock of deadlines jumped: the machine slept, or the run lay still between two processes.
-    Gap { length: Millis, why: String },
+    Gap {
+        length: Millis,
+        why: String,
+    },
 
-    PhaseStarted { phase: String },
-    PhaseEnded { phase: String },
-    PhaseDeadlineMissed { phase: String, deadline: Millis },
+    PhaseStarted {
+        phase: String,
+    },
+    PhaseEnded {
+        phase: String,
+    },
+    PhaseDeadlineMissed {
+        phase: String,
+        deadline: Millis,
+    },
 
-    StepSkipped { step: StepId, why: String },
+    StepSkipped {
+        step: StepId,
+        why: String,
+    },
     /// A `wait` began.
-    WaitStarted { step: StepId, length: Millis },
+    WaitStarted {
+        step: StepId,
+        length: Millis,
+    },
     /// The steps inside a `playbook:` or `any_of:` step may start. `params` are those of the inner playbook.
     GroupStarted {
         step: StepId,
@@ -63,11 +82,24 @@ pub enum Event {
         workdir: Option<String>,
         timeout: Option<Millis>,
     },
-    TaskEnded { task: TaskId, end: TaskEnd, verdict: TaskVerdict },
+    TaskEnded {
+        task: TaskId,
+        end: TaskEnd,
+        verdict: TaskVerdict,
+    },
     /// Attempt `failed` did not serve; the next starts after `delay`.
-    RetryScheduled { step: StepId, failed: u32, delay: Millis },
+    RetryScheduled {
+        step: StepId,
+        failed: u32,
+        delay: Millis,
+    },
     /// An advisory check (`required: false`) did not hold.
-    AdvisoryFailed { step: StepId, check: u16, title: String, why: String },
+    AdvisoryFailed {
+        step: StepId,
+        check: u16,
+        title: String,
+        why: String,
+    },
     StepEnded {
         step: StepId,
         outcome: StepOutcome,
@@ -84,11 +116,19 @@ pub enum Event {
         result: Option<Value>,
     },
 
-    RollbackStarted { because: String },
+    RollbackStarted {
+        because: String,
+    },
     /// A step's undo is over. A step without an undo is not recorded here.
-    StepUndone { step: StepId, state: UndoneState },
+    StepUndone {
+        step: StepId,
+        state: UndoneState,
+    },
 
-    CancelRequested { by: String, how: String },
+    CancelRequested {
+        by: String,
+        how: String,
+    },
     RunEnded(Box<RunEnd>),
 }
 
@@ -135,9 +175,13 @@ pub struct ResumeInfo {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum UndoneState {
     Undone,
-    Failed { why: String },
+    Failed {
+        why: String,
+    },
     /// Whether the undo took effect cannot be known.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -56,10 +56,7 @@ impl SecretText {
     }
 
     /// The text with each secret's value, looked up by `get`; the missing secret's name as an error.
-    pub fn resolve<'a>(
-        &self,
-        get: impl Fn(&SecretName) -> Option<&'a Secret>,
-    ) -> Result<Secret, SecretName> {
+    pub fn resolve<'a>(&self, get: impl Fn(&SecretName) -> Option<&'a Secret>) -> Result<Secret, SecretName> {
         let mut out = Vec::new();
         for piece in &self.0 {
             match piece {

@@ -67,9 +67,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// A span of time in milliseconds; also a moment of a run, counted from the run's start.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
 
@@ -220,13 +218,9 @@ mod tests {
 
     #[test]
     fn spans_as_people_read_them() {
-        for (ms, text) in [
-            (0, "0ms"),
-            (4_250, "4.2s"),
-            (65_000, "1m05s"),
-            (7_380_000, "2h03m"),
-            (273_600_000, "3d04h"),
-        ] {
+        for (ms, text) in
+            [(0, "0ms"), (4_250, "4.2s"), (65_000, "1m05s"), (7_380_000, "2h03m"), (273_600_000, "3d04h")]
+        {
             assert_eq!(format_millis(Millis(ms)), text);
         }
     }

@@ -178,7 +178,10 @@ pub enum Body {
     /// Alternatives in order until one succeeds.
     AnyOf(Vec<StepIx>),
     /// The steps of another playbook; `scope` is theirs.
-    Playbook { scope: usize, steps: Vec<StepIx> },
+    Playbook {
+        scope: usize,
+        steps: Vec<StepIx>,
+    },
     /// Nothing but `verify`.
     Nothing,
 }
@@ -203,11 +206,22 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    Script { shell: Shell, script: Template },
+    Script {
+        shell: Shell,
+        script: Template,
+    },
     /// One argv, or a pipeline of several.
     Exec(Vec<Vec<Template>>),
-    Sql { database: Template, query: Template },
-    Http { method: String, url: Template, headers: Vec<(String, Template)>, body: Option<HttpBody> },
+    Sql {
+        database: Template,
+        query: Template,
+    },
+    Http {
+        method: String,
+        url: Template,
+        headers: Vec<(String, Template)>,
+        body: Option<HttpBody>,
+    },
 }
 
 /// A request's body.

@@ -208,11 +208,17 @@ pub enum ActionKind {
     Run(Text),
     /// One argv or a pipeline of them; templates.
     Exec(Vec<Vec<Text>>),
-    Sql { database: Text, query: Text },
+    Sql {
+        database: Text,
+        query: Text,
+    },
     Http(Http),
     Wait(Spanned<Millis>),
     AnyOf(Vec<Step>),
-    Playbook { name: Text, params: Vec<(Text, Node)> },
+    Playbook {
+        name: Text,
+        params: Vec<(Text, Node)>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

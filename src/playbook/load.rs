@@ -110,14 +110,17 @@ impl Loaded {
 /// The user's configuration folder, from the environment: `$XDG_CONFIG_HOME/runbook` or `~/.config/runbook`.
 pub fn user_folder() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config"))).map(|f| f.join("runbook"))
+    absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .map(|f| f.join("runbook"))
 }
 
 impl Library {
     /// Looks for `runbook.yaml` from `cwd` upwards, then in the user's folder, and for folders with playbooks.
     pub fn discover(cwd: &Path, user: Option<&Path>) -> Result<Self, LoadError> {
         let mut library = Self { cwd: cwd.to_owned(), ..Self::default() };
-        let found = cwd.ancestors().chain(user).map(|folder| folder.join(CONFIG_FILE)).find(|path| path.is_file());
+        let found =
+            cwd.ancestors().chain(user).map(|folder| folder.join(CONFIG_FILE)).find(|path| path.is_file());
         if let Some(path) = found {
             library.config = Some(library.read_config(&path)?);
         }
@@ -136,7 +139,8 @@ impl Library {
 
     fn read_config(&mut self, path: &Path) -> Result<ConfigFile, LoadError> {
         let shown = self.shown(path);
-        let bytes = read_file(path).map_err(|reason| LoadError::Unreadable { path: shown.clone(), reason })?;
+        let bytes =
+            read_file(path).map_err(|reason| LoadError::Unreadable { path: shown.clone(), reason })?;
         let mut sources = SourceMap::default();
         let (config, diagnostics) = match decode_bytes(&mut sources, &shown, bytes) {
             Ok(file) => {
@@ -227,7 +231,9 @@ fn list_in(folders: &[PathBuf]) -> Vec<Listed> {
             let is_yaml = path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e == *ending));
             let stem = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
             let is_config = path.file_name().is_some_and(|name| name == CONFIG_FILE);
-            if let Some(name) = stem.filter(|name| is_yaml && !is_config && check_name(name).is_ok() && path.is_file()) {
+            if let Some(name) =
+                stem.filter(|name| is_yaml && !is_config && check_name(name).is_ok() && path.is_file())
+            {
                 found.entry(name).or_insert(path);
             }
         }
@@ -278,8 +284,15 @@ pub fn load(path: &Path, library: &Library) -> Result<Loaded, LoadError> {
     let bytes = read_file(&path).map_err(unreadable)?;
     let mut folders: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
     folders.extend(library.folders.iter().cloned());
-    let mut loader =
-        Loader { library, folders, sources: SourceMap::default(), diagnostics: Vec::new(), books: Vec::new(), chain: Vec::new(), tried: HashSet::new() };
+    let mut loader = Loader {
+        library,
+        folders,
+        sources: SourceMap::default(),
+        diagnostics: Vec::new(),
+        books: Vec::new(),
+        chain: Vec::new(),
+        tried: HashSet::new(),
+    };
     loader.add(path, bytes);
     let Loader { sources, diagnostics, books, .. } = loader;
     if has_errors(&diagnostics) {
@@ -354,9 +367,13 @@ impl Loader<'_> {
                 let folders: Vec<String> = searched.iter().map(|f| format!("{}/", f.display())).collect();
                 let looked = format!("looked in {}", folders.join(", "));
                 let help = near.map_or(looked.clone(), |near| format!("did you mean `{near}`? ({looked})"));
-                Diagnostic::error("unknown-playbook", name.span, format!("there is no playbook `{}`", name.value))
-                    .label("not found")
-                    .help(help)
+                Diagnostic::error(
+                    "unknown-playbook",
+                    name.span,
+                    format!("there is no playbook `{}`", name.value),
+                )
+                .label("not found")
+                .help(help)
             }
             other => Diagnostic::error("unknown-playbook", name.span, other.to_string()),
         });

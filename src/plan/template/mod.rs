@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::{Shell, Template, Expr, JsonTemplate};
+use super::{Expr, JsonTemplate, Shell, Template};
 use crate::model::{SecretText, StepOutcome, TaskEnd, TaskOutput};
 
 /// What a text may read, at the moment it is rendered.
