@@ -25,7 +25,7 @@ fn outcome(path: &Path) -> String {
     let mut sources = SourceMap::default();
     let bytes = std::fs::read(path).expect("a readable case");
     let (diagnostics, value) = match decode_bytes(&mut sources, &shown, bytes) {
-        Err(diagnostic) => (vec![diagnostic], None),
+        Err(diagnostic) => (vec![*diagnostic], None),
         Ok(file) => {
             let text = sources.get(file).expect("just added").text.clone();
             if stem.starts_with("config") {

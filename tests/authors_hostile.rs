@@ -113,7 +113,6 @@ fn hostile_files_end_in_an_error_soon_and_in_little_memory() {
         let path = folder.path().join(format!("{name}.yaml"));
         std::fs::write(&path, content).expect("the case is written");
         let (peak, outcome, took) = run(&path);
-        eprintln!("{name}: {peak} KiB, {took:?}");
         assert!(outcome.split(',').any(|found| found == code), "{name}: {outcome}");
         assert!(peak < LIMIT_KIB, "{name}: {peak} KiB");
         // An optimised program needs a small part of this; the limit only catches what grows with the square.

@@ -18,7 +18,7 @@ fn read(bytes: Vec<u8>) -> (SourceMap, Option<Playbook>, bool) {
             let parsed = parse(file, &text, Some("x"));
             (parsed.value, parsed.diagnostics)
         }
-        Err(diagnostic) => (None, vec![diagnostic]),
+        Err(diagnostic) => (None, vec![*diagnostic]),
     };
     let shown = render(&diagnostics, &sources, Look::default());
     assert_eq!(shown.is_empty(), diagnostics.is_empty());
@@ -166,7 +166,7 @@ fn what_cannot_be_placed_exactly_is_the_whole_text() {
     assert_eq!(text.locate(&sources, at..at + 5), text.span);
     // Ranges outside of the text, or inside of a character, do no harm.
     let _ = text.locate(&sources, 5..usize::MAX);
-    let _ = text.locate(&sources, 9_999..3);
+    let _ = text.locate(&sources, 9_999..usize::MAX);
 }
 
 #[test]

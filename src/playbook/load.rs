@@ -147,7 +147,7 @@ impl Library {
                 let parsed = parse_config(file, &sources.files[0].text);
                 (parsed.value, parsed.diagnostics)
             }
-            Err(diagnostic) => (None, vec![diagnostic]),
+            Err(diagnostic) => (None, vec![*diagnostic]),
         };
         match config {
             Some(config) if !has_errors(&diagnostics) => {
@@ -320,7 +320,7 @@ impl Loader<'_> {
         let shown = self.library.shown(&path);
         let file = match decode_bytes(&mut self.sources, &shown, bytes) {
             Ok(file) => file,
-            Err(diagnostic) => return self.diagnostics.push(diagnostic),
+            Err(diagnostic) => return self.diagnostics.push(*diagnostic),
         };
         let text = std::mem::take(&mut self.sources.files[usize::from(file.0)].text);
         let stem = path.file_stem().and_then(|stem| stem.to_str());
@@ -362,31 +362,34 @@ impl Loader<'_> {
             return;
         }
         let found = self.library.find_in(&self.folders, &name.value);
-        let read = found.map_err(|error| match error {
-            LoadError::NotFound { near, searched, .. } => {
-                let folders: Vec<String> = searched.iter().map(|f| format!("{}/", f.display())).collect();
-                let looked = format!("looked in {}", folders.join(", "));
-                let help = near.map_or(looked.clone(), |near| format!("did you mean `{near}`? ({looked})"));
-                Diagnostic::error(
-                    "unknown-playbook",
-                    name.span,
-                    format!("there is no playbook `{}`", name.value),
-                )
-                .label("not found")
-                .help(help)
-            }
-            other => Diagnostic::error("unknown-playbook", name.span, other.to_string()),
+        let read = found.map_err(|error| {
+            Box::new(match error {
+                LoadError::NotFound { near, searched, .. } => {
+                    let folders: Vec<String> = searched.iter().map(|f| format!("{}/", f.display())).collect();
+                    let looked = format!("looked in {}", folders.join(", "));
+                    let help =
+                        near.map_or(looked.clone(), |near| format!("did you mean `{near}`? ({looked})"));
+                    Diagnostic::error(
+                        "unknown-playbook",
+                        name.span,
+                        format!("there is no playbook `{}`", name.value),
+                    )
+                    .label("not found")
+                    .help(help)
+                }
+                other => Diagnostic::error("unknown-playbook", name.span, other.to_string()),
+            })
         });
         let read = read.and_then(|path| match read_file(&path) {
             Ok(bytes) => Ok((path, bytes)),
             Err(reason) => {
                 let message = format!("cannot read {}: {reason}", self.library.shown(&path).display());
-                Err(Diagnostic::error("unreadable-playbook", name.span, message))
+                Err(Box::new(Diagnostic::error("unreadable-playbook", name.span, message)))
             }
         });
         match read {
             Ok((path, bytes)) => self.add(path, bytes),
-            Err(diagnostic) => self.diagnostics.push(diagnostic),
+            Err(diagnostic) => self.diagnostics.push(*diagnostic),
         }
     }
 }

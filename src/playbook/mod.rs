@@ -39,7 +39,7 @@ impl<T> Parsed<T> {
 }
 
 /// Adds the bytes of a file to the sources. A file that is no text is added in a readable form, to show the place.
-pub fn decode_bytes(sources: &mut SourceMap, path: &Path, bytes: Vec<u8>) -> Result<FileId, Diagnostic> {
+pub fn decode_bytes(sources: &mut SourceMap, path: &Path, bytes: Vec<u8>) -> Result<FileId, Box<Diagnostic>> {
     let file = FileId(u16::try_from(sources.files.len()).unwrap_or(u16::MAX));
     match yaml::decode(file, bytes) {
         Ok(text) => Ok(sources.add(path.to_owned(), text)),

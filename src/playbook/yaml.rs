@@ -34,7 +34,7 @@ pub struct Tree {
 }
 
 /// The bytes of a file as text. A mistake comes with a readable copy, so that its line can be shown.
-pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Diagnostic)> {
+pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Box<Diagnostic>)> {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
@@ -44,7 +44,7 @@ pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Diagnosti
                 Diagnostic::error("bad-encoding", span(file, at, at + 3), "the file is not valid UTF-8")
                     .label("this byte is not part of a character")
                     .help("save the file as UTF-8");
-            return Err((text, diagnostic));
+            return Err((text, diagnostic.into()));
         }
     };
     if let Some(at) = text.find('\0') {
@@ -52,7 +52,7 @@ pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Diagnosti
             Diagnostic::error("bad-encoding", span(file, at, at + 1), "the file contains a NUL byte")
                 .label("NUL byte here")
                 .help("remove it: a playbook is plain text");
-        return Err((text.replace('\0', "\u{fffd}"), diagnostic));
+        return Err((text.replace('\0', "\u{fffd}"), diagnostic.into()));
     }
     Ok(text)
 }
