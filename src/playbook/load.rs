@@ -283,7 +283,9 @@ pub fn load(path: &Path, library: &Library) -> Result<Loaded, LoadError> {
     let path = std::path::absolute(&path).map_err(|error| unreadable(reason(&error)))?;
     let bytes = read_file(&path).map_err(unreadable)?;
     let mut folders: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
-    folders.extend(library.folders.iter().cloned());
+    let others =
+        library.folders.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>();
+    folders.extend(others);
     let mut loader = Loader {
         library,
         folders,

@@ -132,11 +132,9 @@ fn unquoted_braces(file: FileId, text: &str, at: usize) -> Option<Diagnostic> {
                 }
                 return None;
             }
-            (None, '{' | '[') => {
-                if begins_value {
-                    flow = true;
-                    value_start = i + 1;
-                }
+            (None, '{' | '[') if begins_value => {
+                flow = true;
+                value_start = i + 1;
             }
             (None, ',') if flow => value_start = i + 1,
             (None, ' ') if previous == ':' || (previous == '-' && line[..i].trim() == "-") => {
