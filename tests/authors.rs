@@ -25,7 +25,7 @@ fn outcome(path: &Path) -> String {
     let mut sources = SourceMap::default();
     let bytes = std::fs::read(path).expect("a readable case");
     let (diagnostics, value) = match decode_bytes(&mut sources, &shown, bytes) {
-        Err(diagnostic) => (vec![diagnostic], None),
+        Err(diagnostic) => (vec![*diagnostic], None),
         Ok(file) => {
             let text = sources.get(file).expect("just added").text.clone();
             if stem.starts_with("config") {
@@ -63,5 +63,10 @@ fn every_case_says_what_it_should() {
             wrong.push(format!("{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display()));
         }
     }
-    assert!(wrong.is_empty(), "{} cases differ (UPDATE_CASES=1 rewrites):\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} cases differ (UPDATE_CASES=1 rewrites):\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

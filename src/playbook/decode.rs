@@ -169,7 +169,9 @@ impl<'n> Map<'n> {
 
     /// Variables: a number or a boolean counts as it was typed.
     fn env(self) -> Vec<(Text, Text)> {
-        self.entries("env").filter_map(|(name, value)| Some((name.clone(), env_text(value, self.source)?))).collect()
+        self.entries("env")
+            .filter_map(|(name, value)| Some((name.clone(), env_text(value, self.source)?)))
+            .collect()
     }
 }
 
@@ -203,11 +205,7 @@ fn texts(items: &[Node]) -> Vec<Text> {
 }
 
 fn objectives(map: Map<'_>) -> Objectives {
-    Objectives {
-        rto: map.duration("rto"),
-        rpo: map.duration("rpo"),
-        data_as_of: map.text("data_as_of"),
-    }
+    Objectives { rto: map.duration("rto"), rpo: map.duration("rpo"), data_as_of: map.text("data_as_of") }
 }
 
 fn param((name, node): &(Text, Node), source: &str) -> Option<Param> {
@@ -453,7 +451,12 @@ fn retry(map: Map<'_>) -> Retry {
         max_delay: map.duration("max_delay"),
         jitter: map.number("jitter"),
         when: map.text("when"),
-        remedies: map.list("remedies").unwrap_or_default().iter().filter_map(|node| remedy(node, map.source)).collect(),
+        remedies: map
+            .list("remedies")
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|node| remedy(node, map.source))
+            .collect(),
     }
 }
 

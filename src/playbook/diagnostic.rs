@@ -122,7 +122,8 @@ fn summary(diagnostics: &[&Diagnostic], sources: &SourceMap) -> String {
         .collect();
     let mut files: Vec<String> = Vec::new();
     for diagnostic in diagnostics {
-        let path = sources.get(diagnostic.span.file).map(|f| f.path.display().to_string()).unwrap_or_default();
+        let path =
+            sources.get(diagnostic.span.file).map(|f| f.path.display().to_string()).unwrap_or_default();
         if !files.contains(&path) {
             files.push(path);
         }
@@ -130,12 +131,18 @@ fn summary(diagnostics: &[&Diagnostic], sources: &SourceMap) -> String {
     format!("{} in {}", words.join(", "), files.join(", "))
 }
 
-fn render_one(diagnostic: &Diagnostic, sources: &SourceMap, lines: &[LineIndex<'_>], renderer: &Renderer) -> String {
+fn render_one(
+    diagnostic: &Diagnostic,
+    sources: &SourceMap,
+    lines: &[LineIndex<'_>],
+    renderer: &Renderer,
+) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = Group::with_title(level.primary_title(printable(&diagnostic.message)).id(diagnostic.code));
+    let mut group =
+        Group::with_title(level.primary_title(printable(&diagnostic.message)).id(diagnostic.code));
     for piece in pieces(diagnostic, lines) {
         let path = sources.get(piece.file).map(|f| f.path.display().to_string()).unwrap_or_default();
         let mut snippet = Snippet::source(piece.text).line_start(piece.first_line);
@@ -219,9 +226,14 @@ fn one_piece<'d>(
     let mut placed = Vec::new();
     for number in lines {
         let (start, line) = index.line(number);
-        for (span, label, primary) in marks.iter().filter(|(span, ..)| index.position(span.start).0 == number) {
+        for (span, label, primary) in marks.iter().filter(|(span, ..)| index.position(span.start).0 == number)
+        {
             let range = shown_range(line, within(line, start, *span));
-            placed.push(Mark { range: text.len() + range.start..text.len() + range.end, primary: *primary, label });
+            placed.push(Mark {
+                range: text.len() + range.start..text.len() + range.end,
+                primary: *primary,
+                label,
+            });
         }
         text.push_str(&shown(line));
         text.push('\n');
@@ -235,10 +247,19 @@ fn cut_piece<'d>(index: &LineIndex<'_>, span: Span, label: &'d str, primary: boo
     let (start, text) = index.line(line);
     let mark = within(text, start, span);
     let part = cut(text, mark.clone());
-    let range = shown_range(&text[part.clone()], mark.start - part.start..mark.end.min(part.end) - part.start);
+    let range =
+        shown_range(&text[part.clone()], mark.start - part.start..mark.end.min(part.end) - part.start);
     let cut = part.len() < text.len();
     let text = shown(&text[part]);
-    Piece { file: span.file, line, column, first_line: line, text, cut, marks: vec![Mark { range, primary, label }] }
+    Piece {
+        file: span.file,
+        line,
+        column,
+        first_line: line,
+        text,
+        cut,
+        marks: vec![Mark { range, primary, label }],
+    }
 }
 
 /// The part of a span that lies on a line, as a range of the line.
@@ -267,7 +288,9 @@ fn shown(line: &str) -> String {
 fn shown_char(c: char) -> char {
     match c {
         '\t' => c,
-        '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => '\u{fffd}',
+        '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => {
+            '\u{fffd}'
+        }
         c if c.is_control() => '\u{fffd}',
         c => c,
     }

@@ -33,8 +33,16 @@ const GROUPS: &[&str] = &["any_of", "playbook"];
 const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head"];
 
 static COMMAND_FIELDS: [Field; 4] = [
-    optional("run", Kind::Template, "A shell script. Values in `{{ }}` reach it as variables, never as code."),
-    optional("exec", Kind::Pipeline, "A command and its arguments without a shell, or a list of such as a pipeline."),
+    optional(
+        "run",
+        Kind::Template,
+        "A shell script. Values in `{{ }}` reach it as variables, never as code.",
+    ),
+    optional(
+        "exec",
+        Kind::Pipeline,
+        "A command and its arguments without a shell, or a list of such as a pipeline.",
+    ),
     optional("sql", Kind::Object(&SQL), "A query. Values in `{{ }}` become bound parameters."),
     optional("http", Kind::Object(&HTTP), "A request."),
 ];
@@ -50,10 +58,18 @@ static GROUP_FIELDS: [Field; 3] = [
 ];
 
 static OPTION_FIELDS: [Field; 6] = [
-    optional("timeout", Kind::Timeout, "The longest one attempt may take; `none` for no limit. Default: 10m."),
+    optional(
+        "timeout",
+        Kind::Timeout,
+        "The longest one attempt may take; `none` for no limit. Default: 10m.",
+    ),
     optional("grace", Kind::Duration, "The time between TERM and KILL after a timeout. Default: 10s."),
     optional("env", ENV, "Variables for the command's environment; templates. Secrets may be used here."),
-    optional("workdir", Kind::Template, "The folder the command runs in. Default: the playbook's own folder."),
+    optional(
+        "workdir",
+        Kind::Template,
+        "The folder the command runs in. Default: the playbook's own folder.",
+    ),
     optional("stdin", Kind::Template, "What the command reads from its standard input. Default: nothing."),
     optional("shell", SHELL, "What `run` is run by. Default: bash, with -euo pipefail."),
 ];
@@ -102,7 +118,11 @@ pub static PLAYBOOK: Object = Object {
         ),
         optional("owner", Kind::Text, "Who keeps it correct."),
         optional("reviewed", Kind::Date, "When somebody last read it with care."),
-        optional("review_every", Kind::Duration, "`lint` warns when the last review is longer ago than this."),
+        optional(
+            "review_every",
+            Kind::Duration,
+            "`lint` warns when the last review is longer ago than this.",
+        ),
         optional("symptoms", TEXTS, "How one knows that this is the playbook to use."),
         optional("objectives", Kind::Object(&OBJECTIVES), "What the recovery is measured against."),
         optional(
@@ -128,7 +148,11 @@ pub static PLAYBOOK: Object = Object {
             Kind::Template,
             "One open run at a time for the same key. Default: the name and the environment.",
         ),
-        optional("workdir", Kind::Text, "The folder that relative paths count from. Default: the playbook's own."),
+        optional(
+            "workdir",
+            Kind::Text,
+            "The folder that relative paths count from. Default: the playbook's own.",
+        ),
         optional("steps", Kind::Some(&Kind::Object(&STEP)), "The steps, if there are no phases."),
         optional("phases", Kind::List(&Kind::Object(&PHASE)), "Groups of steps, one after the other."),
         optional("drill", Kind::Object(&DRILL), "How the playbook is proved on a world it may break."),
@@ -266,7 +290,11 @@ static PHASE: Object = Object {
 
 static STEP_FIELDS: [Field; 13] = [
     optional("when", Kind::Expression, "If it is false, the step is skipped."),
-    optional("unless", Kind::Object(&CHECK_ONCE), "A check before the start; if it holds, the action is not run."),
+    optional(
+        "unless",
+        Kind::Object(&CHECK_ONCE),
+        "A check before the start; if it holds, the action is not run.",
+    ),
     optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
     optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
     optional(
@@ -328,7 +356,11 @@ const STEP_RULES: &[Rule] = &[
     Rule::Only { key: "undo", with: ACTIONS },
     Rule::Only { key: "check", with: ACTIONS },
     Rule::Only { key: "unless", with: ACTIONS },
-    Rule::Not { key: "undo", with: &["irreversible"], because: "a step that can be undone is not irreversible" },
+    Rule::Not {
+        key: "undo",
+        with: &["irreversible"],
+        because: "a step that can be undone is not irreversible",
+    },
 ];
 
 const WITHIN_ELSEWHERE: &str = "only the checks of `verify` and of a drill's `symptom` are repeated";
@@ -340,7 +372,11 @@ pub static STEP: Object = Object {
         &[
             needed("id", Kind::Name, "Unique in the playbook."),
             optional("title", Kind::Text, "What people see."),
-            optional("needs", Kind::List(&Kind::Name), "Ids of steps to wait for; `[]` for none. Default: the step above."),
+            optional(
+                "needs",
+                Kind::List(&Kind::Name),
+                "Ids of steps to wait for; `[]` for none. Default: the step above.",
+            ),
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
@@ -573,7 +609,11 @@ static DRILL: Object = Object {
         optional("world", DRILL_STEPS, "Builds the world, in a fresh folder `{{ drill.dir }}`."),
         optional("params", VALUES, "Parameters for the run; templates over `drill.dir`."),
         optional("inject", DRILL_STEPS, "Makes the fault."),
-        optional("symptom", Kind::List(&Kind::Object(&SYMPTOM)), "Must hold after the fault, or the drill is void."),
+        optional(
+            "symptom",
+            Kind::List(&Kind::Object(&SYMPTOM)),
+            "Must hold after the fault, or the drill is void.",
+        ),
         optional("assert", EXPRESSIONS, "What must hold of the run in the end."),
         optional("teardown", DRILL_STEPS, "Always runs, also after a failure."),
     ]],
@@ -620,7 +660,11 @@ pub static CONFIG: Object = Object {
     name: "the configuration",
     doc: "`runbook.yaml`: what playbooks share. Found by walking up from the working directory.",
     fields: &[&[
-        optional("apiVersion", Kind::Choice(&[word(API_VERSION)]), "The version of this format: `runbook/v1`."),
+        optional(
+            "apiVersion",
+            Kind::Choice(&[word(API_VERSION)]),
+            "The version of this format: `runbook/v1`.",
+        ),
         optional("playbooks", TEXTS, "Folders with playbooks, relative to this file."),
         optional("state", Kind::Text, "The folder that keeps the runs, relative to this file."),
         optional(

@@ -110,14 +110,17 @@ impl Loaded {
 /// The user's configuration folder, from the environment: `$XDG_CONFIG_HOME/runbook` or `~/.config/runbook`.
 pub fn user_folder() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CONFIG_HOME").or_else(|| absolute("HOME").map(|home| home.join(".config"))).map(|f| f.join("runbook"))
+    absolute("XDG_CONFIG_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".config")))
+        .map(|f| f.join("runbook"))
 }
 
 impl Library {
     /// Looks for `runbook.yaml` from `cwd` upwards, then in the user's folder, and for folders with playbooks.
     pub fn discover(cwd: &Path, user: Option<&Path>) -> Result<Self, LoadError> {
         let mut library = Self { cwd: cwd.to_owned(), ..Self::default() };
-        let found = cwd.ancestors().chain(user).map(|folder| folder.join(CONFIG_FILE)).find(|path| path.is_file());
+        let found =
+            cwd.ancestors().chain(user).map(|folder| folder.join(CONFIG_FILE)).find(|path| path.is_file());
         if let Some(path) = found {
             library.config = Some(library.read_config(&path)?);
         }
@@ -136,14 +139,15 @@ impl Library {
 
     fn read_config(&mut self, path: &Path) -> Result<ConfigFile, LoadError> {
         let shown = self.shown(path);
-        let bytes = read_file(path).map_err(|reason| LoadError::Unreadable { path: shown.clone(), reason })?;
+        let bytes =
+            read_file(path).map_err(|reason| LoadError::Unreadable { path: shown.clone(), reason })?;
         let mut sources = SourceMap::default();
         let (config, diagnostics) = match decode_bytes(&mut sources, &shown, bytes) {
             Ok(file) => {
                 let parsed = parse_config(file, &sources.files[0].text);
                 (parsed.value, parsed.diagnostics)
             }
-            Err(diagnostic) => (None, vec![diagnostic]),
+            Err(diagnostic) => (None, vec![*diagnostic]),
         };
         match config {
             Some(config) if !has_errors(&diagnostics) => {
@@ -227,7 +231,9 @@ fn list_in(folders: &[PathBuf]) -> Vec<Listed> {
             let is_yaml = path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e == *ending));
             let stem = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
             let is_config = path.file_name().is_some_and(|name| name == CONFIG_FILE);
-            if let Some(name) = stem.filter(|name| is_yaml && !is_config && check_name(name).is_ok() && path.is_file()) {
+            if let Some(name) =
+                stem.filter(|name| is_yaml && !is_config && check_name(name).is_ok() && path.is_file())
+            {
                 found.entry(name).or_insert(path);
             }
         }
@@ -277,9 +283,18 @@ pub fn load(path: &Path, library: &Library) -> Result<Loaded, LoadError> {
     let path = std::path::absolute(&path).map_err(|error| unreadable(reason(&error)))?;
     let bytes = read_file(&path).map_err(unreadable)?;
     let mut folders: Vec<PathBuf> = path.parent().map(Path::to_owned).into_iter().collect();
-    folders.extend(library.folders.iter().cloned());
-    let mut loader =
-        Loader { library, folders, sources: SourceMap::default(), diagnostics: Vec::new(), books: Vec::new(), chain: Vec::new(), tried: HashSet::new() };
+    let others =
+        library.folders.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>();
+    folders.extend(others);
+    let mut loader = Loader {
+        library,
+        folders,
+        sources: SourceMap::default(),
+        diagnostics: Vec::new(),
+        books: Vec::new(),
+        chain: Vec::new(),
+        tried: HashSet::new(),
+    };
     loader.add(path, bytes);
     let Loader { sources, diagnostics, books, .. } = loader;
     if has_errors(&diagnostics) {
@@ -307,7 +322,7 @@ impl Loader<'_> {
         let shown = self.library.shown(&path);
         let file = match decode_bytes(&mut self.sources, &shown, bytes) {
             Ok(file) => file,
-            Err(diagnostic) => return self.diagnostics.push(diagnostic),
+            Err(diagnostic) => return self.diagnostics.push(*diagnostic),
         };
         let text = std::mem::take(&mut self.sources.files[usize::from(file.0)].text);
         let stem = path.file_stem().and_then(|stem| stem.to_str());
@@ -349,27 +364,34 @@ impl Loader<'_> {
             return;
         }
         let found = self.library.find_in(&self.folders, &name.value);
-        let read = found.map_err(|error| match error {
-            LoadError::NotFound { near, searched, .. } => {
-                let folders: Vec<String> = searched.iter().map(|f| format!("{}/", f.display())).collect();
-                let looked = format!("looked in {}", folders.join(", "));
-                let help = near.map_or(looked.clone(), |near| format!("did you mean `{near}`? ({looked})"));
-                Diagnostic::error("unknown-playbook", name.span, format!("there is no playbook `{}`", name.value))
+        let read = found.map_err(|error| {
+            Box::new(match error {
+                LoadError::NotFound { near, searched, .. } => {
+                    let folders: Vec<String> = searched.iter().map(|f| format!("{}/", f.display())).collect();
+                    let looked = format!("looked in {}", folders.join(", "));
+                    let help =
+                        near.map_or(looked.clone(), |near| format!("did you mean `{near}`? ({looked})"));
+                    Diagnostic::error(
+                        "unknown-playbook",
+                        name.span,
+                        format!("there is no playbook `{}`", name.value),
+                    )
                     .label("not found")
                     .help(help)
-            }
-            other => Diagnostic::error("unknown-playbook", name.span, other.to_string()),
+                }
+                other => Diagnostic::error("unknown-playbook", name.span, other.to_string()),
+            })
         });
         let read = read.and_then(|path| match read_file(&path) {
             Ok(bytes) => Ok((path, bytes)),
             Err(reason) => {
                 let message = format!("cannot read {}: {reason}", self.library.shown(&path).display());
-                Err(Diagnostic::error("unreadable-playbook", name.span, message))
+                Err(Box::new(Diagnostic::error("unreadable-playbook", name.span, message)))
             }
         });
         match read {
             Ok((path, bytes)) => self.add(path, bytes),
-            Err(diagnostic) => self.diagnostics.push(diagnostic),
+            Err(diagnostic) => self.diagnostics.push(*diagnostic),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Text {
             let last = floor_boundary(&self.value, end - 1);
             let first_of_last = map[last];
             let width = raw[first_of_last..].chars().next().map_or(0, char::len_utf8);
-            if map[end] > first_of_last && raw[first_of_last..map[end]].contains('\n') {
+            if map[end] > first_of_last && raw[first_of_last..map[end]].contains(['\n', '\r']) {
                 first_of_last + width
             } else {
                 map[end]
@@ -48,7 +48,8 @@ fn literal(value: &str, raw: &str) -> Map {
     let (header, content) = raw.split_once('\n')?;
     let content_start = header.len() + 1;
     let first = value.split('\n').find(|line| !line.trim().is_empty())?;
-    let first_raw = content.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).find(|l| !l.trim().is_empty())?;
+    let first_raw =
+        content.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).find(|l| !l.trim().is_empty())?;
     let indent = first_raw.len().checked_sub(first.len())?;
     let mut map = Vec::with_capacity(value.len() + 1);
     let mut at = content_start;

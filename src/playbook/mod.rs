@@ -2,8 +2,8 @@
 //! which the decoder, the JSON schema and the reference page all follow.
 
 pub mod ast;
-pub mod diagnostic;
 pub mod decode;
+pub mod diagnostic;
 pub mod format;
 pub mod load;
 mod locate;
@@ -39,7 +39,7 @@ impl<T> Parsed<T> {
 }
 
 /// Adds the bytes of a file to the sources. A file that is no text is added in a readable form, to show the place.
-pub fn decode_bytes(sources: &mut SourceMap, path: &Path, bytes: Vec<u8>) -> Result<FileId, Diagnostic> {
+pub fn decode_bytes(sources: &mut SourceMap, path: &Path, bytes: Vec<u8>) -> Result<FileId, Box<Diagnostic>> {
     let file = FileId(u16::try_from(sources.files.len()).unwrap_or(u16::MAX));
     match yaml::decode(file, bytes) {
         Ok(text) => Ok(sources.add(path.to_owned(), text)),
@@ -106,14 +106,16 @@ fn read_tree<T>(
         return Parsed { value: None, diagnostics };
     };
     diagnostics.extend(validate::validate(&root, object, &tree.reported));
-    Parsed { value: decode(&root, text), diagnostics }
+    let too_many = diagnostics.iter().any(|d| d.code == validate::TOO_MANY);
+    Parsed { value: if too_many { None } else { decode(&root, text) }, diagnostics }
 }
 
 impl<T> Parsed<T> {
     /// In the order of their places, each once: a value behind an alias is looked at more than once.
     fn sorted(mut self) -> Self {
         self.diagnostics.sort_by(|a, b| (a.span, a.severity, a.code).cmp(&(b.span, b.severity, b.code)));
-        self.diagnostics.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.label == b.label && a.help == b.help);
+        self.diagnostics
+            .dedup_by(|a, b| a.span == b.span && a.code == b.code && a.label == b.label && a.help == b.help);
         self
     }
 }

@@ -27,10 +27,11 @@ pub fn size(text: &str) -> Result<u64, String> {
 
 pub fn date(text: &str) -> Result<NaiveDate, String> {
     const HELP: &str = "write year, month and day, such as 2026-11-01";
-    let shape_ok = text.len() == 10 && text.bytes().enumerate().all(|(i, b)| match i {
-        4 | 7 => b == b'-',
-        _ => b.is_ascii_digit(),
-    });
+    let shape_ok = text.len() == 10
+        && text.bytes().enumerate().all(|(i, b)| match i {
+            4 | 7 => b == b'-',
+            _ => b.is_ascii_digit(),
+        });
     if !shape_ok {
         return Err(HELP.into());
     }
@@ -57,10 +58,13 @@ pub fn map_key(keys: Keys, name: &str) -> Result<(), String> {
         Keys::Identifier if !identifier() => {
             Err("use letters, digits and _, and begin with a letter, so that expressions can read it".into())
         }
-        Keys::Variable if !identifier() => Err("a variable has letters, digits and _, and begins with a letter".into()),
+        Keys::Variable if !identifier() => {
+            Err("a variable has letters, digits and _, and begins with a letter".into())
+        }
         Keys::Name => check_name(name).map_err(|e| e.to_string()),
         Keys::Header
-            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b)) =>
+            if name.is_empty()
+                || !name.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b)) =>
         {
             Err("a header's name has letters, digits and -".into())
         }

@@ -43,7 +43,8 @@ impl Page {
         for field in object.all() {
             let mark = if field.required { " (required)" } else { "" };
             let kind = self.kind(&field.kind).replace('|', "\\|");
-            let _ = writeln!(self.out, "| `{}`{mark} | {kind} | {} |", field.name, field.doc.replace('|', "\\|"));
+            let _ =
+                writeln!(self.out, "| `{}`{mark} | {kind} | {} |", field.name, field.doc.replace('|', "\\|"));
         }
         let rules: Vec<String> = object.rules.iter().map(rule).collect();
         if !rules.is_empty() {
@@ -62,7 +63,8 @@ impl Page {
             Kind::Int { min, max } => format!("whole number, {min} to {max}"),
             Kind::Number { min, max } => format!("number, {min} to {max}"),
             Kind::Choice(words) => {
-                let words: Vec<String> = words.iter().filter(|w| !w.later).map(|w| format!("`{}`", w.word)).collect();
+                let words: Vec<String> =
+                    words.iter().filter(|w| !w.later).map(|w| format!("`{}`", w.word)).collect();
                 words.join(", ")
             }
             Kind::Value => "any value".into(),
@@ -84,9 +86,13 @@ impl Page {
                 let title = noun(object);
                 format!("[{title}](#{})", title.replace(' ', "-"))
             }
-            Kind::Bool | Kind::Duration | Kind::Timeout | Kind::Size | Kind::Date | Kind::Argv | Kind::Pipeline => {
-                kind.words()
-            }
+            Kind::Bool
+            | Kind::Duration
+            | Kind::Timeout
+            | Kind::Size
+            | Kind::Date
+            | Kind::Argv
+            | Kind::Pipeline => kind.words(),
         }
     }
 }

@@ -64,7 +64,10 @@ fn unique<'p>(what: &str, ids: impl Iterator<Item = &'p Text>, found: &mut Vec<D
 fn steps<'p>(list: &'p [Step], ids: &mut Vec<&'p Text>, found: &mut Vec<Diagnostic>) {
     for step in list {
         ids.push(&step.id);
-        for of in [step.retry.as_ref(), step.undo.as_ref().and_then(|undo| undo.retry.as_ref())].into_iter().flatten() {
+        for of in [step.retry.as_ref(), step.undo.as_ref().and_then(|undo| undo.retry.as_ref())]
+            .into_iter()
+            .flatten()
+        {
             retry(of, found);
         }
         for check in &step.verify {
@@ -84,9 +87,13 @@ fn unique_needs(step: &Step, needs: &[Text], found: &mut Vec<Diagnostic>) {
     for need in needs {
         if let Some(first) = seen.insert(&need.value, need.span) {
             found.push(
-                Diagnostic::error("duplicate-need", need.span, format!("`{}` needs `{}` twice", step.id.value, need.value))
-                    .related(first, "first here")
-                    .help("remove one of them"),
+                Diagnostic::error(
+                    "duplicate-need",
+                    need.span,
+                    format!("`{}` needs `{}` twice", step.id.value, need.value),
+                )
+                .related(first, "first here")
+                .help("remove one of them"),
             );
         }
     }
@@ -95,7 +102,10 @@ fn unique_needs(step: &Step, needs: &[Text], found: &mut Vec<Diagnostic>) {
 fn polling(check: &super::ast::Check, found: &mut Vec<Diagnostic>) {
     if let (Some(within), Some(every)) = (&check.within, &check.every) {
         if every.value.0 == 0 {
-            found.push(Diagnostic::error("out-of-range", every.span, "`every` must be longer than 0").help("write 1s, for example"));
+            found.push(
+                Diagnostic::error("out-of-range", every.span, "`every` must be longer than 0")
+                    .help("write 1s, for example"),
+            );
         } else if every.value > within.value {
             found.push(
                 Diagnostic::error("out-of-range", every.span, "`every` is longer than `within`")
@@ -115,9 +125,10 @@ fn retry(retry: &Retry, found: &mut Vec<Diagnostic>) {
                 .related(max.span, "the longest pause"),
         );
     }
-    if let (Some(attempts), Some(extra)) =
-        (&retry.attempts, retry.attempts.as_ref().and_then(|n| retry.remedies.get(n.value.saturating_sub(1) as usize)))
-    {
+    if let (Some(attempts), Some(extra)) = (
+        &retry.attempts,
+        retry.attempts.as_ref().and_then(|n| retry.remedies.get(n.value.saturating_sub(1) as usize)),
+    ) {
         found.push(
             Diagnostic::error("unused-remedy", extra.span, "this remedy would never run")
                 .label("remedy k runs after failed attempt k, if another attempt follows")
@@ -129,21 +140,30 @@ fn retry(retry: &Retry, found: &mut Vec<Diagnostic>) {
 
 fn param(param: &Param, found: &mut Vec<Diagnostic>) {
     let kind = param.kind.value;
-    let ordered = matches!(kind, ParamType::Integer | ParamType::Number | ParamType::Duration | ParamType::Size);
+    let ordered =
+        matches!(kind, ParamType::Integer | ParamType::Number | ParamType::Duration | ParamType::Size);
     let name = &param.name.value;
     for (key, limit) in [("min", &param.min), ("max", &param.max)] {
         let Some(limit) = limit else { continue };
         if !ordered {
             found.push(
-                Diagnostic::error("keys-conflict", limit.span, format!("`{key}` does not go together with this type"))
-                    .label(format!("`{name}` has no order"))
-                    .related(param.kind.span, "the type")
-                    .help("only integer, number, duration and size have limits"),
+                Diagnostic::error(
+                    "keys-conflict",
+                    limit.span,
+                    format!("`{key}` does not go together with this type"),
+                )
+                .label(format!("`{name}` has no order"))
+                .related(param.kind.span, "the type")
+                .help("only integer, number, duration and size have limits"),
             );
         } else if measure(kind, limit).is_none() {
             found.push(
-                Diagnostic::error("wrong-type", limit.span, format!("`params.{name}.{key}` is not of the parameter's type"))
-                    .related(param.kind.span, "the type"),
+                Diagnostic::error(
+                    "wrong-type",
+                    limit.span,
+                    format!("`params.{name}.{key}` is not of the parameter's type"),
+                )
+                .related(param.kind.span, "the type"),
             );
         }
     }
@@ -153,10 +173,14 @@ fn param(param: &Param, found: &mut Vec<Diagnostic>) {
         && low > high
     {
         found.push(
-            Diagnostic::error("min-above-max", min.span, format!("`min` of `{name}` is greater than its `max`"))
-                .label("the least value")
-                .related(max.span, "the greatest value")
-                .help("no value can be between them: swap the two"),
+            Diagnostic::error(
+                "min-above-max",
+                min.span,
+                format!("`min` of `{name}` is greater than its `max`"),
+            )
+            .label("the least value")
+            .related(max.span, "the greatest value")
+            .help("no value can be between them: swap the two"),
         );
     }
     if let Some(pattern) = &param.pattern
@@ -172,9 +196,13 @@ fn param(param: &Param, found: &mut Vec<Diagnostic>) {
         && param.required
     {
         found.push(
-            Diagnostic::error("keys-conflict", default.span, format!("`{name}` is required and has a default"))
-                .label("this would never be used")
-                .help("remove `required: true` or the default"),
+            Diagnostic::error(
+                "keys-conflict",
+                default.span,
+                format!("`{name}` is required and has a default"),
+            )
+            .label("this would never be used")
+            .help("remove `required: true` or the default"),
         );
     }
 }
@@ -193,7 +221,8 @@ fn measure(kind: ParamType, node: &Node) -> Option<f64> {
 
 /// An environment, or the drill, may only set parameters that exist.
 fn environments(playbook: &Playbook, found: &mut Vec<Diagnostic>) {
-    let sets = playbook.environments.iter().map(|e| &e.params).chain(playbook.drill.iter().map(|d| &d.params));
+    let sets =
+        playbook.environments.iter().map(|e| &e.params).chain(playbook.drill.iter().map(|d| &d.params));
     for (name, _) in sets.flatten() {
         if playbook.params.iter().any(|param| param.name.value == name.value) {
             continue;

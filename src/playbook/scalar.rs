@@ -99,7 +99,9 @@ mod tests {
         ] {
             assert_eq!(resolve(text), Ok(want), "{text:?}");
         }
-        for bad in ["012", "-007", ".inf", "-.inf", ".nan", "99999999999999999999", "1e999", "0xffffffffffffffffff"] {
+        for bad in
+            ["012", "-007", ".inf", "-.inf", ".nan", "99999999999999999999", "1e999", "0xffffffffffffffffff"]
+        {
             assert!(resolve(bad).is_err(), "{bad:?}");
         }
     }

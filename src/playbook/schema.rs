@@ -117,7 +117,9 @@ impl Definitions {
                 json!({ "anyOf": [item, { "type": "array", "minItems": 1, "items": item }] })
             }
             Kind::Argv => argv(),
-            Kind::Pipeline => json!({ "anyOf": [argv(), { "type": "array", "minItems": 1, "items": argv() }] }),
+            Kind::Pipeline => {
+                json!({ "anyOf": [argv(), { "type": "array", "minItems": 1, "items": argv() }] })
+            }
             Kind::Map { keys, values } => {
                 let pattern = match keys {
                     Keys::Identifier | Keys::Variable => "^[A-Za-z_][A-Za-z0-9_]*$",

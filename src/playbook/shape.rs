@@ -16,9 +16,15 @@ pub enum Kind {
     Pattern,
     Bool,
     /// A whole number within limits.
-    Int { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
     /// A number within limits.
-    Number { min: f64, max: f64 },
+    Number {
+        min: f64,
+        max: f64,
+    },
     Duration,
     /// A duration, or `none`.
     Timeout,
@@ -39,7 +45,10 @@ pub enum Kind {
     Argv,
     /// An argv, or a list of them.
     Pipeline,
-    Map { keys: Keys, values: &'static Kind },
+    Map {
+        keys: Keys,
+        values: &'static Kind,
+    },
     Object(&'static Object),
 }
 

@@ -70,7 +70,9 @@ impl SourceMap {
 
     /// The text that a span covers; empty if it lies outside of the file.
     pub fn slice(&self, span: Span) -> &str {
-        self.get(span.file).and_then(|f| f.text.get(span.start as usize..span.end as usize)).unwrap_or_default()
+        self.get(span.file)
+            .and_then(|f| f.text.get(span.start as usize..span.end as usize))
+            .unwrap_or_default()
     }
 }
 

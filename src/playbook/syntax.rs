@@ -30,10 +30,14 @@ pub(super) fn explain(
         && text[open..at.max(open)].contains('\n')
     {
         let bracket = &text[open..open + 1];
-        return Diagnostic::error("yaml", span(file, open, open + 1), format!("this `{bracket}` is not closed"))
-            .label("opened here")
-            .related(span(file, at, at), "this cannot stand inside of it")
-            .help("add the closing bracket");
+        return Diagnostic::error(
+            "yaml",
+            span(file, open, open + 1),
+            format!("this `{bracket}` is not closed"),
+        )
+        .label("opened here")
+        .related(span(file, at, at), "this cannot stand inside of it")
+        .help("add the closing bracket");
     }
     let at = better_place(text, place, error);
     let (message, label, help) = words(error);
@@ -49,13 +53,16 @@ pub(super) fn explain(
 fn better_place(text: &str, place: Range<usize>, error: &ScanError) -> usize {
     let at = place.end;
     match error.kind() {
-        ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => {
-            text.get(place.clone()).and_then(|skipped| skipped.find(['"', '\''])).map_or(at, |n| place.start + n)
-        }
+        ErrorKind::UnclosedQuotedScalar | ErrorKind::InvalidQuotedScalarIndent => text
+            .get(place.clone())
+            .and_then(|skipped| skipped.find(['"', '\'']))
+            .map_or(at, |n| place.start + n),
         ErrorKind::UnknownQuotedScalarEscape => {
             let mut rest = text[at..].char_indices();
             while let Some((n, c)) = rest.next() {
-                if c == '\\' && rest.next().is_none_or(|(_, kind)| !"0abt\tnvfre \"/\\N_LPxuU\n\r".contains(kind)) {
+                if c == '\\'
+                    && rest.next().is_none_or(|(_, kind)| !"0abt\tnvfre \"/\\N_LPxuU\n\r".contains(kind))
+                {
                     return at + n;
                 }
             }
@@ -125,14 +132,14 @@ fn unquoted_braces(file: FileId, text: &str, at: usize) -> Option<Diagnostic> {
                 }
                 return None;
             }
-            (None, '{' | '[') => {
-                if begins_value {
-                    flow = true;
-                    value_start = i + 1;
-                }
+            (None, '{' | '[') if begins_value => {
+                flow = true;
+                value_start = i + 1;
             }
             (None, ',') if flow => value_start = i + 1,
-            (None, ' ') if previous == ':' || (previous == '-' && line[..i].trim() == "-") => value_start = i + 1,
+            (None, ' ') if previous == ':' || (previous == '-' && line[..i].trim() == "-") => {
+                value_start = i + 1
+            }
             _ => {}
         }
         previous = c;

@@ -12,13 +12,19 @@ use crate::model::check_name;
 
 /// Everything in `root` that does not fit `object`. Nothing is said about the places in `reported`.
 pub fn validate(root: &Node, object: &Object, reported: &HashSet<Span>) -> Vec<Diagnostic> {
-    let mut walker = Walker { reported, path: Vec::new(), found: Vec::new() };
+    let mut walker = Walker { reported, path: Vec::new(), found: Vec::new(), objects: 0 };
     walker.object(root, object, None);
     walker.found
 }
 
 /// The most mistakes that are reported of one file.
 pub const MAX_FOUND: usize = 1000;
+
+/// The most steps, checks, params and the like in one file. A decoded step takes over a KiB of memory.
+pub const MAX_OBJECTS: usize = 25_000;
+
+/// The code of the diagnostic after which a tree is not decoded.
+pub(super) const TOO_MANY: &str = "too-many-steps";
 
 enum Part<'n> {
     Key(&'n str),
@@ -29,6 +35,8 @@ struct Walker<'n> {
     reported: &'n HashSet<Span>,
     path: Vec<Part<'n>>,
     found: Vec<Diagnostic>,
+    /// Steps, checks, params and the like, counted so far.
+    objects: usize,
 }
 
 impl<'n> Walker<'n> {
@@ -67,8 +75,8 @@ impl<'n> Walker<'n> {
         } else {
             format!("`{path}` must be {}, not {}", kind.words(), found(node))
         };
-        let mut diagnostic = Diagnostic::error("wrong-type", node.span, message)
-            .label(format!("expected {}", kind.words()));
+        let mut diagnostic =
+            Diagnostic::error("wrong-type", node.span, message).label(format!("expected {}", kind.words()));
         if let Some(help) = type_help(node, kind) {
             diagnostic = diagnostic.help(help);
         }
@@ -200,7 +208,9 @@ impl<'n> Walker<'n> {
                 }
             }
             Kind::Name => check_name(value).err().map(|e| ("name", e.to_string())),
-            Kind::Pattern => regex::Regex::new(value).err().map(|e| ("regular expression", last_line(&e.to_string()))),
+            Kind::Pattern => {
+                regex::Regex::new(value).err().map(|e| ("regular expression", last_line(&e.to_string())))
+            }
             Kind::Duration => read::duration(value).err().map(|e| ("duration", e)),
             Kind::Timeout => read::timeout(value).err().map(|e| ("duration", e)),
             Kind::Size => read::size(value).err().map(|e| ("size", e)),
@@ -221,7 +231,10 @@ impl<'n> Walker<'n> {
         if let Some((what, why)) = problem {
             if what == "expression" {
                 let message = format!("`{}` is empty", self.path());
-                self.report(Diagnostic::error("empty-expression", node.span, message).help("write an expression, or remove the key"));
+                self.report(
+                    Diagnostic::error("empty-expression", node.span, message)
+                        .help("write an expression, or remove the key"),
+                );
             } else {
                 self.bad_scalar(node, what, why, String::new());
             }
@@ -245,7 +258,10 @@ impl<'n> Walker<'n> {
                 self.report(
                     Diagnostic::error("api-version", node.span, message)
                         .label(format!("this program reads {}", format::API_VERSION))
-                        .help(format!("write `apiVersion: {}`, or use a program that reads {value:?}", format::API_VERSION)),
+                        .help(format!(
+                            "write `apiVersion: {}`, or use a program that reads {value:?}",
+                            format::API_VERSION
+                        )),
                 );
             }
             None => {
@@ -270,13 +286,29 @@ impl<'n> Walker<'n> {
                 return;
             }
             let message = format!("the file must be {} (a map), not {}", object.name, found(node));
-            self.report(Diagnostic::error("wrong-type", node.span, message).help(format!(
-                "begin the file with `apiVersion: {}`",
-                format::API_VERSION
-            )));
+            self.report(
+                Diagnostic::error("wrong-type", node.span, message)
+                    .help(format!("begin the file with `apiVersion: {}`", format::API_VERSION)),
+            );
             return;
         };
         let at = entries.first().map_or(node.span, |(first, _)| first.span);
+        self.objects += 1;
+        if self.objects == MAX_OBJECTS + 1 {
+            // Not through `report`: the decoder relies on it.
+            self.found.push(
+                Diagnostic::error(
+                    TOO_MANY,
+                    at,
+                    format!("more than {MAX_OBJECTS} steps, checks and the like in one file"),
+                )
+                .label("the limit is reached here")
+                .help("split the playbook: a step `playbook: { name: ... }` includes another one"),
+            );
+        }
+        if self.objects > MAX_OBJECTS {
+            return;
+        }
         for (name, value) in entries {
             match object.field(&name.value) {
                 Some(field) => {
@@ -299,8 +331,11 @@ impl<'n> Walker<'n> {
 
     fn missing(&self, object: &Object, at: Span, what: &str) -> Diagnostic {
         let path = self.path();
-        let message =
-            if path.is_empty() { format!("{what} is missing") } else { format!("`{path}` has no {}", without_article(what)) };
+        let message = if path.is_empty() {
+            format!("{what} is missing")
+        } else {
+            format!("`{path}` has no {}", without_article(what))
+        };
         Diagnostic::error("missing-key", at, message).label(format!("{} needs {what}", object.name))
     }
 
@@ -316,11 +351,13 @@ impl<'n> Walker<'n> {
                     .label(format!("not a key of {}", object.name))
                     .help(format!("this version does not support `{shown}` yet: remove it"))
             }
-            Some((_, Refusal::Because(why))) => {
-                Diagnostic::error("misplaced-key", key.span, format!("the key `{shown}` does not belong here"))
-                    .label(format!("not a key of {}", object.name))
-                    .help(*why)
-            }
+            Some((_, Refusal::Because(why))) => Diagnostic::error(
+                "misplaced-key",
+                key.span,
+                format!("the key `{shown}` does not belong here"),
+            )
+            .label(format!("not a key of {}", object.name))
+            .help(*why),
             None => {
                 let help = match nearest(name, object.all().map(|f| f.name)) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -351,7 +388,9 @@ impl<'n> Walker<'n> {
                         if !excused {
                             let diagnostic = self.missing(object, at, what);
                             let also = or.map_or(String::new(), |or| format!(" (or only `{or}`)"));
-                            self.report(diagnostic.help(format!("write one of {}{also}", choices.join(", "))));
+                            self.report(
+                                diagnostic.help(format!("write one of {}{also}", choices.join(", "))),
+                            );
                         }
                     }
                     [_] => {}
@@ -428,7 +467,11 @@ fn found(node: &Node) -> String {
         NodeKind::Float(n) => format!("the number {n}"),
         NodeKind::Text(text) => {
             let short: String = text.value.chars().take(30).collect();
-            if short.len() < text.value.len() { format!("the text {short:?}...") } else { format!("the text {short:?}") }
+            if short.len() < text.value.len() {
+                format!("the text {short:?}...")
+            } else {
+                format!("the text {short:?}")
+            }
         }
         NodeKind::List(_) => "a list".into(),
         NodeKind::Map(_) => "a map".into(),
@@ -438,7 +481,13 @@ fn found(node: &Node) -> String {
 fn type_help(node: &Node, kind: &Kind) -> Option<String> {
     let textual = matches!(
         kind,
-        Kind::Text | Kind::Template | Kind::Expression | Kind::Name | Kind::Pattern | Kind::Choice(_) | Kind::OneOrList(_)
+        Kind::Text
+            | Kind::Template
+            | Kind::Expression
+            | Kind::Name
+            | Kind::Pattern
+            | Kind::Choice(_)
+            | Kind::OneOrList(_)
     );
     match (&node.kind, kind) {
         (NodeKind::Int(n), _) if textual => Some(format!("put quotes around it: \"{n}\"")),
@@ -452,20 +501,29 @@ fn type_help(node: &Node, kind: &Kind) -> Option<String> {
         (NodeKind::Text(text), Kind::Int { .. } | Kind::Number { .. }) if text.style != Style::Plain => {
             Some("write the number without quotes".into())
         }
-        (NodeKind::Text(text), Kind::List(_)) if text.value.len() <= 40 && !text.value.contains(['\n', '{']) => {
+        (NodeKind::Text(text), Kind::List(_))
+            if text.value.len() <= 40 && !text.value.contains(['\n', '{']) =>
+        {
             Some(format!("write a list: [{}]", text.value))
         }
         (NodeKind::Text(text), Kind::Argv | Kind::Pipeline) => {
             let words: Vec<&str> = text.value.split_whitespace().collect();
             let simple = text.value.len() <= 60
                 && text.value.chars().all(|c| c.is_ascii_alphanumeric() || " ./_-".contains(c));
-            Some(if simple { format!("write a list: [{}]", words.join(", ")) } else { "write a list; a script belongs into `run`".into() })
+            Some(if simple {
+                format!("write a list: [{}]", words.join(", "))
+            } else {
+                "write a list; a script belongs into `run`".into()
+            })
         }
         (NodeKind::Map(_), Kind::List(_) | Kind::Some(_)) => Some("begin each item with `- `".into()),
         (NodeKind::Map(_), Kind::Text | Kind::Template | Kind::Expression) => {
             Some("put quotes around the text if it contains `: `".into())
         }
-        (NodeKind::Text(_) | NodeKind::Int(_) | NodeKind::Float(_) | NodeKind::Bool(_), Kind::Object(object)) => {
+        (
+            NodeKind::Text(_) | NodeKind::Int(_) | NodeKind::Float(_) | NodeKind::Bool(_),
+            Kind::Object(object),
+        ) => {
             let first = object.all().next().map_or("key", |f| f.name);
             Some(format!("write {{ {first}: ... }}"))
         }

@@ -34,23 +34,25 @@ pub struct Tree {
 }
 
 /// The bytes of a file as text. A mistake comes with a readable copy, so that its line can be shown.
-pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Diagnostic)> {
+pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Box<Diagnostic>)> {
     let text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let diagnostic = Diagnostic::error("bad-encoding", span(file, at, at + 3), "the file is not valid UTF-8")
-                .label("this byte is not part of a character")
-                .help("save the file as UTF-8");
-            return Err((text, diagnostic));
+            let diagnostic =
+                Diagnostic::error("bad-encoding", span(file, at, at + 3), "the file is not valid UTF-8")
+                    .label("this byte is not part of a character")
+                    .help("save the file as UTF-8");
+            return Err((text, diagnostic.into()));
         }
     };
     if let Some(at) = text.find('\0') {
-        let diagnostic = Diagnostic::error("bad-encoding", span(file, at, at + 1), "the file contains a NUL byte")
-            .label("NUL byte here")
-            .help("remove it: a playbook is plain text");
-        return Err((text.replace('\0', "\u{fffd}"), diagnostic));
+        let diagnostic =
+            Diagnostic::error("bad-encoding", span(file, at, at + 1), "the file contains a NUL byte")
+                .label("NUL byte here")
+                .help("remove it: a playbook is plain text");
+        return Err((text.replace('\0', "\u{fffd}"), diagnostic.into()));
     }
     Ok(text)
 }
@@ -81,7 +83,10 @@ pub fn parse(file: FileId, text: &str) -> Tree {
         Ok(root) => builder.tree.root = root,
         Err(fatal) => {
             // The same mistake may have been noted just before it broke the structure.
-            builder.tree.diagnostics.retain(|known| known.code != fatal.code || known.span.start != fatal.span.start);
+            builder
+                .tree
+                .diagnostics
+                .retain(|known| known.code != fatal.code || known.span.start != fatal.span.start);
             builder.tree.diagnostics.push(*fatal);
         }
     }
@@ -148,9 +153,9 @@ impl<'t> Builder<'t> {
         match self.events.next() {
             Some(Ok((event, at))) => {
                 let start = at.start.byte_offset().unwrap_or(self.last_end);
-                self.tag = at.tag_span().and_then(|tag| {
-                    Some(self.span(tag.start.byte_offset()?, tag.end.byte_offset()?))
-                });
+                self.tag = at
+                    .tag_span()
+                    .and_then(|tag| Some(self.span(tag.start.byte_offset()?, tag.end.byte_offset()?)));
                 Ok((event, start, at.end.byte_offset().unwrap_or(start)))
             }
             Some(Err(error)) => Err(self.syntax_error(&error)),
@@ -201,19 +206,23 @@ impl<'t> Builder<'t> {
                 let text = self.text_of(value.into_owned(), style, start, end);
                 (self.scalar(text), anchor, tag.is_some())
             }
-            Event::SequenceStart(style, anchor, tag) => (self.list(style, start, end)?, anchor, tag.is_some()),
-            Event::MappingStart(style, anchor, tag) => {
-                (self.map(style, start, end)?, anchor, tag.is_some())
+            Event::SequenceStart(style, anchor, tag) => {
+                (self.list(style, start, end)?, anchor, tag.is_some())
             }
+            Event::MappingStart(style, anchor, tag) => (self.map(style, start, end)?, anchor, tag.is_some()),
             Event::Alias(id) => return self.alias(id, start, end),
             // No other event stands in a node's place.
             _ => (Node { span: self.span(start, end), kind: NodeKind::Null }, 0, false),
         };
         if tagged {
             self.push(
-                Diagnostic::error("yaml-tag", tag_place.unwrap_or(node.span), "YAML tags (`!...`) are not supported")
-                    .label("`!` begins a tag")
-                    .help("remove the tag, or put quotes around the whole value if `!` is part of it"),
+                Diagnostic::error(
+                    "yaml-tag",
+                    tag_place.unwrap_or(node.span),
+                    "YAML tags (`!...`) are not supported",
+                )
+                .label("`!` begins a tag")
+                .help("remove the tag, or put quotes around the whole value if `!` is part of it"),
             );
             self.tree.reported.insert(node.span);
         }
@@ -243,7 +252,7 @@ impl<'t> Builder<'t> {
 
     fn alias(&mut self, id: usize, start: usize, end: usize) -> Result<Node, Fatal> {
         self.last_end = end;
-        let Some((node, size)) = self.anchors.get(&id) else {
+        let Some((_, size)) = self.anchors.get(&id) else {
             return Err(Diagnostic::error(
                 "alias-loop",
                 self.span(start, end),
@@ -252,9 +261,11 @@ impl<'t> Builder<'t> {
             .label("this would never end")
             .into());
         };
-        let (node, size) = (node.clone(), *size);
+        let size = *size;
         self.copy(size, start)?;
-        Ok(node)
+        // What is copied counts as typed here, so that an anchor around it knows its own size.
+        self.nodes += size;
+        Ok(self.anchors[&id].0.clone())
     }
 
     fn list(&mut self, style: StructureStyle, start: usize, end: usize) -> Result<Node, Fatal> {
@@ -312,10 +323,14 @@ impl<'t> Builder<'t> {
             let Some(key) = key else { continue };
             if let Some(earlier) = seen.get(&key.value) {
                 self.push(
-                    Diagnostic::error("duplicate-key", key.span, format!("the key `{}` is there twice", key.value))
-                        .label("again here")
-                        .related(*earlier, "first here")
-                        .help("keep one of the two"),
+                    Diagnostic::error(
+                        "duplicate-key",
+                        key.span,
+                        format!("the key `{}` is there twice", key.value),
+                    )
+                    .label("again here")
+                    .related(*earlier, "first here")
+                    .help("keep one of the two"),
                 );
                 continue;
             }
@@ -372,7 +387,12 @@ impl<'t> Builder<'t> {
                 let node = self.node((other, start, end))?;
                 if !template {
                     self.tree.diagnostics.truncate(known);
-                    self.report("bad-key", self.line_start_of(node.span), "a key must be text", "write a name before the `:`");
+                    self.report(
+                        "bad-key",
+                        self.line_start_of(node.span),
+                        "a key must be text",
+                        "write a name before the `:`",
+                    );
                 }
                 Ok(None)
             }
