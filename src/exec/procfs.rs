@@ -39,10 +39,7 @@ pub(super) fn stat(pid: i32) -> Option<Stat> {
 /// The name in parentheses may itself hold spaces and parentheses: the fields start after the last one.
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     let close = text.iter().rposition(|b| *b == b')')?;
-    let pid = std::str::from_utf8(text).ok().map_or_else(
-        || text.split(|b| *b == b' ').next().and_then(|p| std::str::from_utf8(p).ok()),
-        |t| t.split(' ').next(),
-    )?;
+    let pid = text.split(|b| *b == b' ').next().and_then(|pid| std::str::from_utf8(pid).ok())?;
     let mut fields = std::str::from_utf8(text.get(close + 2..)?).ok()?.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
