@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Finds the newest SQLite backup that verifies, and counts rows. Nothing but Python's standard library.
 
-  sqlite_backups.py newest FOLDER [--require-checksum]
+  sqlite_backups.py newest FOLDER OUTPUT [--require-checksum]
       Looks at every *.db, *.sqlite, *.sqlite3, *.bak in FOLDER, newest first by the time in its own NAME (a copy or
       a restore changes the modification time, never the name). A backup is good if its checksum agrees and SQLite's
       integrity_check answers exactly "ok" (it exits 0 even when it found damage). Every refused backup is named on
-      stderr with the reason. Writes path, taken_at and rows to $RUNBOOK_OUTPUT. Exit 1: no good backup.
+      stderr with the reason. Writes path, taken_at and rows to the file OUTPUT. Exit 1: no good backup.
   sqlite_backups.py rows DATABASE
       Prints the number of rows in all tables of the database.
   sqlite_backups.py in-use DATABASE
@@ -104,7 +104,7 @@ def refusal(path, require_checksum):
     return None
 
 
-def newest(folder, require_checksum):
+def newest(folder, output, require_checksum):
     if not folder.is_dir():
         sys.exit(f"{folder}: no such folder")
     candidates = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()]
@@ -121,9 +121,8 @@ def newest(folder, require_checksum):
         connection.close()
         stamp = taken_at.strftime("%Y-%m-%dT%H:%M:%SZ")
         print(f"{name} from {stamp}, {rows} rows")
-        if output := os.environ.get("RUNBOOK_OUTPUT"):
-            with open(output, "a", encoding="utf-8") as file:
-                file.write(f"path={path.resolve()}\ntaken_at={stamp}\nrows={rows}\n")
+        with open(output, "a", encoding="utf-8") as file:
+            file.write(f"path={path.resolve()}\ntaken_at={stamp}\nrows={rows}\n")
         return
     sys.exit(f"no backup in {folder} can be trusted ({refused} refused); nothing was restored")
 
@@ -146,8 +145,8 @@ def in_use(database):
 
 def main(arguments):
     match arguments:
-        case ["newest", folder, *options] if set(options) <= {"--require-checksum"}:
-            newest(Path(folder), bool(options))
+        case ["newest", folder, output, *options] if set(options) <= {"--require-checksum"}:
+            newest(Path(folder), output, bool(options))
         case ["rows", database]:
             connection = open_untouched(Path(database))
             print(count_rows(connection))

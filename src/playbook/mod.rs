@@ -70,7 +70,7 @@ pub fn parse_values(
     path: &Path,
     bytes: Vec<u8>,
 ) -> Result<Vec<(String, serde_json::Value)>, Vec<Diagnostic>> {
-    let file = decode_bytes(sources, path, bytes).map_err(|d| vec![d])?;
+    let file = decode_bytes(sources, path, bytes).map_err(|d| vec![*d])?;
     let text = sources.get(file).map(|f| f.text.clone()).unwrap_or_default();
     let tree = yaml::parse(file, &text);
     if !tree.diagnostics.is_empty() {
