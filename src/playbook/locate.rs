@@ -50,7 +50,9 @@ fn literal(value: &str, raw: &str) -> Map {
     let first = value.split('\n').find(|line| !line.trim().is_empty())?;
     let first_raw =
         content.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).find(|l| !l.trim().is_empty())?;
-    let indent = first_raw.len().checked_sub(first.len())?;
+    // By the blanks in front: those at the end of the last line are not part of the span.
+    let leading = |line: &str| line.len() - line.trim_start().len();
+    let indent = leading(first_raw).checked_sub(leading(first))?;
     let mut map = Vec::with_capacity(value.len() + 1);
     let mut at = content_start;
     let mut lines = content.split('\n');
