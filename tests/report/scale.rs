@@ -85,3 +85,20 @@ fn groups_are_shown_with_what_is_inside() {
     assert_eq!(view.phases[0].waves.len(), 2);
     assert_eq!(view.phases[0].waves[0][0].inside.len(), 2);
 }
+
+#[test]
+fn commands_are_shown_as_far_as_they_are_known() {
+    let known = fixtures::run("copy", "Copy", 0, "cp -a -- {{ params.database }} \"$RUNBOOK_DIR\"");
+    let open = fixtures::run("restore", "Restore", 0, "install {{ steps[\"copy-it\"].outputs.path }} x");
+    let spliced = fixtures::run("stop", "Stop", 0, "{{ params.database | raw }}");
+    let plan = fixtures::plan_of(&[("steps", "")], vec![known, open, spliced]);
+    let view = PlanView::of(&plan, "hash");
+    let command = |n: usize| view.phases[0].waves[n][0].command.clone().unwrap();
+    assert_eq!(command(0).text, "cp -a -- \"${RB_V1}\" \"$RUNBOOK_DIR\"");
+    assert_eq!(command(0).values, [("RB_V1".to_owned(), "/srv/app/tasks.db".to_owned())]);
+    assert!(command(0).known && !command(1).known);
+    assert_eq!(command(1).text, "install {{ steps.copy-it.outputs.path }} x");
+    assert_eq!(command(2).text, "/srv/app/tasks.db");
+    let raw = |n: usize| view.phases[0].waves[n][0].raw;
+    assert!(raw(2) && !raw(0));
+}
