@@ -46,6 +46,7 @@ fn request<'a>(params: &'a [(String, Value)]) -> Request<'a> {
         cwd: Path::new("/home/engineer"),
         shared: &[],
         shared_folder: Path::new("/etc/runbook"),
+        show_missing: false,
         root: None,
     }
 }
@@ -101,7 +102,7 @@ fn cases(folder: &str) -> Vec<PathBuf> {
     cases
 }
 
-fn place() -> DrillPlace {
+fn drill_place() -> DrillPlace {
     DrillPlace { dir: "/drills/one".into(), port: 20_001 }
 }
 
@@ -283,7 +284,7 @@ fn each_section_of_a_drill_is_a_plan() {
     let (loaded, found) = load(DRILL);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), &place()).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place()).unwrap();
     let ids = |plan: &Plan| plan.steps.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&drill.world), ["world-1", "seed"]);
     assert_eq!(ids(&drill.inject), ["inject-1"]);
@@ -293,7 +294,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert_eq!(drill.symptom.steps[0].verify.len(), 1);
     assert_eq!(drill.teardown.steps[0].on_failure, runbook::plan::OnFailure::Continue);
     for plan in [&drill.world, &drill.inject, &drill.symptom, &drill.playbook, &drill.teardown] {
-        assert_eq!(plan.drill_dir.as_deref(), Some(&place()));
+        assert_eq!(plan.drill, Some(drill_place()));
         assert_eq!(plan.scopes[0].params["database"], json!("/drills/one/tasks.db"));
         assert_eq!(&Plan::from_json(&plan.to_json()).unwrap(), plan);
     }
@@ -302,7 +303,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert!(drill.playbook.steps[0].keep_result);
     let guarded = Request { environment: Some("production"), ..request(&[]) };
     assert!(matches!(
-        compile_drill(&loaded, &guarded, &place()),
+        compile_drill(&loaded, &guarded, &drill_place()),
         Err(CompileError::GuardedDrill(name)) if name == "production"
     ));
 }

@@ -25,6 +25,7 @@ fn compiled(text: &str) -> Plan {
         cwd: Path::new("/"),
         shared: &[],
         shared_folder: Path::new("/"),
+        show_missing: false,
         root: None,
     };
     compile(&Loaded { sources, books: vec![book] }, &request).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
@@ -89,7 +90,7 @@ proptest! {
         prop_assert_eq!(ids.len(), plan.steps.len());
         for (ix, step) in plan.steps.iter().enumerate() {
             prop_assert!(at[ix].is_some());
-            prop_assert_eq!(plan.find(step.id.as_str()), Some(ix));
+            prop_assert_eq!(plan.find(&step.id), Some(ix));
             for before in plan.ancestors(ix) {
                 prop_assert!(at[before] < at[ix], "{} before {}", plan.steps[before].id, step.id);
             }

@@ -30,10 +30,7 @@ pub fn list(context: &Context, args: &List) -> Result<u8, CliError> {
     if entries.is_empty() {
         let folders: Vec<String> =
             context.library.folders().iter().map(|f| f.display().to_string()).collect();
-        print(&format!(
-            "no playbooks in {}\n`runbook init` writes one to start from\n",
-            folders.join(", ")
-        ))?;
+        print(&format!("no playbooks in {}\n`runbook init` writes one to start from\n", folders.join(", ")))?;
         return Ok(0);
     }
     let width = entries.iter().map(|e| e.name.len()).max().unwrap_or(0);

@@ -32,4 +32,3 @@ pub fn cancel(context: &Context, args: &Cancel) -> Result<u8, CliError> {
         Err(error) => Err(error),
     }
 }
-

@@ -126,8 +126,9 @@ impl Context {
         };
         for param in &values.params {
             let Some((name, value)) = param.split_once('=') else {
-                return Err(CliError::usage(format!("-p {param}: there is no `=`"))
-                    .hint("write -p name=value"));
+                return Err(
+                    CliError::usage(format!("-p {param}: there is no `=`")).hint("write -p name=value")
+                );
             };
             params.push((name.to_owned(), Value::from(value)));
         }
@@ -145,9 +146,10 @@ fn default_state() -> Option<PathBuf> {
 fn look(terminal: bool) -> Look {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find(|n| set(n)).map(|n| {
-        std::env::var(n).unwrap_or_default().to_ascii_lowercase()
-    });
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .find(|n| set(n))
+        .map(|n| std::env::var(n).unwrap_or_default().to_ascii_lowercase());
     // Files and pipes are read by programs and people of today; only an old terminal is spared.
     let unicode = !terminal || locale.is_some_and(|l| l.contains("utf-8") || l.contains("utf8"));
     let width = terminal.then(|| usize::from(console::Term::stdout().size().1));
@@ -221,9 +223,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
 }
 
 /// The same for a view that writes itself.
-pub fn print_with(
-    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<(), CliError> {
+pub fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), CliError> {
     let mut text = Vec::new();
     write(&mut text).map_err(|e| CliError::io("stdout", &e))?;
     print(&String::from_utf8_lossy(&text))
@@ -231,8 +231,7 @@ pub fn print_with(
 
 /// JSON for programs, with a newline at the end.
 pub fn print_json<T: serde::Serialize>(value: &T) -> Result<(), CliError> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|e| CliError::io("stdout", &e.into()))?;
+    let mut text = serde_json::to_string_pretty(value).map_err(|e| CliError::io("stdout", &e.into()))?;
     text.push('\n');
     print(&text)
 }

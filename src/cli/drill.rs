@@ -20,8 +20,8 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
     let world = World::new(context, args)?;
     let port = free_port().map_err(|e| CliError::io("the drill's port", &e))?;
     let place = DrillPlace { dir: world.dir.clone(), port };
-    let plans = compile_drill(&loaded, &context.request(None, &[]), &place)
-        .map_err(|e| refused(e, &loaded))?;
+    let plans =
+        compile_drill(&loaded, &context.request(None, &[]), &place).map_err(|e| refused(e, &loaded))?;
     let state_dir = context.state_dir()?;
     let stamp = format!("{}-{}", plans.playbook.playbook.name, wall_now().compact());
     let records = state_dir.path().join("drills").join(format!("{stamp}-{}", std::process::id()));
@@ -83,8 +83,9 @@ impl World {
     fn new(context: &Context, args: &Drill) -> Result<Self, CliError> {
         let dir = match &args.dir {
             Some(dir) => context.cwd.join(dir),
-            None => std::env::temp_dir()
-                .join(format!("runbook-drill-{}-{}", std::process::id(), wall_now().0)),
+            None => {
+                std::env::temp_dir().join(format!("runbook-drill-{}-{}", std::process::id(), wall_now().0))
+            }
         };
         if std::fs::symlink_metadata(&dir).is_ok() {
             return Err(CliError::refused(format!("{} is there already", dir.display()))

@@ -67,12 +67,8 @@ fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
             }
         }
     }
-    let risky: Vec<&str> = plan
-        .steps
-        .iter()
-        .filter(|s| s.destructive || s.irreversible)
-        .map(|s| s.id.as_str())
-        .collect();
+    let risky: Vec<&str> =
+        plan.steps.iter().filter(|s| s.destructive || s.irreversible).map(|s| s.id.as_str()).collect();
     if risky.is_empty() || args.yes || !context.interactive {
         return Ok(());
     }

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, RunFacts};
 use crate::journal::{StateDir, StateError};
-use crate::model::{RunId, RunOutcome};
+use crate::model::RunOutcome;
 use crate::plan::template::RunVerdict;
 use crate::plan::{DrillPlans, Plan};
-use crate::report::Reporter;
-use crate::runner::{Finished, Identity, RunError, StartRequest, load, start, wall_now};
+use crate::runner::{Finished, Identity, MakeReporters, RunError, StartRequest, load, start, wall_now};
 
 use super::report::DRILL_FORMAT;
 use super::{Assertion, DrillReport, Fault, StageReport, Verdict, leftovers};
@@ -38,7 +37,7 @@ pub struct DrillRequest<'a> {
     pub program: PathBuf,
     /// Told the stage's name before it begins.
     pub announce: &'a mut dyn FnMut(&str),
-    pub reporters: &'a mut dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>>,
+    pub reporters: &'a mut MakeReporters<'a>,
 }
 
 /// Drills. The world's folder is the caller's to make and to remove.
@@ -47,8 +46,7 @@ pub fn run(mut request: DrillRequest<'_>) -> Result<DrillReport, DrillError> {
     for fault in &faults {
         fault.apply(&mut request.plans.playbook).map_err(DrillError::Fault)?;
     }
-    leftovers::adopt()
-        .map_err(|error| DrillError::Io { what: "becoming a subreaper".into(), error })?;
+    leftovers::adopt().map_err(|error| DrillError::Io { what: "becoming a subreaper".into(), error })?;
     let plans = request.plans.clone();
     let mut report = DrillReport {
         format: DRILL_FORMAT,
@@ -112,8 +110,7 @@ fn prove(
     report.rpo.clone_from(&finished.end.rpo);
     report.stages.push(stage_report("playbook", &finished));
     report.assertions = judge(request, plans, &finished)?;
-    let broken: Vec<&str> =
-        report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();
+    let broken: Vec<&str> = report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();
     if broken.is_empty() {
         report.verdict = Verdict::Passed;
     } else {
@@ -147,11 +144,7 @@ fn stage_report(stage: &'static str, finished: &Finished) -> StageReport {
     StageReport { stage, run, outcome, why: finished.end.why.clone() }
 }
 
-fn drive(
-    request: &mut DrillRequest<'_>,
-    plan: Plan,
-    section: Option<&str>,
-) -> Result<Finished, DrillError> {
+fn drive(request: &mut DrillRequest<'_>, plan: Plan, section: Option<&str>) -> Result<Finished, DrillError> {
     let own;
     let state_dir = match section {
         None => request.state_dir,

@@ -48,7 +48,7 @@ pub enum Input {
     TaskEnded {
         task: TaskId,
         end: TaskEnd,
-        output: TaskOutput,
+        output: Box<TaskOutput>,
     },
     /// A deadline may have passed.
     Tick,
@@ -66,7 +66,7 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Found {
     NeverStarted,
-    Ended { end: TaskEnd, output: TaskOutput },
+    Ended { end: TaskEnd, output: Box<TaskOutput> },
     Unknown { why: String },
 }
 

@@ -10,7 +10,8 @@ pub mod template;
 mod types;
 
 pub use compile::{
-    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help, tidy,
+    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help,
+    tidy,
 };
 pub use json::PlanError;
 pub use types::*;

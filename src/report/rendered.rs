@@ -32,13 +32,8 @@ pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
             environment: plan.environment.as_ref().map(|e| e.name.as_str()),
             verdict: None,
         };
-        let ctx = Ctx {
-            params: &scope.params,
-            steps: &[],
-            run: &run,
-            result: None,
-            drill: plan.drill.as_ref(),
-        };
+        let ctx =
+            Ctx { params: &scope.params, steps: &[], run: &run, result: None, drill: plan.drill.as_ref() };
         render(&command.action, &ctx)
     });
     match rendered {

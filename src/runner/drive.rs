@@ -50,7 +50,7 @@ struct Signals {
 
 /// What woke the loop.
 enum Woken {
-    Exec(ExecEvent),
+    Exec(Box<ExecEvent>),
     Heard(Heard),
     /// A person at this terminal, or the system, wants the end.
     Stop(&'static str),
@@ -99,7 +99,7 @@ impl Driver<'_> {
             while inputs.len() < BATCH
                 && let Some(event) = poll_once(self.exec.next())
             {
-                self.take(Woken::Exec(event), stops, &mut inputs);
+                self.take_event(event, &mut inputs);
             }
         }
     }
@@ -146,7 +146,7 @@ impl Driver<'_> {
         let deadline = self.engine.next_deadline().map(|at| at.saturating_sub(now));
         let tick = self.reporters.iter().filter_map(|r| r.tick_every()).min();
         tokio::select! {
-            event = self.exec.next() => Woken::Exec(event),
+            event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
@@ -156,19 +156,23 @@ impl Driver<'_> {
         }
     }
 
-    fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) {
-        match woken {
-            Woken::Exec(ExecEvent::Output { task, stream, bytes }) => {
+    fn take_event(&mut self, event: ExecEvent, inputs: &mut Vec<Input>) {
+        match event {
+            ExecEvent::Output { task, stream, bytes } => {
                 for reporter in self.reporters.iter_mut() {
                     reporter.output(&task, stream == Stream::Stderr, &bytes);
                 }
             }
-            Woken::Exec(ExecEvent::Ended { task, end, output }) => {
-                inputs.push(Input::TaskEnded { task, end, output });
+            ExecEvent::Ended { task, end, output } => {
+                inputs.push(Input::TaskEnded { task, end, output: Box::new(output) });
             }
-            Woken::Exec(ExecEvent::KeeperLost { why }) => {
-                inputs.push(Input::Note(Event::KeeperLost { why }));
-            }
+            ExecEvent::KeeperLost { why } => inputs.push(Input::Note(Event::KeeperLost { why })),
+        }
+    }
+
+    fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) {
+        match woken {
+            Woken::Exec(event) => self.take_event(*event, inputs),
             Woken::Heard(Heard { by, request: Request::Cancel { force } }) => {
                 inputs.push(Input::Cancel { by, how: "runbook cancel".into(), force });
             }

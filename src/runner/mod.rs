@@ -22,4 +22,4 @@ pub use error::RunError;
 pub use facts::{Identity, boot_id};
 pub use load::{LoadedRun, holder, load};
 pub use resume::{Intent, ResumeRequest, resume};
-pub use start::{StartRequest, start};
+pub use start::{MakeReporters, StartRequest, start};

@@ -7,15 +7,14 @@ use crate::engine::{Engine, Found, Input, RunFacts, State};
 use crate::exec::{Exec, ExecConfig, Finding};
 use crate::journal::{Journal, StateDir};
 use crate::model::{Event, Millis, RunId, RunOutcome, StartInfo, TaskId, TaskKind, Want};
-use crate::plan::{Body, Plan, Step};
-use crate::report::Reporter;
+use crate::plan::{Body, Step};
 
 use super::clock::RunClock;
 use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::start::{OUTPUT_CAP, runtime};
+use super::start::{MakeReporters, OUTPUT_CAP, runtime};
 use super::{load, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
@@ -36,7 +35,7 @@ pub struct ResumeRequest<'a> {
     pub intent: Intent,
     pub identity: Identity,
     pub program: PathBuf,
-    pub reporters: &'a mut dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>>,
+    pub reporters: &'a mut MakeReporters<'a>,
 }
 
 pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
@@ -148,7 +147,7 @@ fn allowed<'a>(
 fn found(finding: Finding) -> Option<Found> {
     match finding {
         Finding::NeverStarted => Some(Found::NeverStarted),
-        Finding::Ended { end, output } => Some(Found::Ended { end, output }),
+        Finding::Ended { end, output } => Some(Found::Ended { end, output: Box::new(output) }),
         Finding::Unknown { why } => Some(Found::Unknown { why }),
         // Its end will come as an event.
         Finding::Running => None,

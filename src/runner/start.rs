@@ -20,6 +20,9 @@ use super::{load, requires, secrets};
 /// Bytes of one output that are kept in full.
 pub(super) const OUTPUT_CAP: u64 = 1 << 30;
 
+/// Makes the views of a run, once it has a name.
+pub type MakeReporters<'a> = dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>> + 'a;
+
 pub struct StartRequest<'a> {
     pub state_dir: &'a StateDir,
     pub plan: Plan,
@@ -33,7 +36,7 @@ pub struct StartRequest<'a> {
     /// The program to start as the keeper: this one.
     pub program: PathBuf,
     /// Makes the reporters once the run has a name.
-    pub reporters: &'a mut dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>>,
+    pub reporters: &'a mut MakeReporters<'a>,
 }
 
 /// Starts a run and drives it to its end.

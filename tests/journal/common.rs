@@ -84,7 +84,7 @@ pub fn started() -> StartInfo {
 }
 
 pub fn step_ended(name: &str, outcome: StepOutcome) -> Event {
-    Event::StepEnded { step: step(name), outcome, why: None, outputs: [].into(), choice: None, result: None }
+    Event::StepEnded { step: step(name), outcome, why: None, outputs: [].into(), choice: None }
 }
 
 /// A run of four records.

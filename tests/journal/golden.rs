@@ -2,8 +2,8 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Event, Millis, Objective, ObjectiveVerdict, Record, ResumeInfo, RunEnd, RunOutcome, StepOutcome, TaskEnd,
-    TaskEndKind, TaskId, TaskVerdict, UndoneState,
+    Event, Millis, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, RunOutcome,
+    StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState,
 };
 use serde_json::json;
 
@@ -23,7 +23,14 @@ fn task_started(task: &str, command: &str) -> Event {
 
 fn task_ended(task: &str, kind: TaskEndKind, verdict: TaskVerdict) -> Event {
     let task = TaskId::parse(task).unwrap();
-    Event::TaskEnded { task, end: TaskEnd::new(kind, Millis(40)), verdict }
+    Event::TaskEnded {
+        task,
+        end: TaskEnd::new(kind, Millis(40)),
+        verdict,
+        outputs: [].into(),
+        result: None,
+        no_retry: false,
+    }
 }
 
 /// Each kind of event, each way to end, and each optional field both absent and there.
@@ -57,8 +64,18 @@ fn events() -> Vec<Event> {
             workdir: Some("/srv".into()),
             timeout: Some(Millis(30_000)),
         },
-        Event::TaskEnded { task: TaskId::parse("pick/newest.2r1").unwrap(), end, verdict: ended("exit 3") },
-        Event::RetryScheduled { step: step("pick/newest"), failed: 2, delay: Millis(1_500) },
+        Event::TaskEnded {
+            task: TaskId::parse("pick/newest.2r1").unwrap(),
+            end,
+            verdict: ended("exit 3"),
+            outputs: [("path".to_owned(), json!("/b/1.db")), ("rows".to_owned(), json!(1200))].into(),
+            result: Some(json!({"exit": 3})),
+            no_retry: true,
+        },
+        Event::RetryScheduled { step: step("pick/newest"), failed: 2, delay: Millis(1_500), undo: false },
+        Event::RetryScheduled { step: step("stop"), failed: 1, delay: Millis(1), undo: true },
+        task_ended("d.1", TaskEndKind::NotStarted { error: "stopped".into() }, TaskVerdict::NotRun),
+        Event::KeeperLost { why: "it was killed".into() },
         task_started("pick/newest.2.remedy", "sync"),
         task_ended("pick/newest.2.remedy", TaskEndKind::Signaled { signal: 9 }, ended("killed by signal 9")),
         task_started("pick/newest.3.verify0.7", "GET http://localhost/health"),
@@ -86,10 +103,13 @@ fn events() -> Vec<Event> {
             why: Some("no backup verified".into()),
             outputs: [("path".to_owned(), json!("/b/1.db")), ("rows".to_owned(), json!(1200))].into(),
             choice: Some("newest".into()),
-            result: Some(json!({"exit": 3})),
         },
         Event::PhaseDeadlineMissed { phase: "restore".into(), deadline: Millis(600_000) },
         Event::PhaseEnded { phase: "restore".into() },
+        resolved("f", Resolution::Done, None),
+        resolved("f", Resolution::NotDone, Some("44136f evidence-f")),
+        resolved("f", Resolution::Retry, None),
+        resolved("f", Resolution::Skip, None),
         step_ended("c", StepOutcome::Succeeded),
         step_ended("d", StepOutcome::Skipped),
         step_ended("e", StepOutcome::Cancelled),
@@ -138,6 +158,11 @@ fn events() -> Vec<Event> {
     ]
 }
 
+fn resolved(name: &str, resolution: Resolution, evidence: Option<&str>) -> Event {
+    let (by, reason) = ("grace".into(), "looked at it".into());
+    Event::StepResolved { step: step(name), resolution, by, reason, evidence: evidence.map(Into::into) }
+}
+
 fn run_ended(outcome: RunOutcome) -> Event {
     Event::RunEnded(Box::new(RunEnd { outcome, why: None, rto: None, rpo: None }))
 }
@@ -172,13 +197,15 @@ fn kind(event: &Event) -> usize {
         Event::StepUndone { .. } => 16,
         Event::CancelRequested { .. } => 17,
         Event::RunEnded(_) => 18,
+        Event::KeeperLost { .. } => 19,
+        Event::StepResolved { .. } => 20,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=18).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=20).collect::<Vec<_>>());
 }
 
 #[test]

@@ -118,7 +118,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         }],
         phases,
         steps,
-        drill_dir: None,
+        drill: None,
         index: Default::default(),
     }
 }

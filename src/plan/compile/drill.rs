@@ -36,7 +36,11 @@ const SYMPTOM: &str = "symptom";
 const TEARDOWN: &str = "teardown";
 
 /// The plans of the first book's drill, in `place`.
-pub fn compile_drill(loaded: &Loaded, request: &Request<'_>, place: &DrillPlace) -> Result<DrillPlans, CompileError> {
+pub fn compile_drill(
+    loaded: &Loaded,
+    request: &Request<'_>,
+    place: &DrillPlace,
+) -> Result<DrillPlans, CompileError> {
     let Some(first) = loaded.books.first() else { return Err(CompileError::NoDrill) };
     let Some(drill) = &first.playbook.drill else { return Err(CompileError::NoDrill) };
     let base = Base {

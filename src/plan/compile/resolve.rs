@@ -43,13 +43,8 @@ pub(super) fn plan(
     };
     let place = drill.as_ref().map(|part| part.place);
     let section = drill.as_ref().and_then(|part| part.section);
-    let mut resolver = Resolver {
-        builder: &builder,
-        request,
-        drill: place,
-        scopes: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut resolver =
+        Resolver { builder: &builder, request, drill: place, scopes: Vec::new(), problems: Vec::new() };
     resolver.scopes.push(Scope { group: None, params, late: Vec::new() });
     for scope in 1..builder.scopes.len() {
         resolver.open(scope);
@@ -171,9 +166,8 @@ pub(super) fn main_params(
             || in_environment(&main.environments, request.environment, name).map(|v| (v, root.as_path()));
         let shared =
             || in_environment(request.shared, request.environment, name).map(|v| (v, request.shared_folder));
-        let default = || {
-            param.default.as_ref().filter(|_| !param.required).map(|d| (d.to_value(), root.as_path()))
-        };
+        let default =
+            || param.default.as_ref().filter(|_| !param.required).map(|d| (d.to_value(), root.as_path()));
         let given = typed.or_else(drilled).or_else(own).or_else(shared).or_else(default);
         match checked(param, given, request) {
             Ok(value) => {

@@ -303,10 +303,17 @@ impl Builder<'_> {
         }
         match rest.first() {
             Some(&("dir" | "port")) => Ok(()),
-            Some(field) => {
-                Err(unknown(span, "unknown-field", format!("`drill` has no `{field}`"), field, ["dir", "port"], ""))
+            Some(field) => Err(unknown(
+                span,
+                "unknown-field",
+                format!("`drill` has no `{field}`"),
+                field,
+                ["dir", "port"],
+                "",
+            )),
+            None => {
+                Err(Box::new(Diagnostic::error("unknown-field", span, "write `drill.dir` or `drill.port`")))
             }
-            None => Err(Box::new(Diagnostic::error("unknown-field", span, "write `drill.dir` or `drill.port`"))),
         }
     }
 

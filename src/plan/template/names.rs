@@ -9,8 +9,8 @@ use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
 use super::{Ctx, RunView, StepView, TemplateError};
-use crate::plan::DrillPlace;
 use crate::model::{TaskEnd, TaskEndKind, TaskOutput};
+use crate::plan::DrillPlace;
 
 /// Text that the author splices with `| raw`.
 #[derive(Debug)]
