@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -40,12 +40,15 @@ pub(super) struct Driver<'a> {
     pub listener: Listener,
     pub operator: String,
     pub reporters: &'a mut [Box<dyn Reporter>],
+    /// When the reporters were last told the time.
+    pub ticked: Instant,
 }
 
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
+    go_on: Signal,
 }
 
 /// What woke the loop.
@@ -56,6 +59,8 @@ enum Woken {
     Stop(&'static str),
     /// The terminal is gone. The run is not.
     Hangup,
+    /// This process was stopped (Ctrl-Z) and goes on; others have written to the terminal since.
+    Continued,
     Deadline,
     Tick,
 }
@@ -144,13 +149,16 @@ impl Driver<'_> {
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
         let now = self.clock.now().t;
         let deadline = self.engine.next_deadline().map(|at| at.saturating_sub(now));
-        let tick = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        // Counted from the last tick: a step that prints without a pause must not keep the view from moving.
+        let every = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        let tick = every.map(|every| every.saturating_sub(self.ticked.elapsed()));
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
+            _ = signals.go_on.recv() => Woken::Continued,
             () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
         }
@@ -182,8 +190,10 @@ impl Driver<'_> {
                 inputs.push(Input::Cancel { by, how: how.into(), force });
             }
             Woken::Hangup => {}
+            Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
             Woken::Deadline => inputs.push(Input::Tick),
             Woken::Tick => {
+                self.ticked = Instant::now();
                 let now = self.clock.now();
                 for reporter in self.reporters.iter_mut() {
                     reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
@@ -199,6 +209,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
         })
     }
 }
