@@ -1,5 +1,6 @@
 //! What can be typed. Completions and man pages follow from here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -17,8 +18,9 @@ A RUN is a run's id, the beginning of one, a playbook's name (its newest run), o
 #[command(name = "runbook", version, after_help = AFTER, max_term_width = 100)]
 pub struct Args {
     /// The folder that holds the runs [default: `state:` of runbook.yaml, else the user's state folder]
-    #[arg(long, global = true, env = "RUNBOOK_STATE", value_name = "FOLDER")]
-    pub state: Option<PathBuf>,
+    #[arg(long, global = true, env = "RUNBOOK_STATE", value_name = "FOLDER",
+        value_parser = clap::builder::OsStringValueParser::new())]
+    pub state: Option<OsString>,
     /// Show the tool's own diagnostics on stderr
     #[arg(long, global = true)]
     pub verbose: bool,
