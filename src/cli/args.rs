@@ -45,7 +45,7 @@ pub enum Command {
     /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
     Resume(Resume),
     /// Take back what a stopped run did, in reverse order
-    Rollback(Resume),
+    Rollback(Rollback),
     /// Say what became of a step when nobody but you can know
     Resolve(Resolve),
     /// End a run; what it has in flight is stopped
@@ -160,6 +160,16 @@ pub struct Run {
 #[derive(Debug, clap::Args)]
 pub struct Resume {
     pub run: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Rollback {
+    pub run: String,
+    /// Start without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
     #[arg(long)]
     pub json: bool,
 }

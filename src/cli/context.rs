@@ -146,7 +146,9 @@ impl Context {
             }
             if let Some(first) = given.insert(name, value) {
                 let hint = "give it once; nothing was started";
-                return Err(CliError::usage(format!("-p {name} is given twice: {first:?} and {value:?}")).hint(hint));
+                return Err(
+                    CliError::usage(format!("-p {name} is given twice: {first:?} and {value:?}")).hint(hint)
+                );
             }
             params.push((name.to_owned(), Value::from(value)));
         }

@@ -69,6 +69,9 @@ impl From<StateError> for CliError {
             StateError::Locked { run, holder, .. } if holder.alive => {
                 format!("see `runbook status {run}`; end it with `runbook cancel {run}`")
             }
+            StateError::Busy { run, .. } => {
+                format!("follow it with `runbook log {run} --follow`; end it with `runbook cancel {run}`")
+            }
             StateError::Locked { run, .. } => {
                 format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")
             }
