@@ -15,6 +15,7 @@ pub mod requires;
 mod resume;
 mod secrets;
 mod start;
+mod wind_down;
 
 pub use clock::wall_now;
 pub use drive::Finished;
