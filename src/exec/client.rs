@@ -263,6 +263,21 @@ impl Exec {
         }
     }
 
+    /// Lets every running process rest, before this process is stopped by its terminal. Requests and queries, which are
+    /// this process's own, rest with it.
+    pub fn pause(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Pause);
+        }
+    }
+
+    /// Lets them go on.
+    pub fn unpause(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Continue);
+        }
+    }
+
     /// The next event; pending for ever if nothing runs. May be dropped at any await without losing one.
     pub async fn next(&mut self) -> ExecEvent {
         loop {

@@ -47,6 +47,8 @@ pub(super) struct Signals {
     pub interrupt: Signal,
     pub terminate: Signal,
     hangup: Signal,
+    /// Ctrl-Z.
+    suspend: Signal,
 }
 
 /// The journal takes nothing any more.
@@ -64,6 +66,8 @@ enum Woken {
     Stop(&'static str),
     /// The terminal is gone. The run is not.
     Hangup,
+    /// Ctrl-Z.
+    Suspend,
     Deadline,
     Tick,
 }
@@ -162,6 +166,7 @@ impl Driver<'_> {
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
+            _ = signals.suspend.recv() => Woken::Suspend,
             () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
         }
@@ -193,6 +198,7 @@ impl Driver<'_> {
                 inputs.push(Input::Cancel { by, how: how.into(), force });
             }
             Woken::Hangup => {}
+            Woken::Suspend => inputs.push(Input::Note(self.suspend())),
             Woken::Deadline => inputs.push(Input::Tick),
             Woken::Tick => {
                 let now = self.clock.now();
@@ -204,12 +210,26 @@ impl Driver<'_> {
     }
 }
 
+impl Driver<'_> {
+    /// Stops this process as its terminal asks, and the commands with it, until it is continued.
+    fn suspend(&mut self) -> Event {
+        let since = self.clock.now().t;
+        self.exec.pause();
+        // SIGSTOP, for SIGTSTP has a handler here. It fails for nobody's own process.
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        self.exec.unpause();
+        let length = self.clock.now().t.saturating_sub(since);
+        Event::Gap { length, why: "paused from the terminal".into() }
+    }
+}
+
 impl Signals {
     fn install() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
         })
     }
 }
