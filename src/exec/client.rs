@@ -179,7 +179,7 @@ impl Exec {
                         sql::carry_out(database, op.query, op.binds, timeout, redactor, stop).await
                     });
                 }
-                Err(name) => self.not_started(task, no_secret(&name)),
+                Err(error) => self.not_started(task, error.to_string()),
             },
         }
     }
@@ -188,7 +188,7 @@ impl Exec {
         let resolve = |text: &crate::model::SecretText| {
             text.resolve(|name| self.config.secrets.get(name))
                 .map(|secret| Bytes(secret.expose().to_vec()))
-                .map_err(|name| no_secret(&name))
+                .map_err(|error| error.to_string())
         };
         let mut all: Vec<(String, Bytes)> =
             env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
@@ -341,8 +341,4 @@ impl Exec {
             self.ready.push_back(ExecEvent::Ended { task, end, output });
         }
     }
-}
-
-fn no_secret(name: &crate::model::SecretName) -> String {
-    format!("the secret {} has no value", name.0)
 }

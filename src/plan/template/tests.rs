@@ -371,7 +371,7 @@ fn secrets_stay_names() {
         rendered.0,
         [
             plain("{\"key\":\"x "),
-            secret(),
+            Piece::JsonSecret(SecretName("pw".into())),
             plain("\",\"n\":3,\"q\":\"\\\"/srv/my db\\\"\",\"l\":[null,\"a\"]}")
         ]
     );
