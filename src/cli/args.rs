@@ -40,6 +40,8 @@ pub enum Command {
     Run(Run),
     /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
     Resume(Resume),
+    /// Watch a run that another process drives; Ctrl-C ends the run
+    Attach(Attach),
     /// Take back what a stopped run did, in reverse order
     Rollback(Resume),
     /// Say what became of a step when nobody but you can know
@@ -155,6 +157,14 @@ pub struct Run {
 
 #[derive(Debug, clap::Args)]
 pub struct Resume {
+    pub run: String,
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Attach {
+    #[arg(default_value = "last")]
     pub run: String,
     #[arg(long)]
     pub json: bool,

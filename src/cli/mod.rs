@@ -1,6 +1,7 @@
 //! The command line: arguments, one file per command, errors and exit codes at the edge. Nobody uses this module.
 
 mod args;
+mod attach;
 mod browse;
 mod cancel;
 mod context;
@@ -69,6 +70,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Graph(graph) => views::graph(&context, &graph),
         Command::Run(run) => run::run(&context, &run),
         Command::Resume(resume) => resume::resume(&context, &resume),
+        Command::Attach(attach) => attach::attach(&context, &attach),
         Command::Rollback(resume) => resume::rollback(&context, &resume),
         Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
         Command::Cancel(cancel) => cancel::cancel(&context, &cancel),

@@ -11,12 +11,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::engine::{Act, Engine, Input, StartTask};
 use crate::exec::{Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
-use crate::model::{Event, Millis, RunEnd, RunId};
+use crate::model::{Event, Millis, Record, RunEnd, RunId};
 use crate::report::Reporter;
 
 use super::clock::RunClock;
 use super::control::{Heard, Listener, Request};
 use super::error::RunError;
+use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
 #[derive(Debug)]
@@ -42,10 +43,17 @@ pub(super) struct Driver<'a> {
     pub reporters: &'a mut [Box<dyn Reporter>],
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+pub(super) struct Signals {
+    pub interrupt: Signal,
+    pub terminate: Signal,
     hangup: Signal,
+}
+
+/// The journal takes nothing any more.
+struct Stopped {
+    error: RunError,
+    /// What could not be written.
+    lost: Vec<Record>,
 }
 
 /// What woke the loop.
@@ -69,7 +77,13 @@ impl Driver<'_> {
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
-        let end = result?;
+        let end = match result {
+            Ok(end) => end,
+            Err(Stopped { error, lost }) => {
+                wind_down::wind_down(self, lost, &mut signals).await;
+                return Err(error);
+            }
+        };
         Ok(Finished {
             run: self.dir.id().clone(),
             dir: self.dir.path().to_owned(),
@@ -78,12 +92,7 @@ impl Driver<'_> {
         })
     }
 
-    async fn run(
-        &mut self,
-        first: Input,
-        signals: &mut Signals,
-        stops: &mut u32,
-    ) -> Result<RunEnd, RunError> {
+    async fn run(&mut self, first: Input, signals: &mut Signals, stops: &mut u32) -> Result<RunEnd, Stopped> {
         let mut inputs = vec![first];
         loop {
             self.answer(inputs)?;
@@ -105,7 +114,7 @@ impl Driver<'_> {
     }
 
     /// Decides, syncs, tells, acts: in this order.
-    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), RunError> {
+    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
         for input in inputs {
@@ -114,7 +123,9 @@ impl Driver<'_> {
             acts.extend(decision.acts);
         }
         if !records.is_empty() {
-            self.journal.append(&records)?;
+            if let Err(error) = self.journal.append(&records) {
+                return Err(Stopped { error: error.into(), lost: records });
+            }
             for record in &records {
                 for reporter in self.reporters.iter_mut() {
                     reporter.record(self.engine.plan(), self.engine.state(), record);
