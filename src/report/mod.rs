@@ -26,6 +26,7 @@ mod plain;
 pub mod plan_view;
 mod rendered;
 mod rollback;
+mod screen;
 pub mod show;
 pub mod status;
 pub mod timeline;
@@ -66,6 +67,8 @@ pub trait Reporter {
     fn tick_every(&self) -> Option<Duration> {
         None
     }
+    /// This process was stopped and goes on: others have written to the terminal since.
+    fn continued(&mut self) {}
     /// The run is over or this process leaves it: give the terminal back.
     fn finish(&mut self, plan: &Plan, state: &State);
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -41,6 +41,8 @@ pub(super) struct Driver<'a> {
     pub listener: Listener,
     pub operator: String,
     pub reporters: &'a mut [Box<dyn Reporter>],
+    /// When the reporters were last told the time.
+    pub ticked: Instant,
 }
 
 pub(super) struct Signals {
@@ -49,6 +51,7 @@ pub(super) struct Signals {
     hangup: Signal,
     /// Ctrl-Z.
     suspend: Signal,
+    go_on: Signal,
 }
 
 /// The journal takes nothing any more.
@@ -68,6 +71,8 @@ enum Woken {
     Hangup,
     /// Ctrl-Z.
     Suspend,
+    /// This process was stopped (Ctrl-Z) and goes on; others have written to the terminal since.
+    Continued,
     Deadline,
     Tick,
 }
@@ -159,7 +164,9 @@ impl Driver<'_> {
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
         let now = self.clock.now().t;
         let deadline = self.engine.next_deadline().map(|at| at.saturating_sub(now));
-        let tick = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        // Counted from the last tick: a step that prints without a pause must not keep the view from moving.
+        let every = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        let tick = every.map(|every| every.saturating_sub(self.ticked.elapsed()));
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
@@ -167,6 +174,7 @@ impl Driver<'_> {
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
             _ = signals.suspend.recv() => Woken::Suspend,
+            _ = signals.go_on.recv() => Woken::Continued,
             () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
         }
@@ -199,8 +207,10 @@ impl Driver<'_> {
             }
             Woken::Hangup => {}
             Woken::Suspend => inputs.push(Input::Note(self.suspend())),
+            Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
             Woken::Deadline => inputs.push(Input::Tick),
             Woken::Tick => {
+                self.ticked = Instant::now();
                 let now = self.clock.now();
                 for reporter in self.reporters.iter_mut() {
                     reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
@@ -230,6 +240,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
             suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
         })
     }
 }

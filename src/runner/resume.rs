@@ -111,6 +111,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             reporters: &mut reporters,
+            ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Resume { info, before, found, rollback, cancel }).await
     })

@@ -106,6 +106,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             reporters: &mut reporters,
+            ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Start(Box::new(info))).await
     })
