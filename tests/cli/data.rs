@@ -22,7 +22,11 @@ fn arrives(world: &World, place: &str, script: &str, shell: &str, by_stdout: boo
     } else {
         (format!("{place}-{shell}-file"), "")
     };
-    let give = if by_stdout { "printf '%s' \"$HOSTILE\"" } else { "printf 'v=%s\\n' \"$HOSTILE\" >> \"$RUNBOOK_OUTPUT\"" };
+    let give = if by_stdout {
+        "printf '%s' \"$HOSTILE\""
+    } else {
+        "printf 'v=%s\\n' \"$HOSTILE\" >> \"$RUNBOOK_OUTPUT\""
+    };
     let script = script.replace('\n', "\n      ");
     let needs_declared = if by_stdout { outputs } else { "    outputs: {}\n" };
     world.playbook(
@@ -70,7 +74,10 @@ fn in_an_argv_it_is_one_argument() {
     assert_eq!(ended[0]["outputs"]["got"], format!("['{HOSTILE}', '-{HOSTILE}']"));
     assert!(!world.path("PWNED").exists());
     let started = world.events_named("task_started");
-    assert!(started[0]["command"].as_str().unwrap().contains("touch PWNED"), "the log shows the exact command");
+    assert!(
+        started[0]["command"].as_str().unwrap().contains("touch PWNED"),
+        "the log shows the exact command"
+    );
 }
 
 #[test]

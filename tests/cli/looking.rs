@@ -9,7 +9,8 @@ use crate::support::{BIN, World, shown};
 /// The lines of a trace that are not allowed.
 fn offences(trace: &str) -> Vec<&str> {
     let forbidden = ["clone", "clone3", "fork", "vfork", "socket", "connect", "bind", "socketpair"];
-    let writes = ["creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"];
+    let writes =
+        ["creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"];
     let links = ["link", "linkat", "symlink", "symlinkat", "truncate", "ftruncate", "mknod", "mknodat"];
     let changes = ["chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "utimensat"];
     let mut execs = 0;
@@ -25,7 +26,8 @@ fn offences(trace: &str) -> Vec<&str> {
             }
             if matches!(call, "open" | "openat") {
                 let null = rest.contains("\"/dev/null\"") || rest.contains("\"/dev/tty\"");
-                return !null && ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| rest.contains(f));
+                return !null
+                    && ["O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"].iter().any(|f| rest.contains(f));
             }
             [&forbidden[..], &writes[..], &links[..], &changes[..]].concat().contains(&call)
         })

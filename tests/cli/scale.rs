@@ -59,13 +59,17 @@ fn what_would_steer_a_terminal_is_kept_in_the_file_and_shown_neutral() {
     let shown = world.run(&["run", "escapes"]).exits(1).says(&["failure"]);
     let run = world.last_run();
     let kept = fs::read(world.run_dir(&run).join("output/a.1.out")).unwrap();
-    assert!(kept.starts_with(b"\x1b]0;owned\x07\x1b[2Jred\x1b[31m \xc2\x9b \xe2\x80\xaeevil \xff nul:\0\r\n"));
+    assert!(
+        kept.starts_with(b"\x1b]0;owned\x07\x1b[2Jred\x1b[31m \xc2\x9b \xe2\x80\xaeevil \xff nul:\0\r\n")
+    );
     let mut texts = vec![shown.out, shown.err];
     for args in [&["log"][..], &["status"], &["report"], &["report", "--format", "html"]] {
         texts.push(world.run(args).exits(0).out);
     }
     for text in texts {
-        let steering = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        let steering = |c: char| {
+            (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
         let found: Vec<char> = text.chars().filter(|c| steering(*c)).collect();
         assert!(found.is_empty(), "{found:?} in\n{text}");
     }
