@@ -83,7 +83,11 @@ fn a_killed_runner_reads_how_its_step_ended_meanwhile() {
     running.wait();
     world.write("go", "");
     wait_until("the keeper's end", || !world.processes().contains(&keeper));
-    assert_eq!(world.ledger(), ["one", "two", "three"], "the step in flight ended by itself, nothing new began");
+    assert_eq!(
+        world.ledger(),
+        ["one", "two", "three"],
+        "the step in flight ended by itself, nothing new began"
+    );
     resume(&world).exits(0).says(&["recovered"]);
     assert_eq!(world.ledger(), ALL);
     assert_eq!(world.events_named("run_resumed").len(), 1);

@@ -104,7 +104,8 @@ fn with_only_bad_backups_nothing_is_touched() {
     let changed = incident.backup("tasks-2026-11-19T0300.db", 400);
     database(&incident.world, &changed.with_file_name("other.tmp"), 401);
     fs::rename(changed.with_file_name("other.tmp"), &changed).unwrap();
-    fs::write(incident.backups.join("tasks-2026-11-18T0300.db"), b"no database at all, but some text").unwrap();
+    fs::write(incident.backups.join("tasks-2026-11-18T0300.db"), b"no database at all, but some text")
+        .unwrap();
 
     incident.recover(&[]).exits(1).says(&[
         "failed",
@@ -196,11 +197,8 @@ fn a_restore_that_turns_out_wrong_is_taken_back() {
          dd of=\"$last\" bs=4096 seek=1 conv=notrunc 2>/dev/null\nexec {real} \"$@\"\n"
     );
     incident.world.write("bin/sync", spoil);
-    fs::set_permissions(
-        incident.world.path("bin/sync"),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )
-    .unwrap();
+    fs::set_permissions(incident.world.path("bin/sync"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
     let path = std::env::var("PATH").unwrap();
     let book = shipped("db-corruption.yaml");
     let args = ["run", &book, "-p", "database=tasks.db", "-p", "backups=backups"];

@@ -28,7 +28,11 @@ fn a_corrupted_database_is_recovered() {
     let report = only_drill(&world);
     assert_eq!(report["verdict"], "passed");
     assert_eq!(report["outcome"], "recovered");
-    assert_eq!(report["left_running"], Value::Array(Vec::new()), "the world was taken down by its own teardown");
+    assert_eq!(
+        report["left_running"],
+        Value::Array(Vec::new()),
+        "the world was taken down by its own teardown"
+    );
     let held = report["assertions"].as_array().unwrap();
     assert!(held.len() >= 4 && held.iter().all(|a| a["held"] == true), "{held:?}");
     let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|s| s["stage"].clone()).collect();

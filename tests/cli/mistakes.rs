@@ -79,7 +79,8 @@ fn ten_mistakes_are_ten_located_errors() {
         let text = format!("{}{}", shown.out, shown.err);
         for (place, kind) in PLACES {
             let head = format!("error[{kind}]");
-            let found = text.split("\n\n").any(|e| e.starts_with(&head) && e.contains(&format!(":{place}\n")));
+            let found =
+                text.split("\n\n").any(|e| e.starts_with(&head) && e.contains(&format!(":{place}\n")));
             assert!(found, "{args:?}: no {kind} at {place} in\n{text}");
         }
         let errors = text.lines().filter(|l| l.starts_with("error[")).count();

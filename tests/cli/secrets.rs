@@ -9,7 +9,8 @@ const FROM_ENV: &str = "env-s3cr3t-Zq81xk";
 const FROM_FILE: &str = "file-s3cr3t-Yw72mp";
 const FROM_COMMAND: &str = "command-s3cr3t-Xv63no";
 
-const SECRETS: &str = "secrets:\n  a: { env: MY_SECRET }\n  b: { file: ./secret.txt }\n  c: { command: [cat, ./other.txt] }\n";
+const SECRETS: &str =
+    "secrets:\n  a: { env: MY_SECRET }\n  b: { file: ./secret.txt }\n  c: { command: [cat, ./other.txt] }\n";
 
 fn world(steps: &str) -> World {
     let world = World::new();
@@ -59,7 +60,8 @@ fn a_secret_reaches_the_command_and_nothing_else() {
     let hex: String = hash.iter().map(|b| format!("{b:02x}")).collect();
     assert!(world.read("ledger").starts_with(&hex), "the command had the real values");
     assert_nowhere(&world, &shown);
-    for args in [&["log"][..], &["report"], &["report", "--format", "html"], &["report", "--format", "json"]] {
+    for args in [&["log"][..], &["report"], &["report", "--format", "html"], &["report", "--format", "json"]]
+    {
         assert_nowhere(&world, &world.run(args).exits(0));
     }
 }
@@ -102,6 +104,9 @@ fn a_secret_that_cannot_be_had_stops_the_run_before_it_begins() {
 fn a_secret_in_a_script_or_an_argv_is_a_mistake() {
     let world = world("steps: [{ id: a, title: A, run: 'echo {{ secrets.a }}' }]\n");
     world.run(&["lint", "secretive"]).exits(2).says(&["secret"]);
-    world.playbook("argv", &format!("{SECRETS}steps: [{{ id: a, title: A, exec: [echo, '{{{{ secrets.a }}}}'] }}]\n"));
+    world.playbook(
+        "argv",
+        &format!("{SECRETS}steps: [{{ id: a, title: A, exec: [echo, '{{{{ secrets.a }}}}'] }}]\n"),
+    );
     world.run(&["lint", "argv"]).exits(2).says(&["secret"]);
 }

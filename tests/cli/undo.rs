@@ -46,7 +46,10 @@ fn rollback_takes_back_in_reverse_the_failed_step_included() {
     world.run(&["run", "undone"]).exits(6).says(&["rolled-back", "exit 9"]);
     assert_eq!(world.ledger(), ["one", "two", "three", "undo-three", "undo-two", "undo-one"]);
     let undone = world.events_named("step_undone");
-    assert_eq!(undone.iter().map(|e| e["step"].as_str().unwrap()).collect::<Vec<_>>(), ["three", "two", "one"]);
+    assert_eq!(
+        undone.iter().map(|e| e["step"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["three", "two", "one"]
+    );
     world.run(&["resume", "last"]).exits(8).says(&["rolled-back"]);
 }
 
