@@ -64,6 +64,9 @@ impl From<StateError> for CliError {
             StateError::Locked { run, .. } => {
                 format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")
             }
+            StateError::Busy { run, .. } => {
+                format!("see `runbook status {run}`; watch it with `runbook attach {run}`")
+            }
             _ => return Self::refused(error.to_string()),
         };
         Self::refused(error.to_string()).hint(hint)

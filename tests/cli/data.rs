@@ -5,36 +5,29 @@ use crate::support::World;
 const HOSTILE: &str = "x; touch PWNED; $(touch PWNED)";
 
 /// The next step's script for each lexical place.
-const PLACES: [(&str, &str); 7] = [
+const PLACES: [(&str, &str); 6] = [
     ("bare", "printf '%s' {{ steps.give.outputs.v }} > got"),
     ("double", "printf '%s' \"{{ steps.give.outputs.v }}\" > got"),
     ("single", "printf '%s' '{{ steps.give.outputs.v }}' > got"),
     ("heredoc", "cat <<EOF > got\n{{ steps.give.outputs.v }}\nEOF"),
     ("indented", "cat <<-EOF > got\n{{ steps.give.outputs.v }}\nEOF"),
     ("substitution", "printf '%s' \"$(printf '%s' {{ steps.give.outputs.v }})\" > got"),
-    ("backticks", "printf '%s' \"`printf '%s' {{ steps.give.outputs.v }}`\" > got"),
 ];
 
-/// The value given by stdout and by `$RUNBOOK_OUTPUT`, taken by the script under `shell`.
-fn arrives(world: &World, place: &str, script: &str, shell: &str, by_stdout: bool) {
-    let (name, outputs) = if by_stdout {
-        (format!("{place}-{shell}-out"), "    outputs: { v: result.stdout }\n")
+/// One step gives the value, by its stdout or by `$RUNBOOK_OUTPUT`; the next takes it in a script of `shell`.
+fn arrives(world: &World, (place, script): (&str, &str), shell: &str, by_stdout: bool) {
+    let (give, outputs) = if by_stdout {
+        ("printf '%s' \"$HOSTILE\"", "    outputs: { v: result.stdout }\n")
     } else {
-        (format!("{place}-{shell}-file"), "")
+        ("printf 'v=%s\\n' \"$HOSTILE\" >> \"$RUNBOOK_OUTPUT\"", "")
     };
-    let give = if by_stdout {
-        "printf '%s' \"$HOSTILE\""
-    } else {
-        "printf 'v=%s\\n' \"$HOSTILE\" >> \"$RUNBOOK_OUTPUT\""
-    };
+    let name = format!("{place}-{shell}");
     let script = script.replace('\n', "\n      ");
-    let needs_declared = if by_stdout { outputs } else { "    outputs: {}\n" };
     world.playbook(
         &name,
         &format!(
-            "steps:\n  - id: give\n    title: Give\n    env: {{ HOSTILE: '{HOSTILE}' }}\n    run: |\n      {give}\n{}  \
-             - id: take\n    title: Take\n    shell: {shell}\n    run: |\n      {script}\n",
-            if by_stdout { needs_declared } else { "" }
+            "steps:\n  - id: give\n    title: Give\n    env: {{ HOSTILE: '{HOSTILE}' }}\n    run: |\n      {give}\n\
+             {outputs}  - id: take\n    title: Take\n    shell: {shell}\n    run: |\n      {script}\n"
         ),
     );
     world.write("got", "");
@@ -44,20 +37,29 @@ fn arrives(world: &World, place: &str, script: &str, shell: &str, by_stdout: boo
 }
 
 #[test]
-fn a_hostile_output_arrives_intact_in_bash() {
+fn a_hostile_output_arrives_intact_in_bash_and_sh() {
     let world = World::new();
-    for (place, script) in PLACES {
-        arrives(&world, place, script, "bash", true);
+    for place in PLACES {
+        arrives(&world, place, "bash", true);
+        arrives(&world, place, "sh", true);
     }
-    arrives(&world, "bare", PLACES[0].1, "bash", false);
+    arrives(&world, PLACES[0], "bash", false);
 }
 
 #[test]
-fn a_hostile_output_arrives_intact_in_sh() {
+fn where_a_value_cannot_be_made_safe_it_is_refused() {
     let world = World::new();
-    for (place, script) in PLACES {
-        arrives(&world, place, script, "sh", true);
+    let refused = [
+        ("quoted", "cat <<'EOF'\n      {{ params.v }}\n      EOF", "here-document"),
+        ("backticks", "echo \"`echo {{ params.v }}`\"", "$( )"),
+    ];
+    for (name, script, says) in refused {
+        let head =
+            "params: { v: { type: string, required: true } }\nsteps:\n  - id: a\n    title: A\n    run: |\n";
+        world.playbook(name, &format!("{head}      {script}\n"));
+        world.run(&["run", name, "-p", &format!("v={HOSTILE}")]).exits(2).says(&[says]);
     }
+    assert!(!world.path("PWNED").exists() && world.runs().is_empty());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A run read afterwards: log, status, report, verify; and what its files look like.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 
 use serde_json::Value;
 
@@ -174,11 +174,35 @@ fn files_are_private_whatever_the_umask() {
 
 #[test]
 fn a_planted_link_is_not_followed() {
+    for planted in ["runs", "locks"] {
+        let world = World::new();
+        world.playbook("small", "steps: [{ id: a, title: A, run: echo a >> ledger }]\n");
+        fs::create_dir(world.path("elsewhere")).unwrap();
+        fs::DirBuilder::new().mode(0o700).create(world.state()).unwrap();
+        symlink(world.path("elsewhere"), world.state().join(planted)).unwrap();
+        world.run(&["run", "small"]).exits(8).says(&[planted, "is refused", "symbolic link"]);
+        assert!(world.ledger().is_empty());
+        assert_eq!(fs::read_dir(world.path("elsewhere")).unwrap().count(), 0);
+    }
+    // A run's folder or journal that is a link is no run.
+    let world = small();
+    let dir = world.run_dir(&world.last_run());
+    fs::rename(dir.join("journal.jsonl"), world.path("moved")).unwrap();
+    symlink(world.path("moved"), dir.join("journal.jsonl")).unwrap();
+    for command in ["verify", "log", "status"] {
+        world.run(&[command, "small"]).exits(8);
+    }
+    fs::rename(&dir, world.path("away")).unwrap();
+    symlink(world.path("away"), &dir).unwrap();
+    world.run(&["log", "small"]).exits(2).says(&["there is no run yet"]);
+}
+
+#[test]
+fn a_state_folder_that_others_can_write_to_is_refused() {
     let world = World::new();
     world.playbook("small", "steps: [{ id: a, title: A, run: echo a >> ledger }]\n");
-    fs::create_dir(world.path("elsewhere")).unwrap();
-    std::os::unix::fs::symlink(world.path("elsewhere"), world.state()).unwrap();
+    fs::create_dir(world.state()).unwrap();
+    fs::set_permissions(world.state(), fs::Permissions::from_mode(0o777)).unwrap();
     world.run(&["run", "small"]).exits(8).says(&["is refused"]);
     assert!(world.ledger().is_empty());
-    assert_eq!(fs::read_dir(world.path("elsewhere")).unwrap().count(), 0);
 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::drill::shipped;
-use crate::support::{BIN, World, shown};
+use crate::support::{BIN, World};
 
 /// The lines of a trace that are not allowed.
 fn offences(trace: &str) -> Vec<&str> {
@@ -34,13 +34,39 @@ fn offences(trace: &str) -> Vec<&str> {
         .collect()
 }
 
+/// The command's system calls; `None`, and said loudly, where they cannot be seen.
+fn traced(world: &World, args: &[String]) -> Option<String> {
+    let trace = world.tmp().join("trace");
+    let mut command = world.command("strace");
+    let what = "trace=process,network,file,desc";
+    command.args(["-f", "-qq", "-e", what, "-o", trace.to_str().unwrap(), BIN]).args(args);
+    match command.output() {
+        Ok(output) => assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}"),
+        Err(error) => {
+            eprintln!("SKIPPED: strace cannot be started ({error}), so nobody looked at the system calls");
+            return None;
+        }
+    }
+    let text = fs::read_to_string(&trace).unwrap();
+    assert!(text.contains("execve("), "strace saw the program start");
+    fs::remove_file(trace).unwrap();
+    Some(text)
+}
+
+#[test]
+fn what_is_done_for_real_is_seen_in_the_trace() {
+    let world = World::new();
+    world.playbook("real", "steps: [{ id: a, title: A, run: 'true' }]\n");
+    let Some(trace) = traced(&world, &["run".to_owned(), "real".to_owned()]) else { return };
+    let found = offences(&trace);
+    for call in ["clone", "socket", "mkdir", "open", "execve"] {
+        assert!(found.iter().any(|line| line.contains(call)), "{call} is not among {found:#?}");
+    }
+}
+
 #[test]
 fn no_process_no_socket_no_file() {
     let world = World::new();
-    if shown(world.command("sh").args(["-c", "command -v strace"])).code != 0 {
-        eprintln!("SKIPPED: strace is not on this machine, so nobody looked at the system calls");
-        return;
-    }
     world.playbook(
         "pages",
         "secrets: { token: { command: [touch, PWNED] } }\n\
@@ -73,17 +99,9 @@ fn no_process_no_socket_no_file() {
     }
     let before = world.files();
     for args in calls {
-        let trace = world.tmp().join("trace");
-        let mut command = world.command("strace");
-        let what = "trace=process,network,file,desc";
-        command.args(["-f", "-qq", "-e", what, "-o", trace.to_str().unwrap(), BIN]).args(&args);
-        let shown = shown(&mut command);
-        assert_eq!(shown.code, 0, "{args:?}: {shown:?}");
-        let text = fs::read_to_string(&trace).unwrap();
-        assert!(text.contains("execve("), "strace saw the program start");
+        let Some(text) = traced(&world, &args) else { return };
         let found = offences(&text);
         assert!(found.is_empty(), "{args:?}: {found:#?}");
-        fs::remove_file(trace).unwrap();
     }
     assert_eq!(world.files(), before);
     assert!(!world.state().exists(), "not even the state folder is made");
