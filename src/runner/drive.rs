@@ -87,6 +87,9 @@ impl Driver<'_> {
         let mut inputs = vec![first];
         loop {
             self.answer(inputs)?;
+            if let Some(why) = self.engine.fault() {
+                return Err(RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() });
+            }
             if let Some(end) = self.engine.state().end() {
                 return Ok(end.clone());
             }
