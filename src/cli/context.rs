@@ -28,6 +28,8 @@ pub struct Context {
     pub look: Look,
     /// Whether a person sits at both ends.
     pub interactive: bool,
+    /// Whether stdout can be drawn on: a terminal, and not a dumb one.
+    pub draws: bool,
 }
 
 impl Context {
@@ -50,7 +52,8 @@ impl Context {
             })?;
         let terminal = std::io::stdout().is_terminal();
         let interactive = terminal && std::io::stdin().is_terminal();
-        Ok(Self { state, cwd, library, look: look(terminal), interactive })
+        let draws = terminal && !is_dumb();
+        Ok(Self { state, cwd, library, look: look(terminal), interactive, draws })
     }
 
     /// The state folder, made if it is not there.
@@ -143,9 +146,13 @@ fn default_state() -> Option<PathBuf> {
     Some(absolute("XDG_STATE_HOME").or_else(home)?.join("runbook"))
 }
 
+/// A terminal that knows no escapes: an editor's shell, a serial console.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
 fn look(terminal: bool) -> Look {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .find(|n| set(n))
@@ -153,7 +160,7 @@ fn look(terminal: bool) -> Look {
     // Files and pipes are read by programs and people of today; only an old terminal is spared.
     let unicode = !terminal || locale.is_some_and(|l| l.contains("utf-8") || l.contains("utf8"));
     let width = terminal.then(|| usize::from(console::Term::stdout().size().1));
-    Look { color: terminal && !dumb && !set("NO_COLOR"), unicode, width }
+    Look { color: terminal && !is_dumb() && !set("NO_COLOR"), unicode, width }
 }
 
 /// Parameters as a map in YAML, of which JSON is a part.
@@ -198,11 +205,12 @@ pub fn refused(error: CompileError, loaded: &Loaded) -> CliError {
             let lines: Vec<String> = problems
                 .iter()
                 .map(|p| match &p.help {
-                    Some(help) => format!("parameter {}: {} ({help})", p.name, p.message),
+                    Some(help) => format!("parameter {}: {}\n         {help}", p.name, p.message),
                     None => format!("parameter {}: {}", p.name, p.message),
                 })
                 .collect();
-            CliError::usage(lines.join("\n       ")).hint("give parameters with -p name=value")
+            let name = loaded.books.first().map_or("PLAYBOOK", |b| &b.playbook.name.value);
+            CliError::usage(lines.join("\n       ")).hint(format!("its parameters: `runbook show {name}`"))
         }
         CompileError::UnknownEnvironment { ref known, .. } => {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -48,6 +48,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Whether these arguments, without the program's name, are a command line that can be typed; nothing is carried out.
+pub fn check_usage(arguments: &[&str]) -> Result<(), String> {
+    let line = std::iter::once(&"runbook").chain(arguments);
+    Args::try_parse_from(line).map(|_| ()).map_err(|e| e.to_string())
+}
+
 /// The tool's own diagnostics, on stderr and only when asked for; never the incident's record.
 fn init_diagnostics(verbose: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RUNBOOK_LOG");

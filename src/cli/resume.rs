@@ -23,7 +23,7 @@ pub fn drive(context: &Context, run: &str, intent: Intent, json: bool) -> Result
         intent,
         identity: Identity::current(),
         program: program()?,
-        reporters: &mut |run, plan| reporters(context, json, run, plan),
+        reporters: &mut |run, _| reporters(context, json, run),
     })?;
     close(context, &finished, json)
 }

@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &Run) -> Result<u8, CliError> {
         incident_since,
         drill: false,
         program: program()?,
-        reporters: &mut |run, plan| reporters(context, args.json, run, plan),
+        reporters: &mut |run, _| reporters(context, args.json, run),
     })?;
     close(context, &finished, args.json)
 }
@@ -111,11 +111,11 @@ fn parse_since(text: &str) -> Result<Timestamp, CliError> {
 }
 
 /// The views of a run, as fits the terminal.
-pub fn reporters(context: &Context, json: bool, run: &RunId, _plan: &Plan) -> Vec<Box<dyn Reporter>> {
+pub fn reporters(context: &Context, json: bool, run: &RunId) -> Vec<Box<dyn Reporter>> {
     if json {
         return vec![Box::new(Json::new(std::io::stdout()))];
     }
-    if context.look.width.is_some() {
+    if context.draws {
         return vec![Box::new(Live::stdout(context.look))];
     }
     // The run's name comes first, so that whoever reads a CI log can look the run up.

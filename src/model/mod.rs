@@ -3,6 +3,7 @@
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
 mod id;
+mod nearest;
 mod op;
 mod outcome;
 mod record;
@@ -10,6 +11,7 @@ mod secret;
 mod time;
 
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
+pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
 pub use record::{

@@ -34,6 +34,8 @@ pub struct Live {
     failed_output: BTreeMap<StepId, Vec<String>>,
     permanent: Vec<String>,
     flushed: Millis,
+    /// Part of something with a title of its own: this run's is not shown.
+    untitled: bool,
     shown: Vec<String>,
     columns_shown: usize,
 }
@@ -58,9 +60,16 @@ impl Live {
             failed_output: BTreeMap::new(),
             permanent: Vec::new(),
             flushed: Millis::ZERO,
+            untitled: false,
             shown: Vec::new(),
             columns_shown: 0,
         }
+    }
+
+    /// For a run under somebody else's title, such as the stage of a drill.
+    #[must_use]
+    pub fn untitled(self) -> Self {
+        Self { untitled: true, ..self }
     }
 
     /// Draws if there is anything new.
@@ -80,6 +89,7 @@ impl Live {
     fn keep(&mut self, plan: &Plan, state: &State, record: &Record, entry: &Entry) {
         let columns = self.columns();
         match &record.event {
+            Event::RunStarted(_) if self.untitled => {}
             Event::RunStarted(_) | Event::RunResumed(_) => {
                 self.line(
                     &[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())],

@@ -64,8 +64,16 @@ impl Rollback {
 /// The steps whose failure a person has to look at first: those that failed, are unknown or could not be undone,
 /// groups left out where a step inside of them says it better.
 pub fn failures(plan: &Plan, history: &History) -> Vec<StepIx> {
+    // An alternative that failed is no failure once another has served.
+    let served = |ix: StepIx| {
+        let parent = plan.steps[ix].parent.and_then(|parent| history.steps[parent].final_outcome());
+        matches!(parent, Some(StepOutcome::Succeeded))
+    };
     let bad = |ix: StepIx| {
         let past = &history.steps[ix];
+        if served(ix) && past.final_outcome() == Some(StepOutcome::Failed) {
+            return false;
+        }
         let failed = |o| matches!(o, StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::UndoFailed);
         past.outcome.is_some_and(failed) || past.final_outcome().is_some_and(failed)
     };

@@ -65,7 +65,11 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 /// `exit 3 after 4.2s: no backup verifies`.
 pub fn task_end(end: &TaskEnd, verdict: &TaskVerdict) -> String {
     let fact = end_kind(&end.kind);
-    let mut out = format!("{fact} after {}", end.duration);
+    // How long it ran is not known if its end is not.
+    let mut out = match &end.kind {
+        TaskEndKind::Unknown { .. } => fact.clone(),
+        _ => format!("{fact} after {}", end.duration),
+    };
     let why = match verdict {
         TaskVerdict::Failed(why) | TaskVerdict::Unknown(why) => Some(why),
         TaskVerdict::Passed | TaskVerdict::Cancelled | TaskVerdict::NotRun => None,
@@ -143,6 +147,12 @@ pub fn run_meaning(outcome: RunOutcome) -> &'static str {
         RunOutcome::Waiting => "a person's answer is missing",
         RunOutcome::Cancelled => "a person ended the run before it was over",
     }
+}
+
+/// With a capital letter in front.
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 pub fn undone(state: &UndoneState) -> (&'static str, Tone, Option<&str>) {

@@ -88,8 +88,7 @@ fn summary(plan: &Plan, history: &History) -> String {
             history.last_t
         );
     };
-    let mut out =
-        format!("{what}: {} after {}: {}", end.outcome, history.last_t, words::run_meaning(end.outcome));
+    let mut out = format!("{what}: {} after {}", end.outcome, history.last_t);
     if let (RunOutcome::Recovered | RunOutcome::Degraded, Some(rto)) = (end.outcome, &end.rto) {
         match rto.verdict {
             ObjectiveVerdict::Met => out.push_str(", within the RTO"),
@@ -97,6 +96,7 @@ fn summary(plan: &Plan, history: &History) -> String {
             ObjectiveVerdict::None => {}
         }
     }
+    out.push_str(&format!(". {}", words::sentence(words::run_meaning(end.outcome))));
     out
 }
 
@@ -276,6 +276,15 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
         add(*t, "clock", remark.clone());
     }
     for (step, past) in plan.steps.iter().zip(&history.steps) {
+        let group = step.parent.and_then(|parent| history.steps[parent].choice.as_ref());
+        if let (Some(served), Some(StepOutcome::Failed)) = (group, past.outcome) {
+            let why = past.why.as_deref().unwrap_or("it failed");
+            add(
+                past.ended.unwrap_or_default(),
+                "alternative",
+                format!("{}: {why}; {served} served", step.id),
+            );
+        }
         if past.outcome == Some(StepOutcome::Satisfied) {
             let at = past.ended.unwrap_or_default();
             add(at, "skipped", format!("{}: its action was not needed", step.id));

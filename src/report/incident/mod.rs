@@ -99,7 +99,7 @@ pub struct TakenReport {
 pub struct Deviation {
     pub t: Millis,
     /// `retry`, `skipped`, `advisory`, `resumed`, `cancelled`, `late`, `resolved`, `keeper`, `clock`,
-    /// `output` or `journal`.
+    /// `alternative`, `output` or `journal`.
     pub kind: &'static str,
     pub text: String,
 }
