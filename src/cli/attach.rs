@@ -9,7 +9,7 @@ use super::run::reporters;
 
 pub fn attach(context: &Context, args: &Attach) -> Result<u8, CliError> {
     let (state_dir, run) = context.find_run(&args.run)?;
-    match watch(&state_dir, &run, &mut |run, plan| reporters(context, args.json, run, plan))? {
+    match watch(&state_dir, &run, &mut |run, _| reporters(context, args.json, run))? {
         Watched::Ended(end) => {
             if !args.json {
                 print(&format!("run {run} ended {}; see `runbook report {run}`\n", end.outcome))?;
