@@ -9,7 +9,7 @@ use crate::drill::{DrillError, DrillRequest, Fault, Verdict, free_port, run};
 use crate::plan::{DrillPlace, compile_drill};
 use crate::report::look::{Look, Tone};
 use crate::report::{Live, Plain, Reporter};
-use crate::runner::{Identity, wall_now};
+use crate::runner::{Identity, load, wall_now};
 
 use super::args::Drill;
 use super::context::{Context, print, refused};
@@ -53,9 +53,9 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
 
     let mut closing = report.to_text();
     if let Some(run) = &report.run {
-        match write_report(context, run) {
+        match write_report(&load(&state_dir, run)?) {
             Ok(path) => closing.push_str(&format!("  report   {}\n", path.display())),
-            Err(error) => tracing::warn!("the report was not written: {}", error.message),
+            Err(error) => tracing::warn!("no report: {error}"),
         }
     }
     closing.push_str(&format!("  drill    {}\n", records.join("drill.json").display()));

@@ -70,7 +70,7 @@ impl From<StateError> for CliError {
                 format!("see `runbook status {run}`; end it with `runbook cancel {run}`")
             }
             StateError::Busy { run, .. } => {
-                format!("follow it with `runbook log {run} --follow`; end it with `runbook cancel {run}`")
+                format!("watch it with `runbook attach {run}`; end it with `runbook cancel {run}`")
             }
             StateError::Locked { run, .. } => {
                 format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")

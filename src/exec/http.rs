@@ -50,10 +50,8 @@ pub(super) struct Request {
 
 impl Request {
     pub fn new(op: &HttpOp, secrets: &BTreeMap<SecretName, Secret>) -> Result<Self, String> {
-        let resolve = |text: &SecretText| {
-            text.resolve(|name| secrets.get(name))
-                .map_err(|name| format!("the secret {} has no value", name.0))
-        };
+        let resolve =
+            |text: &SecretText| text.resolve(|name| secrets.get(name)).map_err(|error| error.to_string());
         let shown = format!("{} {}", op.method, op.url);
         let method = Method::from_bytes(op.method.as_bytes())
             .map_err(|_| format!("{:?} is no HTTP method", op.method))?;
