@@ -70,7 +70,7 @@ impl From<StateError> for CliError {
                 format!("see `runbook status {run}`; end it with `runbook cancel {run}`")
             }
             StateError::Busy { run, .. } => {
-                format!("watch it with `runbook attach {run}`; end it with `runbook cancel {run}`")
+                format!("see `runbook status {run}`; watch it with `runbook attach {run}`")
             }
             StateError::Locked { run, .. } => {
                 format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")
