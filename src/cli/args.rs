@@ -194,10 +194,12 @@ pub struct Attach {
 
 #[derive(Debug, clap::Args)]
 pub struct Rollback {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     pub run: String,
     /// Start without asking
     #[arg(short = 'y', long)]
     pub yes: bool,
+    /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,
 }
