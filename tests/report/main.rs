@@ -5,6 +5,7 @@ mod fixtures;
 mod hostile;
 mod live;
 mod scale;
+mod terminal;
 
 use std::path::Path;
 
