@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use runbook::engine::{Act, Decision, PhaseStatus, RunStatus, State, StepStatus};
 use runbook::model::{
-    Event, Record, Resolution, RunOutcome, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
+    Event, Record, Resolution, RunOutcome, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict,
+    UndoneState,
 };
 use runbook::plan::{Body, Plan, StepIx};
 
@@ -15,7 +16,8 @@ pub struct Oracle {
     plan: Arc<Plan>,
     /// The fold of the records that are on disk.
     pub folded: State,
-    named: BTreeSet<TaskId>,
+    /// Every task there ever was, with the record of its start.
+    named: BTreeMap<TaskId, u64>,
     succeeded: BTreeSet<StepIx>,
     /// Once unknown, and not cleared since.
     dirty: BTreeSet<StepIx>,
@@ -33,7 +35,7 @@ impl Oracle {
         Self {
             plan,
             folded,
-            named: BTreeSet::new(),
+            named: BTreeMap::new(),
             succeeded: BTreeSet::new(),
             dirty: BTreeSet::new(),
             resolved: BTreeSet::new(),
@@ -46,7 +48,15 @@ impl Oracle {
     pub fn record(&mut self, record: &Record, world: &World) {
         match &record.event {
             Event::TaskStarted { task, .. } => self.task_started(record.seq, task, world),
-            Event::TaskEnded { task, verdict, .. } => self.task_ended(task, verdict),
+            Event::TaskEnded { task, verdict, end, .. } => {
+                self.task_ended(task, verdict);
+                let began = self.began.get(&self.ix(&task.step)).copied();
+                if matches!(end.kind, TaskEndKind::NotStarted { .. })
+                    && began == self.named.get(task).copied()
+                {
+                    self.began.remove(&self.ix(&task.step));
+                }
+            }
             Event::StepEnded { step, outcome, .. } => {
                 let ix = self.ix(step);
                 if *outcome == StepOutcome::Succeeded {
@@ -79,6 +89,9 @@ impl Oracle {
             Event::WaitStarted { step, .. } | Event::GroupStarted { step, .. } => {
                 let ix = self.ix(step);
                 self.may_begin(ix);
+                if matches!(record.event, Event::GroupStarted { .. }) {
+                    self.began.entry(ix).or_insert(record.seq);
+                }
             }
             _ => {}
         }
@@ -93,7 +106,7 @@ impl Oracle {
 
     fn task_started(&mut self, seq: u64, task: &TaskId, world: &World) {
         let ix = self.ix(&task.step);
-        assert!(self.named.insert(task.clone()), "{task} was started twice");
+        assert_eq!(self.named.insert(task.clone(), seq), None, "{task} was started twice");
         let status = &self.folded.status;
         if task.kind == TaskKind::Undo {
             let allowed = matches!(status, RunStatus::Running | RunStatus::RollingBack { .. });
@@ -110,10 +123,12 @@ impl Oracle {
             _ => panic!("{task} in {status:?}"),
         }
         self.may_begin(ix);
+        if matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy) {
+            self.began.entry(ix).or_insert(seq);
+        }
         if task.kind == TaskKind::Attempt {
             assert!(!self.succeeded.contains(&ix), "{} was done and is done again", task.step);
             assert!(!self.folded.steps[ix].done_by_hand, "{} was done by a person", task.step);
-            self.began.entry(ix).or_insert(seq);
             let spec = &self.plan.steps[ix];
             if task.rerun > 0 && !spec.idempotent {
                 let there = world.there.iter().any(|e| e.step == ix && e.attempt == task.attempt);
@@ -134,7 +149,12 @@ impl Oracle {
             );
             let went_on = self.plan.steps[need].on_failure == runbook::plan::OnFailure::Continue
                 && outcome == Some(StepOutcome::Failed);
-            assert!(passed || went_on, "{} started before {}: {outcome:?}", step.id, self.plan.steps[need].id);
+            assert!(
+                passed || went_on,
+                "{} started before {}: {outcome:?}",
+                step.id,
+                self.plan.steps[need].id
+            );
         }
         let phase = &state.phases[step.phase];
         assert!(matches!(phase, PhaseStatus::Running { .. }), "{} started in {phase:?}", step.id);
@@ -205,7 +225,10 @@ impl Oracle {
                 for (ix, step) in state.steps.iter().enumerate() {
                     let id = &self.plan.steps[ix].id;
                     assert!(!step.is_active(), "{id} is still under way");
-                    assert!(self.plan.steps[ix].parent.is_some() || step.outcome().is_some(), "{id} is not over");
+                    assert!(
+                        self.plan.steps[ix].parent.is_some() || step.outcome().is_some(),
+                        "{id} is not over"
+                    );
                 }
                 assert!(!outcomes(StepOutcome::Unknown) || !self.resolved.is_empty());
             }

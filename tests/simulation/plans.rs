@@ -173,14 +173,7 @@ impl Maker<'_> {
         list
     }
 
-    fn one(
-        &mut self,
-        name: &str,
-        parent: Option<StepIx>,
-        phase: usize,
-        scope: usize,
-        size: usize,
-    ) -> StepIx {
+    fn one(&mut self, name: &str, parent: Option<StepIx>, phase: usize, scope: usize, size: usize) -> StepIx {
         let ix = self.steps.len();
         let mut new = step("x", Body::Nothing);
         new.id = match parent {

@@ -35,8 +35,8 @@ fn mix(mut z: u64) -> u64 {
 
 /// A random source that depends on a seed and a text only.
 pub fn keyed(seed: u64, text: &str) -> Random {
-    let fnv = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let fnv = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
     Random::new(mix(seed ^ fnv))
 }

@@ -37,6 +37,8 @@ pub struct Sim {
     crash: Option<Crash>,
     pub crashed: bool,
     decisions: usize,
+    /// Everything is compared after every decision; for most seeds it is enough to do so when a process ends.
+    pub audited: bool,
 }
 
 pub fn facts() -> RunFacts {
@@ -96,6 +98,7 @@ impl Sim {
             crash,
             crashed: false,
             decisions: 0,
+            audited: true,
         }
     }
 
@@ -116,7 +119,9 @@ impl Sim {
         assert_eq!(decision, self.twin.handle(now, make()), "the same input was decided differently");
         assert_eq!(self.engine.fault(), None);
         self.oracle.decision(&decision);
-        if let Err(why) = self.engine.audit() {
+        if self.audited
+            && let Err(why) = self.engine.audit()
+        {
             panic!("{why}");
         }
         for record in decision.records {
@@ -129,7 +134,10 @@ impl Sim {
             }
             self.journal.push(record);
         }
-        assert_eq!(&self.oracle.folded, self.engine.state(), "the state is not the fold of the journal");
+        assert!(
+            !self.audited || &self.oracle.folded == self.engine.state(),
+            "the state is not the fold of the journal"
+        );
         let due = self.crash.is_some_and(|c| self.journal.len() == c.records);
         if due && self.crash.is_some_and(|c| !c.acted) {
             return self.die();
@@ -182,7 +190,7 @@ impl Sim {
             output: Box::new(TaskOutput::none()),
         };
         self.input(&input);
-        if self.crashed {
+        if self.oracle.folded.in_flight.contains_key(task) {
             // The runner did not get to say that it knows: the note stays.
             self.world.note_again(task, end);
         }
@@ -204,8 +212,10 @@ impl Sim {
         let in_flight: Vec<TaskId> = state.in_flight.keys().cloned().collect();
         self.engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
         self.twin = Engine::with_state(self.plan.clone(), state, facts());
-        let found: Vec<_> =
-            in_flight.iter().filter_map(|task| Some((task.clone(), self.world.find(task, self.now)?))).collect();
+        let found: Vec<_> = in_flight
+            .iter()
+            .filter_map(|task| Some((task.clone(), self.world.find(task, self.now)?)))
+            .collect();
         let input = || Input::Resume {
             info: resume_info(),
             before: Vec::new(),
@@ -236,7 +246,8 @@ impl Sim {
     pub fn drive(&mut self) -> RunEnd {
         loop {
             while self.step() {}
-            if let Some(end) = self.state().end().filter(|_| !self.crashed) {
+            // A process that died after the last record left nothing to do.
+            if let Some(end) = self.oracle.folded.end() {
                 let end = end.clone();
                 self.oracle.end(&self.world);
                 return end;

@@ -129,6 +129,9 @@ impl World {
     }
 
     pub fn next_end(&self) -> Option<Millis> {
+        if !self.notes.is_empty() {
+            return Some(Millis::ZERO);
+        }
         self.running.values().map(|r| r.ends).min()
     }
 
