@@ -29,6 +29,8 @@ fn course(plan: &Arc<Plan>, seed: u64, odds: Odds, crash: Option<Crash>) -> (Cou
     let outcome = sim.drive().outcome;
     let mut ledger = sim.world.ledger.clone();
     ledger.sort();
+    // How often an idempotent step was repeated is its own affair.
+    ledger.dedup();
     let course = Course { outcome, steps: sim.outcomes(), ledger, undone: sim.world.undone.clone() };
     (course, sim.journal.len())
 }
@@ -125,7 +127,7 @@ fn with_the_keeper_alive_a_crash_changes_nothing() {
 
 #[test]
 fn with_the_keeper_alive_a_crash_changes_nothing_in_random_plans() {
-    for seed in 0..60 {
+    for seed in 0..300 {
         let plan = Arc::new(random_plan(&mut Random::new(seed), 3));
         a_crash_changes_nothing(&plan, seed, if seed % 4 == 0 { Odds::KIND } else { HARSH });
     }
