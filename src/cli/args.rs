@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 const AFTER: &str = "\
+First: `runbook list`, `runbook plan PLAYBOOK`, then `runbook run PLAYBOOK`. When a run has stopped: `runbook status`.
+
 Exit codes: 0 recovered, 1 failed, 2 wrong use or invalid playbook, 3 waiting for a person, 4 degraded, 5 in doubt, \
 6 rolled back, 7 stuck, 8 refused, 74 the journal could not be written, 130 cancelled.
 
@@ -37,14 +39,14 @@ pub enum Command {
     List(List),
     /// Show what a playbook is for, its parameters and its steps
     Show(Named),
-    /// Check playbooks; every mistake is reported with its place
-    Lint(Lint),
     /// Show what a run would do; nothing is executed
     Plan(Plan),
-    /// Draw a playbook's steps as a graph
-    Graph(Graph),
     /// Carry out a playbook
     Run(Run),
+    /// Show where a run stands
+    Status(Status),
+    /// Show a run's journal as a timeline
+    Log(Log),
     /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
     Resume(Resume),
     /// Watch a run that another process drives; Ctrl-C ends the run
@@ -55,16 +57,16 @@ pub enum Command {
     Resolve(Resolve),
     /// End a run; what it has in flight is stopped
     Cancel(Cancel),
-    /// Show where a run stands
-    Status(Status),
-    /// Show a run's journal as a timeline
-    Log(Log),
     /// Write the incident report of a run
     Report(Report),
     /// Check that a run's journal is whole and unchanged
     Verify(Verify),
     /// Prove a playbook on a world that is broken on purpose
     Drill(Drill),
+    /// Check playbooks; every mistake is reported with its place
+    Lint(Lint),
+    /// Draw a playbook's steps as a graph
+    Graph(Graph),
     /// Write a commented playbook and a runbook.yaml to start from
     Init(Init),
     /// Print the JSON schema of the playbook format, or its reference page

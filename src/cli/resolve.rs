@@ -70,7 +70,7 @@ fn check(
     }
     let in_flight = state.in_flight.values().any(|f| f.step == ix);
     match state.steps[ix].outcome() {
-        None if in_flight => Err(CliError::refused(format!(
+        _ if in_flight => Err(CliError::refused(format!(
             "step {step} was running when the run stopped, and how it ended may still be found out"
         ))
         .hint(format!("first try `runbook resume {run}`"))),

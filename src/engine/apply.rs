@@ -1,11 +1,12 @@
 //! Folding one record into the state. Total: a record that this state does not allow is an error, never a guess.
 
 use crate::model::{
-    Event, FORMAT, Millis, Record, Resolution, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
-    TaskVerdict, UndoneState,
+    Event, FORMAT, Millis, Record, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
+    UndoneState,
 };
-use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
+use crate::plan::{OnFailure, Plan, StepIx};
 
+use super::group;
 use super::state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
 
 impl State {
@@ -24,7 +25,6 @@ impl State {
     }
 
     fn apply_event(&mut self, plan: &Plan, record: &Record) -> Result<(), String> {
-        let t = record.t;
         if self.start.is_none() && !matches!(record.event, Event::RunStarted(_)) {
             return Err("the first record is not the run's start".into());
         }
@@ -39,39 +39,84 @@ impl State {
                 self.start = Some((**start).clone());
                 self.started_at = record.at;
                 self.status = RunStatus::Running;
+                Ok(())
             }
-            Event::RunResumed(_) => self.resume(plan),
-            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } => {}
-            Event::PhaseStarted { phase } => {
-                *self.phase(plan, phase)? = PhaseStatus::Running { since: t, late: false };
+            Event::RunResumed(_) => self.resumed(plan),
+            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } => Ok(()),
+            // A rollback may be asked for after the end; a resume and a person's word are for then, too.
+            Event::RollbackStarted { because } => {
+                self.rollback = Some(because.clone());
+                self.status = RunStatus::RollingBack { because: because.clone() };
+                Ok(())
             }
-            Event::PhaseEnded { phase } => {
-                let phase = self.phase(plan, phase)?;
-                let PhaseStatus::Running { since, late } = *phase else {
-                    return Err("the phase does not run".into());
-                };
-                *phase = PhaseStatus::Ended { since, at: t, late };
+            Event::StepResolved { step, resolution, by, reason, .. } => {
+                let (_, state) = self.step(plan, step)?;
+                state.resolve(record, *resolution, (by, reason));
+                if self.is_rolling_back() {
+                    self.resolved_in_rollback(plan, step, *resolution)?;
+                }
+                Ok(())
+            }
+            _ if matches!(self.status, RunStatus::Ended(_)) => Err("the run has ended".into()),
+            Event::CancelRequested { by, .. } => {
+                // The rollback was due, only its record is missing: a resume has to go on with it.
+                if let RunStatus::RollingBack { because } = &self.status {
+                    self.rollback.get_or_insert_with(|| because.clone());
+                }
+                self.status = RunStatus::Cancelling { by: by.clone() };
+                Ok(())
+            }
+            Event::RunEnded(end) => {
+                self.status = RunStatus::Ended((**end).clone());
+                Ok(())
+            }
+            Event::PhaseStarted { phase } | Event::PhaseEnded { phase } => {
+                self.phase_moved(plan, record, phase)
             }
             Event::PhaseDeadlineMissed { phase, .. } => {
                 if let PhaseStatus::Running { late, .. } = self.phase(plan, phase)? {
                     *late = true;
                 }
+                Ok(())
             }
+            _ => self.apply_to_step(plan, record),
+        }
+    }
+
+    fn phase_moved(&mut self, plan: &Plan, record: &Record, phase: &str) -> Result<(), String> {
+        let status = self.phase(plan, phase)?;
+        *status = match (&record.event, &*status) {
+            (Event::PhaseStarted { .. }, PhaseStatus::Pending) => {
+                PhaseStatus::Running { since: record.t, late: false }
+            }
+            (Event::PhaseEnded { .. }, PhaseStatus::Running { since, late }) => {
+                PhaseStatus::Ended { since: *since, at: record.t, late: *late }
+            }
+            _ => return Err(format!("phase {phase:?} cannot start or end now")),
+        };
+        Ok(())
+    }
+
+    /// The records that concern one step and are allowed only while the run goes on.
+    fn apply_to_step(&mut self, plan: &Plan, record: &Record) -> Result<(), String> {
+        let t = record.t;
+        match &record.event {
             Event::StepSkipped { step, why } => {
-                let step = self.step(plan, step)?.1;
+                let step = self.open_step(plan, step)?.1;
                 step.status = StepStatus::Over(StepOutcome::Skipped);
                 step.ended = Some(t);
                 step.why = Some(why.clone());
             }
             Event::WaitStarted { step, length } => {
-                let step = self.step(plan, step)?.1;
+                let step = self.open_step(plan, step)?.1;
                 step.started.get_or_insert(t);
-                step.attempts += 1;
+                step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Waiting { until: t.saturating_add(*length) });
             }
             Event::GroupStarted { step, params } => {
-                let step = self.step(plan, step)?.1;
+                let step = self.open_step(plan, step)?.1;
                 step.started.get_or_insert(t);
+                step.attempts = step.attempts.saturating_add(1);
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
                 step.status = StepStatus::Active(Activity::Inside);
@@ -87,16 +132,16 @@ impl State {
                 }
             }
             Event::RetryScheduled { step, failed, delay, undo } => {
-                let step = self.step(plan, step)?.1;
                 let until = t.saturating_add(*delay);
                 if *undo {
-                    step.undo = UndoStatus::Backoff { tries: *failed, until };
+                    self.step(plan, step)?.1.undo = UndoStatus::Backoff { tries: *failed, until };
                 } else {
+                    let step = self.open_step(plan, step)?.1;
                     step.status = StepStatus::Active(Activity::Backoff { failed: *failed, until });
                 }
             }
             Event::AdvisoryFailed { step, title, why, check } => {
-                let step = self.step(plan, step)?.1;
+                let step = self.open_step(plan, step)?.1;
                 step.advisories.push(format!("{title}: {why}"));
                 // What follows is the next check; the failed one is over.
                 if let StepStatus::Active(Activity::Deciding { task, verdict, .. }) = &mut step.status
@@ -106,7 +151,7 @@ impl State {
                 }
             }
             Event::StepEnded { step, outcome, why, outputs, choice } => {
-                let (ix, state) = self.step(plan, step)?;
+                let (ix, state) = self.open_step(plan, step)?;
                 state.status = StepStatus::Over(*outcome);
                 state.ended = Some(t);
                 state.started.get_or_insert(t);
@@ -115,36 +160,10 @@ impl State {
                 if !outputs.is_empty() {
                     state.outputs.clone_from(outputs);
                 }
-                if matches!(outcome, StepOutcome::Failed | StepOutcome::Unknown) {
-                    let why = why.clone().unwrap_or_default();
-                    self.after_failure(plan, ix, *outcome, &why);
-                }
+                self.after_end(plan, ix);
             }
-            Event::StepResolved { step, resolution, by, reason, .. } => {
-                self.resolved(plan, record, step, *resolution, (by, reason))?;
-            }
-            Event::RollbackStarted { because } => {
-                self.rollback = Some(because.clone());
-                self.status = RunStatus::RollingBack { because: because.clone() };
-            }
-            Event::StepUndone { step, state } => {
-                let step = self.step(plan, step)?.1;
-                step.before_undo = step.before_undo.or(step.outcome());
-                step.status = StepStatus::Over(match state {
-                    UndoneState::Undone => StepOutcome::Undone,
-                    UndoneState::Failed { .. } | UndoneState::Unknown { .. } => StepOutcome::UndoFailed,
-                });
-                if *state == UndoneState::Undone {
-                    step.dirty = false;
-                }
-                step.undo = UndoStatus::Over(state.clone());
-            }
-            Event::CancelRequested { by, .. } => {
-                if !matches!(self.status, RunStatus::Ended(_)) {
-                    self.status = RunStatus::Cancelling { by: by.clone() };
-                }
-            }
-            Event::RunEnded(end) => self.status = RunStatus::Ended((**end).clone()),
+            Event::StepUndone { step, state } => self.step(plan, step)?.1.undone(state),
+            other => return Err(format!("{other:?} is no record of a step")),
         }
         Ok(())
     }
@@ -155,13 +174,22 @@ impl State {
         Ok(&mut self.phases[ix])
     }
 
-    fn step(&mut self, plan: &Plan, id: &StepId) -> Result<(StepIx, &mut StepState), String> {
+    pub(super) fn step(&mut self, plan: &Plan, id: &StepId) -> Result<(StepIx, &mut StepState), String> {
         let ix = self.find(plan, id)?;
         Ok((ix, &mut self.steps[ix]))
     }
 
     fn find(&self, plan: &Plan, id: &StepId) -> Result<StepIx, String> {
         plan.find(id).ok_or_else(|| format!("the plan has no step {id}"))
+    }
+
+    /// A step that is not over.
+    fn open_step(&mut self, plan: &Plan, id: &StepId) -> Result<(StepIx, &mut StepState), String> {
+        let (ix, step) = self.step(plan, id)?;
+        match step.status {
+            StepStatus::Over(outcome) => Err(format!("step {id} is over: {outcome}")),
+            _ => Ok((ix, step)),
+        }
     }
 
     fn task_started(
@@ -173,11 +201,22 @@ impl State {
         timeout: Option<Millis>,
     ) -> Result<(), String> {
         let t = record.t;
-        let (ix, step) = self.step(plan, &task.step)?;
+        let lowest = TaskId { step: task.step.clone(), kind: TaskKind::Unless, attempt: 0, rerun: 0 };
+        if let Some((other, _)) = self.in_flight.range(lowest..).next()
+            && other.step == task.step
+        {
+            return Err(format!("task {task} started while {other} runs"));
+        }
+        let (ix, step) = match task.kind {
+            TaskKind::Undo => self.step(plan, &task.step)?,
+            _ => self.open_step(plan, &task.step)?,
+        };
         step.started.get_or_insert(t);
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
             TaskKind::Attempt => {
+                // What is verified and checked after a repeated attempt must not be taken for what was before it.
+                step.round = step.round.saturating_add(u32::from(task.rerun > 0));
                 step.attempts = task.attempt;
                 step.reruns = task.rerun;
                 step.effect_at.get_or_insert(record.seq);
@@ -201,11 +240,9 @@ impl State {
                 step.undo = UndoStatus::Running { tries: task.attempt };
             }
         }
-        let flight = InFlight { step: ix, since: t, command: command.to_owned(), timeout };
-        match self.in_flight.insert(task.clone(), flight) {
-            None => Ok(()),
-            Some(_) => Err(format!("task {task} started twice")),
-        }
+        let flight = InFlight { step: ix, seq: record.seq, since: t, command: command.to_owned(), timeout };
+        self.in_flight.insert(task.clone(), flight);
+        Ok(())
     }
 
     fn task_ended(
@@ -222,23 +259,27 @@ impl State {
         };
         let ix = flight.step;
         let step = &mut self.steps[ix];
+        // The same task may have to be started again: under another name, so that its output is its own.
+        if matches!(verdict, TaskVerdict::NotRun | TaskVerdict::Cancelled | TaskVerdict::Unknown(_)) {
+            step.round = step.round.saturating_add(1);
+        }
         if let TaskKind::Undo = task.kind {
             step.undo = UndoStatus::Deciding { tries: task.attempt, verdict: verdict.clone() };
             return Ok(ix);
         }
+        let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
+        let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
         match (task.kind, verdict) {
             (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
-            (TaskKind::Attempt, TaskVerdict::NotRun) if task.attempt == 1 && task.rerun == 0 => {
-                step.effect_at = None;
-            }
             // The check says what is there: nothing is in doubt any more.
             (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => step.dirty = false,
             _ => {}
         }
-        if task.kind == TaskKind::Attempt
-            && task.attempt == 1
-            && matches!(end.kind, TaskEndKind::NotStarted { .. })
-        {
+        if task.kind == TaskKind::Attempt {
+            step.lost = lost;
+        }
+        // The effect was thought to begin with this very task, and it surely had none.
+        if never_ran && step.effect_at == Some(flight.seq) {
             step.effect_at = None;
         }
         // A check that does not hold yet and may be polled again goes on; everything else has to be decided.
@@ -254,129 +295,64 @@ impl State {
             let next = Some(t.saturating_add(spec.every));
             step.status = StepStatus::Active(Activity::Verifying { check, poll, since: *since, next });
         } else {
-            step.status = StepStatus::Active(Activity::Deciding {
-                task: task.clone(),
-                verdict: verdict.clone(),
-                no_retry,
-            });
+            let (task, verdict) = (task.clone(), verdict.clone());
+            step.status = StepStatus::Active(Activity::Deciding { task, verdict, no_retry, lost });
         }
         Ok(ix)
     }
 
-    /// What a failed or unknown step means for the run. A step inside a group only concerns its group.
-    fn after_failure(&mut self, plan: &Plan, ix: StepIx, outcome: StepOutcome, why: &str) {
-        let step = &plan.steps[ix];
-        let stops = match outcome {
+    /// What the end of a step means for the run. A failure inside a group only concerns the group, unless it asks for
+    /// a rollback.
+    fn after_end(&mut self, plan: &Plan, ix: StepIx) {
+        if self.status != RunStatus::Running {
+            return;
+        }
+        let spec = &plan.steps[ix];
+        let failed = self.steps[ix].outcome() == Some(StepOutcome::Failed);
+        let why = self.steps[ix].why.clone().unwrap_or_default();
+        if failed && spec.on_failure == OnFailure::Rollback && !group::is_in_alternative(plan, ix) {
+            // `rollback` stays empty until the rollback's own record is there.
+            self.status = RunStatus::RollingBack { because: format!("step {} failed: {why}", spec.id) };
+        } else if self.stops_the_run(plan, ix) {
+            let verb = if failed { "failed" } else { "is in doubt" };
+            self.status = RunStatus::Stopping { why: format!("step {} {verb}: {why}", spec.id) };
+        }
+    }
+
+    /// Whether the step's outcome lets nothing new start.
+    pub(super) fn stops_the_run(&self, plan: &Plan, ix: StepIx) -> bool {
+        match self.steps[ix].outcome() {
             // Whatever `on_failure` says, a person has to look.
-            StepOutcome::Unknown => true,
-            _ => step.parent.is_none() && step.on_failure == OnFailure::Stop,
-        };
-        if stops && self.status == RunStatus::Running {
-            let verb = if outcome == StepOutcome::Unknown { "is in doubt" } else { "failed" };
-            self.status = RunStatus::Stopping { why: format!("step {} {verb}: {why}", step.id) };
-        }
-    }
-
-    /// Another process goes on: what failed or was cut short may be tried again, what is done stays done.
-    fn resume(&mut self, plan: &Plan) {
-        self.status = match &self.rollback {
-            Some(because) => RunStatus::RollingBack { because: because.clone() },
-            None => RunStatus::Running,
-        };
-        let rolling_back = self.rollback.is_some();
-        // Inside of an `any_of` that failed as a whole: all of it starts over.
-        let mut afresh = vec![false; self.steps.len()];
-        // Alternatives that failed while their `any_of` goes on: they stay used up.
-        let mut used_up = vec![false; self.steps.len()];
-        for (ix, spec) in plan.steps.iter().enumerate() {
-            self.steps[ix].attempts_before = self.steps[ix].attempts;
-            if rolling_back {
-                let undo = &mut self.steps[ix].undo;
-                if matches!(undo, UndoStatus::Over(UndoneState::Failed { .. })) {
-                    *undo = UndoStatus::None;
-                }
-                continue;
+            Some(StepOutcome::Unknown) => self.is_in_doubt(plan, ix),
+            Some(StepOutcome::Failed) => {
+                plan.steps[ix].parent.is_none() && plan.steps[ix].on_failure == OnFailure::Stop
             }
-            if let Some(parent) = spec.parent {
-                let alternative = matches!(plan.steps[parent].body, Body::AnyOf(_));
-                let failed = self.steps[ix].outcome() == Some(StepOutcome::Failed);
-                afresh[ix] = afresh[parent];
-                used_up[ix] = used_up[parent] || !afresh[ix] && alternative && failed;
-            }
-            if afresh[ix] {
-                self.steps[ix].reopen(StepStatus::Pending);
-            } else if !used_up[ix] && self.steps[ix].may_go_on(spec) {
-                let status = self.steps[ix].reopened_status(spec);
-                self.steps[ix].reopen(status);
-                afresh[ix] = matches!(spec.body, Body::AnyOf(_));
-            }
-        }
-    }
-
-    fn resolved(
-        &mut self,
-        plan: &Plan,
-        record: &Record,
-        step: &StepId,
-        resolution: Resolution,
-        (by, reason): (&str, &str),
-    ) -> Result<(), String> {
-        let t = record.t;
-        let (_, state) = self.step(plan, step)?;
-        state.dirty = false;
-        state.undo = UndoStatus::None;
-        state.before_undo = None;
-        match resolution {
-            Resolution::Done => {
-                state.done_by_hand = true;
-                state.status = StepStatus::Pending;
-                state.effect_at.get_or_insert(record.seq);
-            }
-            Resolution::NotDone | Resolution::Retry => state.status = StepStatus::Pending,
-            Resolution::Skip => {
-                state.status = StepStatus::Over(StepOutcome::Skipped);
-                state.ended = Some(t);
-                state.why = Some(format!("skipped by {by}: {reason}"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl StepState {
-    /// Whether a resumed run takes the step up again although it is over.
-    fn may_go_on(&self, spec: &Step) -> bool {
-        match self.status {
-            StepStatus::Over(StepOutcome::Failed) => spec.on_failure != OnFailure::Continue,
-            StepStatus::Over(StepOutcome::Cancelled) => true,
-            // The way out of doubt is walked again: the check may answer now.
-            StepStatus::Over(StepOutcome::Unknown) => spec.check.is_some() || spec.idempotent,
             _ => false,
         }
     }
 
-    fn reopened_status(&self, spec: &Step) -> StepStatus {
-        match (&spec.body, self.outcome()) {
-            (Body::AnyOf(_) | Body::Playbook { .. }, _) => StepStatus::Active(Activity::Inside),
-            (_, Some(StepOutcome::Unknown)) => StepStatus::Active(Activity::Deciding {
-                task: TaskId {
-                    step: spec.id.clone(),
-                    kind: TaskKind::Attempt,
-                    attempt: self.attempts,
-                    rerun: self.reruns,
-                },
-                verdict: TaskVerdict::Unknown(self.why.clone().unwrap_or_default()),
-                no_retry: false,
-            }),
-            _ => StepStatus::Pending,
-        }
+    /// Nobody knows what became of the step, and no group around it has been settled without it.
+    pub(super) fn is_in_doubt(&self, plan: &Plan, ix: StepIx) -> bool {
+        let mut around = std::iter::successors(plan.steps[ix].parent, |p| plan.steps[*p].parent);
+        self.steps[ix].outcome() == Some(StepOutcome::Unknown) && around.all(|p| self.steps[p].is_inside())
     }
 
-    fn reopen(&mut self, status: StepStatus) {
-        self.status = status;
-        self.ended = None;
-        self.why = None;
-        self.undo = UndoStatus::None;
-        self.before_undo = None;
+    /// From the moment a rollback is due; also when it is being cancelled, or has ended.
+    pub(super) fn is_rolling_back(&self) -> bool {
+        self.rollback.is_some() || matches!(self.status, RunStatus::RollingBack { .. })
+    }
+}
+
+impl StepState {
+    fn undone(&mut self, state: &UndoneState) {
+        self.before_undo = self.before_undo.or(self.outcome());
+        self.status = StepStatus::Over(match state {
+            UndoneState::Undone => StepOutcome::Undone,
+            UndoneState::Failed { .. } | UndoneState::Unknown { .. } => StepOutcome::UndoFailed,
+        });
+        if *state == UndoneState::Undone {
+            self.dirty = false;
+        }
+        self.undo = UndoStatus::Over(state.clone());
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Event, Millis, Op, Record, ResumeInfo, RunOutcome, StartInfo, StepOutcome, TaskEnd, TaskEndKind, TaskId,
-    TaskOutput, TaskVerdict, Timestamp, Want,
+    Event, Millis, Op, Record, ResumeInfo, RunOutcome, StartInfo, TaskEnd, TaskEndKind, TaskId, TaskOutput,
+    TaskVerdict, Timestamp, Want,
 };
-use crate::plan::{Body, OnFailure, Plan, StepIx};
+use crate::plan::{Plan, StepIx};
 
-use super::state::{Activity, PhaseStatus, RunStatus, State, StepStatus, UndoStatus};
+use super::figures::{self, Figures};
+use super::state::{RunStatus, State};
 
 /// The moment of an input, read by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub enum Input {
         how: String,
         force: bool,
     },
-    /// Something outside of the plan has to be recorded.
+    /// Something outside of the plan has to be recorded: a gap, a tail set aside, the keeper's death. Nothing else is.
     Note(Event),
 }
 
@@ -95,23 +96,6 @@ pub struct Decision {
     pub acts: Vec<Act>,
 }
 
-/// How many of a container's steps are where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub pending: usize,
-    pub active: usize,
-    pub ok: usize,
-    pub bad: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Pending,
-    Active,
-    Ok,
-    Bad,
-}
-
 /// The core of a run. Everything but `plan`, `state` and `facts` is derived from them and only there for speed.
 #[derive(Debug)]
 pub struct Engine {
@@ -120,18 +104,13 @@ pub struct Engine {
     pub(super) facts: RunFacts,
     pub(super) now: Clock,
     pub(super) out: Decision,
+    pub(super) figures: Figures,
     /// Steps to look at.
-    work: VecDeque<StepIx>,
-    /// Steps whose needs are met.
-    ready: BTreeSet<StepIx>,
-    /// Needs not met yet, for each step.
-    unmet: Vec<usize>,
+    pub(super) work: VecDeque<StepIx>,
+    /// Groups with an alternative to take back that wait for a place.
+    pub(super) undo_wanted: BTreeSet<StepIx>,
+    pub(super) fault: Option<String>,
     dependents: Vec<Vec<StepIx>>,
-    groups: Vec<Tally>,
-    phases: Vec<Tally>,
-    /// Active steps that are not groups.
-    busy: usize,
-    timers: BTreeSet<(Millis, StepIx)>,
 }
 
 impl Engine {
@@ -149,23 +128,19 @@ impl Engine {
             }
         }
         let now = Clock { t: state.last_t, at: state.last_at };
-        let mut engine = Self {
+        let figures = Figures::derive(&plan, &state);
+        Self {
             plan,
             state,
             facts,
             now,
             out: Decision::default(),
+            figures,
             work: VecDeque::new(),
-            ready: BTreeSet::new(),
-            unmet: Vec::new(),
+            undo_wanted: BTreeSet::new(),
+            fault: None,
             dependents,
-            groups: Vec::new(),
-            phases: Vec::new(),
-            busy: 0,
-            timers: BTreeSet::new(),
-        };
-        engine.rebuild();
-        engine
+        }
     }
 
     pub fn state(&self) -> &State {
@@ -176,14 +151,43 @@ impl Engine {
         &self.plan
     }
 
+    /// Why this engine stopped deciding: it was about to write a record that no resume could fold, which is a defect of
+    /// the engine. Every record given out before is sound; another process can resume from them.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
+    }
+
+    /// Whether the derived figures are what plan and state say. For tests: it costs as much as a resume.
+    pub fn audit(&self) -> Result<(), String> {
+        let derived = Figures::derive(&self.plan, &self.state);
+        if derived == self.figures {
+            return Ok(());
+        }
+        Err(format!("the figures are\n{:#?}\nand should be\n{derived:#?}", self.figures))
+    }
+
     /// When [`Input::Tick`] is due next.
     pub fn next_deadline(&self) -> Option<Millis> {
-        if matches!(self.state.status, RunStatus::Ended(_)) {
-            return None;
+        let (steps, undos) = self.timers_count();
+        let first = |set: &BTreeSet<(Millis, StepIx)>| set.first().map(|(at, _)| *at);
+        let step = first(&self.figures.timers).filter(|_| steps);
+        let undo = first(&self.figures.undo_timers).filter(|_| undos);
+        let phase = self.phase_deadline().map(|(at, _)| at).filter(|_| self.is_open());
+        [step, undo, phase].into_iter().flatten().min()
+    }
+
+    /// Whether the timers of steps, and those of undos, are acted upon as the run stands.
+    fn timers_count(&self) -> (bool, bool) {
+        match self.state.status {
+            RunStatus::Running => (true, true),
+            RunStatus::Stopping { .. } => (true, false),
+            RunStatus::RollingBack { .. } => (false, true),
+            RunStatus::NotStarted | RunStatus::Cancelling { .. } | RunStatus::Ended(_) => (false, false),
         }
-        let timer = self.timers.first().map(|(at, _)| *at);
-        let phase = self.phase_deadline().map(|(at, _)| at);
-        [timer, phase].into_iter().flatten().min()
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.start.is_some() && self.state.end().is_none() && self.fault.is_none()
     }
 
     /// Answers one input. Total: an input that does not fit the state (a task that is not in flight, a second start)
@@ -191,25 +195,20 @@ impl Engine {
     pub fn handle(&mut self, now: Clock, input: Input) -> Decision {
         self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
         match input {
-            Input::Start(info) => {
-                if self.state.start.is_none() {
-                    self.emit(Event::RunStarted(info));
-                }
-            }
-            Input::Resume { info, before, found, rollback, cancel } => {
+            Input::Start(info) if self.state.start.is_none() => _ = self.emit(Event::RunStarted(info)),
+            Input::Resume { info, before, found, rollback, cancel } if self.may_resume(&rollback) => {
                 self.resume(info, before, found, rollback);
                 if let Some(by) = cancel {
                     self.cancel(by, "runbook cancel".into(), false);
                 }
             }
-            Input::TaskEnded { task, end, output } => self.task_ended(task, end, &output),
-            Input::Tick => self.tick(),
-            Input::Cancel { by, how, force } => self.cancel(by, how, force),
-            Input::Note(event) => self.emit(event),
+            Input::TaskEnded { task, end, output } if self.is_open() => self.task_ended(task, end, &output),
+            Input::Tick if self.is_open() => self.tick(),
+            Input::Cancel { by, how, force } if self.is_open() => self.cancel(by, how, force),
+            Input::Note(event) if self.state.start.is_some() => self.note(event),
+            _ => {}
         }
-        if self.state.start.is_some() {
-            self.settle();
-        }
+        self.settle();
         std::mem::take(&mut self.out)
     }
 
@@ -231,6 +230,17 @@ impl Engine {
         &self.facts
     }
 
+    /// Only a rollback goes on from a run that has reached its end.
+    fn may_resume(&self, rollback: &Option<String>) -> bool {
+        let outcome = self.state.end().map(|end| end.outcome);
+        self.state.start.is_some()
+            && match outcome {
+                Some(RunOutcome::RolledBack) => false,
+                Some(RunOutcome::Recovered | RunOutcome::Degraded) => rollback.is_some(),
+                _ => true,
+            }
+    }
+
     fn resume(
         &mut self,
         info: ResumeInfo,
@@ -238,12 +248,15 @@ impl Engine {
         found: Vec<(TaskId, Found)>,
         rollback: Option<String>,
     ) {
-        if self.state.start.is_none() {
-            return;
-        }
-        self.state.epoch += 1;
+        self.state.epoch = self.state.epoch.saturating_add(1);
         for event in before {
-            self.emit(event);
+            self.note(event);
+        }
+        // First of all: whatever happens after, a resume goes on with the rollback.
+        if let Some(by) = rollback
+            && !self.state.is_rolling_back()
+        {
+            self.emit(Event::RollbackStarted { because: format!("{by} asked for it") });
         }
         self.emit(Event::RunResumed(info));
         for (task, found) in found {
@@ -253,51 +266,48 @@ impl Engine {
                     let end = TaskEnd::new(TaskEndKind::Unknown { why }, self.age(&task));
                     self.task_ended(task, end, &TaskOutput::none());
                 }
-                Found::NeverStarted => {
-                    let error = "the tool was stopped before the command was started".into();
-                    let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
-                    self.emit_task_end(task, end, TaskVerdict::NotRun);
-                }
+                Found::NeverStarted => self.never_started(task),
             }
         }
-        if let Some(by) = rollback
-            && !self.rolling_back()
-        {
-            self.emit(Event::RollbackStarted { because: format!("{by} asked for it") });
-        }
-        self.rebuild();
     }
 
     fn age(&self, task: &TaskId) -> Millis {
         self.state.in_flight.get(task).map_or(Millis::ZERO, |f| self.now.t.saturating_sub(f.since))
     }
 
-    pub(super) fn emit_task_end(&mut self, task: TaskId, end: TaskEnd, verdict: TaskVerdict) {
-        self.emit(Event::TaskEnded {
-            task,
-            end,
-            verdict,
-            outputs: BTreeMap::new(),
-            result: None,
-            no_retry: false,
-        });
+    fn never_started(&mut self, task: TaskId) {
+        if self.state.in_flight.contains_key(&task) {
+            let error = "the tool was stopped before the command was started".into();
+            self.emit(Event::TaskEnded {
+                task,
+                end: TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO),
+                verdict: TaskVerdict::NotRun,
+                outputs: BTreeMap::new(),
+                result: None,
+                no_retry: false,
+            });
+        }
     }
 
     fn task_ended(&mut self, task: TaskId, end: TaskEnd, output: &TaskOutput) {
         let Some(flight) = self.state.in_flight.get(&task) else { return };
-        let ix = flight.step;
-        let event = self.judge(ix, task, end, output);
+        let event = self.judge(flight.step, task, end, output);
         self.emit(event);
-        self.work.push_back(ix);
+    }
+
+    fn note(&mut self, event: Event) {
+        if matches!(event, Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. }) {
+            self.emit(event);
+        }
     }
 
     fn tick(&mut self) {
-        while let Some(&(at, ix)) = self.timers.first()
-            && at <= self.now.t
-        {
-            self.timers.pop_first();
-            self.work.push_back(ix);
-        }
+        let (steps, undos) = self.timers_count();
+        let timers = self.figures.timers.iter().filter(|_| steps);
+        let undo_timers = self.figures.undo_timers.iter().filter(|_| undos);
+        let due = |(at, _): &&(Millis, StepIx)| *at <= self.now.t;
+        let due = timers.take_while(due).chain(undo_timers.take_while(due));
+        self.work.extend(due.map(|(_, ix)| *ix));
         if let Some((at, ix)) = self.phase_deadline()
             && at <= self.now.t
         {
@@ -307,20 +317,7 @@ impl Engine {
         }
     }
 
-    fn phase_deadline(&self) -> Option<(Millis, usize)> {
-        let running = |(ix, status): (usize, &PhaseStatus)| match status {
-            PhaseStatus::Running { since, late: false } => {
-                self.plan.phases[ix].deadline.map(|d| (since.saturating_add(d), ix))
-            }
-            _ => None,
-        };
-        self.state.phases.iter().enumerate().filter_map(running).min()
-    }
-
     fn cancel(&mut self, by: String, how: String, force: bool) {
-        if self.state.start.is_none() || self.state.end().is_some() {
-            return;
-        }
         if !matches!(self.state.status, RunStatus::Cancelling { .. }) {
             self.emit(Event::CancelRequested { by, how });
         }
@@ -329,11 +326,14 @@ impl Engine {
         }
     }
 
-    /// Makes a record of an event and folds it.
-    pub(super) fn emit(&mut self, event: Event) {
+    /// Makes a record of an event and folds it. A record that cannot be folded is never given out: the engine stops
+    /// instead. False then.
+    pub(super) fn emit(&mut self, event: Event) -> bool {
+        if self.fault.is_some() {
+            return false;
+        }
         let step = self.step_of(&event);
-        let before = step.map(|ix| self.class(ix));
-        let resumed = matches!(event, Event::RunResumed(_) | Event::StepResolved { .. });
+        let before = step.map(|ix| figures::mark(&self.plan, &self.state, ix));
         let record = Record {
             seq: self.state.seq + 1,
             epoch: self.state.epoch.max(1),
@@ -341,14 +341,34 @@ impl Engine {
             at: self.now.at,
             event,
         };
-        let folded = self.state.apply(&self.plan, &record);
-        debug_assert_eq!(folded, Ok(()), "the engine wrote a record that it cannot fold");
-        self.out.records.push(record);
-        if resumed {
-            self.rebuild();
-        } else if let (Some(ix), Some(before)) = (step, before) {
-            self.moved(ix, before);
+        if let Err(why) = self.state.apply(&self.plan, &record) {
+            debug_assert!(false, "the engine wrote a record that it cannot fold: {why}");
+            self.fault = Some(why);
+            return false;
         }
+        match &record.event {
+            Event::RunResumed(_) => self.look_at_everything(),
+            Event::PhaseStarted { .. } => self.figures.phase_started(&self.plan, &self.state),
+            Event::PhaseEnded { .. } => self.figures.phase_moved(&self.state),
+            _ => {}
+        }
+        self.out.records.push(record);
+        if let (Some(ix), Some(before)) = (step, before) {
+            self.figures.moved(&self.plan, &self.state, &self.dependents, ix, before);
+            // What was decided about the step is for itself and the groups around it to draw conclusions from.
+            self.work.extend(std::iter::successors(Some(ix), |at| self.plan.steps[*at].parent));
+        }
+        true
+    }
+
+    /// A resume may have changed anything.
+    fn look_at_everything(&mut self) {
+        self.figures = Figures::derive(&self.plan, &self.state);
+        self.undo_wanted.clear();
+        let steps = self.state.steps.iter().enumerate();
+        self.work.extend(steps.filter(|(_, step)| step.is_active()).map(|(ix, _)| ix));
+        let undos = self.state.steps.iter().enumerate();
+        self.work.extend(undos.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
     }
 
     fn step_of(&self, event: &Event) -> Option<StepIx> {
@@ -360,253 +380,17 @@ impl Engine {
             | Event::RetryScheduled { step, .. }
             | Event::AdvisoryFailed { step, .. }
             | Event::StepEnded { step, .. }
-            | Event::StepResolved { step, .. }
             | Event::StepUndone { step, .. } => step,
             _ => return None,
         };
         self.plan.find(id)
     }
 
-    fn class(&self, ix: StepIx) -> Class {
-        match self.state.steps[ix].status {
-            StepStatus::Pending => Class::Pending,
-            StepStatus::Active(_) => Class::Active,
-            StepStatus::Over(_) if self.counts_as_done(ix) => Class::Ok,
-            StepStatus::Over(_) => Class::Bad,
-        }
-    }
-
-    /// Whether those that need the step may start.
-    fn counts_as_done(&self, ix: StepIx) -> bool {
-        match self.state.steps[ix].own_outcome() {
-            Some(StepOutcome::Succeeded | StepOutcome::Satisfied | StepOutcome::Skipped) => true,
-            Some(StepOutcome::Failed) => self.plan.steps[ix].on_failure == OnFailure::Continue,
-            _ => false,
-        }
-    }
-
-    fn tally(&mut self, ix: StepIx) -> &mut Tally {
-        match self.plan.steps[ix].parent {
-            Some(group) => &mut self.groups[group],
-            None => &mut self.phases[self.plan.steps[ix].phase],
-        }
-    }
-
-    fn count(&mut self, ix: StepIx, class: Class, up: bool) {
-        let leaf = !matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. });
-        if leaf && class == Class::Active {
-            self.busy = if up { self.busy + 1 } else { self.busy - 1 };
-        }
-        let tally = self.tally(ix);
-        let slot = match class {
-            Class::Pending => &mut tally.pending,
-            Class::Active => &mut tally.active,
-            Class::Ok => &mut tally.ok,
-            Class::Bad => &mut tally.bad,
-        };
-        *slot = if up { *slot + 1 } else { *slot - 1 };
-    }
-
-    /// Keeps the derived figures right after step `ix` changed.
-    fn moved(&mut self, ix: StepIx, before: Class) {
-        let after = self.class(ix);
-        if before != after {
-            self.count(ix, before, false);
-            self.count(ix, after, true);
-            if after == Class::Ok {
-                for i in 0..self.dependents[ix].len() {
-                    let dependent = self.dependents[ix][i];
-                    self.unmet[dependent] -= 1;
-                    self.consider(dependent);
-                }
-            }
-            if let Some(parent) = self.plan.steps[ix].parent {
-                self.work.push_back(parent);
-            }
-        }
-        self.watch(ix);
-    }
-
-    /// Notes when the step has to be looked at again.
-    fn watch(&mut self, ix: StepIx) {
-        if let StepStatus::Active(
-            Activity::Waiting { until }
-            | Activity::Backoff { until, .. }
-            | Activity::Verifying { next: Some(until), .. },
-        ) = self.state.steps[ix].status
-        {
-            self.timers.insert((until, ix));
-        }
-        if let UndoStatus::Backoff { until, .. } = self.state.steps[ix].undo {
-            self.timers.insert((until, ix));
-        }
-    }
-
-    fn consider(&mut self, ix: StepIx) {
-        if self.unmet[ix] == 0 && self.state.steps[ix].status == StepStatus::Pending {
-            self.ready.insert(ix);
-        }
-    }
-
-    /// Derives everything anew from plan and state.
-    fn rebuild(&mut self) {
-        let steps = self.plan.steps.len();
-        self.groups = vec![Tally::default(); steps];
-        self.phases = vec![Tally::default(); self.plan.phases.len()];
-        self.busy = 0;
-        self.unmet = vec![0; steps];
-        self.ready.clear();
-        self.timers.clear();
-        for ix in 0..steps {
-            self.count(ix, self.class(ix), true);
-            let needs = &self.plan.steps[ix].needs;
-            self.unmet[ix] = needs.iter().filter(|n| self.class(**n) != Class::Ok).count();
-            self.consider(ix);
-            self.watch(ix);
-            if self.state.steps[ix].is_active() {
-                self.work.push_back(ix);
-            }
-        }
-    }
-
-    /// Draws every conclusion that the state allows.
-    fn settle(&mut self) {
-        loop {
-            while let Some(ix) = self.work.pop_front() {
-                self.advance(ix);
-            }
-            let progressed = match self.state.status {
-                RunStatus::NotStarted | RunStatus::Ended(_) => false,
-                RunStatus::Running => self.go_on(),
-                RunStatus::Stopping { .. } => self.busy == 0 && self.end_stopped(),
-                RunStatus::Cancelling { .. } => self.state.in_flight.is_empty() && self.end_cancelled(),
-                RunStatus::RollingBack { .. } => self.busy == 0 && self.roll_back(),
-            };
-            if !progressed && self.work.is_empty() {
-                return;
-            }
-        }
-    }
-
-    /// Phases, and the steps that may start.
-    fn go_on(&mut self) -> bool {
-        let Some(ix) = self.state.phases.iter().position(|p| !matches!(p, PhaseStatus::Ended { .. })) else {
-            self.end_complete();
-            return true;
-        };
-        let id = self.plan.phases[ix].id.clone();
-        if self.state.phases[ix] == PhaseStatus::Pending {
-            self.emit(Event::PhaseStarted { phase: id });
-            return true;
-        }
-        let tally = self.phases[ix];
-        if tally.pending == 0 && tally.active == 0 && tally.bad == 0 {
-            self.emit(Event::PhaseEnded { phase: id });
-            return true;
-        }
-        if self.start_ready() {
-            return true;
-        }
-        // A step that ended badly without stopping the run can only be one that a person must look at.
-        if tally.active == 0 && tally.bad > 0 && self.busy == 0 {
-            return self.end_stopped();
-        }
-        false
-    }
-
-    fn start_ready(&mut self) -> bool {
-        let mut started = false;
-        while self.slot_is_free() && self.state.status == RunStatus::Running {
-            // Steps whose container is closed stay in the set: they are few (the first of each later phase).
-            let next = self.ready.iter().copied().find(|ix| self.is_open(*ix));
-            let Some(ix) = next else { break };
-            self.ready.remove(&ix);
-            if self.state.steps[ix].status == StepStatus::Pending {
-                self.start_step(ix);
-                started = true;
-            }
-        }
-        started
-    }
-
-    /// Whether the container of the step lets it start.
-    fn is_open(&self, ix: StepIx) -> bool {
-        let step = &self.plan.steps[ix];
-        let Some(parent) = step.parent else {
-            return matches!(self.state.phases[step.phase], PhaseStatus::Running { .. });
-        };
-        if !self.state.steps[parent].is_inside() {
-            return false;
-        }
-        match &self.plan.steps[parent].body {
-            Body::AnyOf(_) => self.next_alternative(parent) == Some(ix),
-            _ => self.groups[parent].bad == 0,
-        }
-    }
-
-    pub(super) fn group_tally(&self, group: StepIx) -> Tally {
-        self.groups[group]
-    }
-
-    pub(super) fn slot_is_free(&self) -> bool {
-        self.busy + self.undoing() < self.plan.max_parallel
-    }
-
     pub(super) fn later(&mut self, ix: StepIx) {
         self.work.push_back(ix);
     }
 
-    pub(super) fn undoing(&self) -> usize {
-        usize::from(self.state.in_flight.keys().any(|t| t.kind == crate::model::TaskKind::Undo))
-    }
-
     pub(super) fn rolling_back(&self) -> bool {
         matches!(self.state.status, RunStatus::RollingBack { .. })
-    }
-
-    fn end_stopped(&mut self) -> bool {
-        let unknown = self.first_with(StepOutcome::Unknown);
-        let outcome = if unknown.is_some() { RunOutcome::InDoubt } else { RunOutcome::Failed };
-        let why = match (&self.state.status, unknown) {
-            (RunStatus::Stopping { why }, _) => why.clone(),
-            (_, Some(ix)) => format!("step {} is in doubt", self.plan.steps[ix].id),
-            _ => match self.first_with(StepOutcome::Failed) {
-                Some(ix) => format!("step {} failed", self.plan.steps[ix].id),
-                None => "a step did not succeed".into(),
-            },
-        };
-        self.end_run(outcome, Some(why));
-        true
-    }
-
-    fn end_cancelled(&mut self) -> bool {
-        let RunStatus::Cancelling { by } = &self.state.status else { return false };
-        let mut why = format!("stopped by {by}");
-        if let Some(ix) = self.first_with(StepOutcome::Unknown) {
-            why = format!("{why}; step {} is in doubt", self.plan.steps[ix].id);
-        }
-        self.end_run(RunOutcome::Cancelled, Some(why));
-        true
-    }
-
-    fn first_with(&self, outcome: StepOutcome) -> Option<StepIx> {
-        self.state.steps.iter().position(|s| s.outcome() == Some(outcome))
-    }
-
-    fn end_complete(&mut self) {
-        let failed = self.first_with(StepOutcome::Failed);
-        let advisory = self.state.steps.iter().position(|s| !s.advisories.is_empty());
-        let (outcome, why) = match (failed, advisory) {
-            (Some(ix), _) => (
-                RunOutcome::Degraded,
-                Some(format!("step {} failed and the run went on", self.plan.steps[ix].id)),
-            ),
-            (None, Some(ix)) => (
-                RunOutcome::Degraded,
-                Some(format!("an advisory check of step {} did not hold", self.plan.steps[ix].id)),
-            ),
-            (None, None) => (RunOutcome::Recovered, None),
-        };
-        self.end_run(outcome, why);
     }
 }

@@ -47,11 +47,15 @@ impl Engine {
         let step = &self.plan.steps[ix];
         // A command that was cut off may have done its work: where that matters, nobody can know.
         let cut_off = task.kind == TaskKind::Attempt && step.destructive;
+        // A question that was not answered is no no.
+        let asks = matches!(task.kind, TaskKind::Check | TaskKind::Unless);
         match &end.kind {
             TaskEndKind::TimedOut => {
-                let limit = self.timeout_of(ix, task).unwrap_or_default();
+                let limit = self.state.in_flight.get(task).and_then(|f| f.timeout).unwrap_or_default();
                 let why = format!("timed out after {limit}");
-                if cut_off && !step.idempotent {
+                if asks {
+                    TaskVerdict::Unknown(why)
+                } else if cut_off && !step.idempotent {
                     TaskVerdict::Unknown(format!("{why}; it may have taken effect"))
                 } else {
                     TaskVerdict::Failed(why)
@@ -62,22 +66,15 @@ impl Engine {
             }
             TaskEndKind::Cancelled => TaskVerdict::Cancelled,
             TaskEndKind::Unknown { why } => TaskVerdict::Unknown(why.clone()),
-            TaskEndKind::NotStarted { error } if task.kind == TaskKind::Unless => {
+            TaskEndKind::NotStarted { error } | TaskEndKind::Errored { error } if asks => {
                 TaskVerdict::Unknown(error.clone())
             }
-            TaskEndKind::NotStarted { error } if task.kind == TaskKind::Check => {
-                TaskVerdict::Unknown(error.clone())
-            }
-            TaskEndKind::NotStarted { error } => TaskVerdict::Failed(error.clone()),
-            TaskEndKind::Errored { error } if task.kind == TaskKind::Check => {
-                TaskVerdict::Unknown(error.clone())
-            }
-            TaskEndKind::Errored { error } => TaskVerdict::Failed(error.clone()),
-            TaskEndKind::Signaled { signal } if task.kind == TaskKind::Check => {
-                TaskVerdict::Unknown(format!("killed by {}", signal_name(*signal)))
+            TaskEndKind::NotStarted { error } | TaskEndKind::Errored { error } => {
+                TaskVerdict::Failed(error.clone())
             }
             TaskEndKind::Signaled { signal } => {
-                TaskVerdict::Failed(format!("killed by {}", signal_name(*signal)))
+                let why = format!("killed by {}", signal_name(*signal));
+                if asks { TaskVerdict::Unknown(why) } else { TaskVerdict::Failed(why) }
             }
             TaskEndKind::Exited { .. } | TaskEndKind::Answered => self.expectations(ix, task, end, output),
         }
@@ -90,9 +87,8 @@ impl Engine {
             return match (task.kind, &end.kind, seen) {
                 (_, _, Ok(())) => TaskVerdict::Passed,
                 // 0: the effect is there; 1: it is not; anything else says nothing.
-                (TaskKind::Check, TaskEndKind::Exited { code }, Err(why)) if *code != 1 => {
-                    TaskVerdict::Unknown(why)
-                }
+                (TaskKind::Check, TaskEndKind::Exited { code: 1 }, Err(why)) => TaskVerdict::Failed(why),
+                (TaskKind::Check, _, Err(why)) => TaskVerdict::Unknown(why),
                 (_, _, Err(why)) => TaskVerdict::Failed(why),
             };
         }
@@ -104,7 +100,8 @@ impl Engine {
                 Ok(false) => {
                     let seen = match &end.kind {
                         TaskEndKind::Exited { code } => format!(" (exit {code})"),
-                        _ => String::new(),
+                        _ if self.plan.steps[ix].sensitive => String::new(),
+                        _ => answer_of(end, output),
                     };
                     return TaskVerdict::Failed(format!("expected {}{seen}", expr.src));
                 }
@@ -129,10 +126,6 @@ impl Engine {
         }
     }
 
-    fn timeout_of(&self, _ix: StepIx, task: &TaskId) -> Option<crate::model::Millis> {
-        self.state.in_flight.get(task).and_then(|f| f.timeout)
-    }
-
     fn outputs(&self, ix: StepIx, end: &TaskEnd, output: &TaskOutput) -> Result<Yield, String> {
         let step = &self.plan.steps[ix];
         let published = output.published.as_ref().map_err(|why| format!("$RUNBOOK_OUTPUT: {why}"))?;
@@ -155,6 +148,22 @@ impl Engine {
         // Without a yes there is no second attempt.
         self.with_ctx(ix, &when.uses, Some((end, output)), |ctx| template::eval_bool(when, ctx))
             .unwrap_or(false)
+    }
+}
+
+/// What a server or a database answered, as far as it fits a line: a status, or the rows.
+fn answer_of(end: &TaskEnd, output: &TaskOutput) -> String {
+    const LONGEST: usize = 160;
+    let Ok(result) = template::result_value(end, output) else { return String::new() };
+    let (name, value) = match (&result["status"], &result["rows"]) {
+        (status, _) if status.is_number() => ("status", status),
+        (_, rows) if rows.is_array() => ("rows", rows),
+        _ => return String::new(),
+    };
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!(" ({name} {}…)", &text[..at]),
+        None => format!(" ({name} {text})"),
     }
 }
 

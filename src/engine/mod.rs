@@ -9,9 +9,13 @@
 
 mod apply;
 mod core;
+mod figures;
+mod flow;
+mod group;
 mod judge;
 mod objectives;
 mod render;
+mod reopen;
 mod state;
 mod step;
 mod undo;

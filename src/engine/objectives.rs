@@ -6,11 +6,11 @@ use crate::plan::template;
 use super::core::Engine;
 
 impl Engine {
-    pub(super) fn end_run(&mut self, outcome: RunOutcome, why: Option<String>) {
+    pub(super) fn end_run(&mut self, outcome: RunOutcome, why: Option<String>) -> bool {
         let complete = matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded);
         let rto = self.rto(complete);
         let rpo = self.rpo(complete);
-        self.emit(Event::RunEnded(Box::new(RunEnd { outcome, why, rto, rpo })));
+        self.emit(Event::RunEnded(Box::new(RunEnd { outcome, why, rto, rpo })))
     }
 
     /// From the start of the incident to the end of the last required check.

@@ -42,6 +42,7 @@ pub enum RunStatus {
         by: String,
     },
     /// Nothing new starts; when nothing runs any more, the undos start.
+    /// [`State::rollback`] is empty until the record of the rollback's start is there.
     RollingBack {
         because: String,
     },
@@ -58,6 +59,8 @@ pub enum PhaseStatus {
 #[derive(Debug, Clone, PartialEq)]
 pub struct InFlight {
     pub step: StepIx,
+    /// The number of the record of its start.
+    pub seq: u64,
     pub since: Millis,
     pub command: String,
     pub timeout: Option<Millis>,
@@ -68,10 +71,15 @@ pub struct StepState {
     pub status: StepStatus,
     /// The last attempt's number, over all epochs.
     pub attempts: u32,
-    /// `attempts` when this process began: `retry.attempts` counts from here.
+    /// `attempts` when the step was last taken up after its end: `retry.attempts` counts from here.
     pub attempts_before: u32,
     /// How often the last attempt was started again under the same number.
     pub reruns: u32,
+    /// Grows whenever a task that is no attempt may have to be started under the same number again. It is part of
+    /// their names, so that no task ever has the name, and the output files, of an earlier one.
+    pub round: u32,
+    /// Nobody knows how the last attempt ended: it was not cut off, the knowledge was lost.
+    pub lost: bool,
     pub started: Option<Millis>,
     pub ended: Option<Millis>,
     /// Why it failed, was skipped, is unknown.
@@ -121,7 +129,13 @@ pub enum Activity {
     /// The steps inside the group.
     Inside,
     /// A task has ended, and what follows is not recorded yet.
-    Deciding { task: TaskId, verdict: TaskVerdict, no_retry: bool },
+    Deciding {
+        task: TaskId,
+        verdict: TaskVerdict,
+        no_retry: bool,
+        /// Nobody knows how the task ended.
+        lost: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -175,6 +189,8 @@ impl StepState {
             attempts: 0,
             attempts_before: 0,
             reruns: 0,
+            round: 0,
+            lost: false,
             started: None,
             ended: None,
             why: None,
@@ -210,6 +226,11 @@ impl StepState {
     /// Something of the step itself is under way (a group that only waits for its inside does not count).
     pub fn is_leaf_active(&self) -> bool {
         self.is_active() && !self.is_inside()
+    }
+
+    /// Its undo is under way.
+    pub fn is_undoing(&self) -> bool {
+        !matches!(self.undo, UndoStatus::None | UndoStatus::Over(_))
     }
 
     pub fn is_inside(&self) -> bool {

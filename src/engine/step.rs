@@ -3,14 +3,23 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Event, Millis, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState};
-use crate::plan::{Body, Command, OnFailure, Retry, StepIx, template};
+use crate::plan::{Body, Command, Retry, StepIx, template};
 
 use super::core::{Act, Engine, StartTask};
+use super::group;
 use super::render::Rendered;
-use super::state::{Activity, RunStatus, StepStatus, UndoStatus};
+use super::state::{Activity, RunStatus, StepStatus};
 
 /// How often one attempt is started again, without counting, when its outcome stays unknown.
 const MOST_RERUNS: u32 = 5;
+
+/// A task that has ended, and what is not recorded yet: what follows.
+struct Ended {
+    task: TaskId,
+    verdict: TaskVerdict,
+    no_retry: bool,
+    lost: bool,
+}
 
 impl Engine {
     /// Looks at one step and does what is due.
@@ -18,13 +27,10 @@ impl Engine {
         self.advance_undo(ix);
         let now = self.now.t;
         let StepStatus::Active(activity) = &self.state.steps[ix].status else { return };
-        let held = matches!(
-            self.state.status,
-            RunStatus::Cancelling { .. } | RunStatus::Ended(_) | RunStatus::NotStarted
-        );
+        let held = self.held();
         match activity.clone() {
-            Activity::Deciding { task, verdict, no_retry } => {
-                self.decide(ix, task, verdict, no_retry);
+            Activity::Deciding { task, verdict, no_retry, lost } => {
+                self.decide(ix, Ended { task, verdict, no_retry, lost });
             }
             Activity::Inside if !held => self.advance_group(ix),
             // A step that only waits ends with the run; it has nothing to lose.
@@ -38,7 +44,7 @@ impl Engine {
             Activity::Backoff { until, .. } if now >= until && !held => self.begin_action(ix),
             Activity::Verifying { check, poll, next: Some(next), .. } if now >= next && !held => {
                 let attempt = self.state.steps[ix].attempts;
-                self.start_task(ix, TaskKind::Verify { check, poll: poll + 1 }, attempt, 0);
+                self.start_task(ix, TaskKind::Verify { check, poll: poll.saturating_add(1) }, attempt, 0);
             }
             _ => {}
         }
@@ -59,7 +65,7 @@ impl Engine {
             let verdict = self.with_ctx(ix, &when.uses, None, |ctx| template::eval_bool(when, ctx));
             match verdict {
                 Ok(true) => {}
-                Ok(false) => return self.skip(ix, "`when` is false"),
+                Ok(false) => return self.skip(ix, &format!("`when` is false: {}", when.src)),
                 Err(error) => {
                     let why = format!("`when` could not be judged: {error}");
                     return self.end_step(ix, StepOutcome::Failed, Some(why));
@@ -75,20 +81,23 @@ impl Engine {
     /// Skips a step and everything inside it.
     pub(super) fn skip(&mut self, ix: StepIx, why: &str) {
         let plan = self.plan.clone();
-        if let Body::AnyOf(inside) | Body::Playbook { steps: inside, .. } = &plan.steps[ix].body {
-            for &child in inside {
-                self.skip(child, &format!("step {} was skipped", plan.steps[ix].id));
-            }
-        }
+        self.skip_inside(ix, "was skipped");
         if self.state.steps[ix].status == StepStatus::Pending {
             let step = plan.steps[ix].id.clone();
             self.emit(Event::StepSkipped { step, why: why.to_owned() });
         }
     }
 
+    fn skip_inside(&mut self, ix: StepIx, what: &str) {
+        let plan = self.plan.clone();
+        for &child in plan.inside(ix) {
+            self.skip(child, &format!("step {} {what}", plan.steps[ix].id));
+        }
+    }
+
     fn begin_action(&mut self, ix: StepIx) {
         let plan = self.plan.clone();
-        let next = self.state.steps[ix].attempts + 1;
+        let next = self.state.steps[ix].attempts.saturating_add(1);
         match &plan.steps[ix].body {
             Body::Command(_) => self.start_task(ix, TaskKind::Attempt, next, 0),
             Body::Nothing => {
@@ -137,9 +146,7 @@ impl Engine {
             }
         }
         let choice = match &step.body {
-            Body::AnyOf(alternatives) => {
-                alternatives.iter().find(|a| self.has_served(**a)).map(|a| self.local_name(*a).to_owned())
-            }
+            Body::AnyOf(_) => group::served(&plan, &self.state, ix).map(|a| self.local_name(a).to_owned()),
             _ => None,
         };
         let step = step.id.clone();
@@ -147,73 +154,38 @@ impl Engine {
     }
 
     pub(super) fn end_step(&mut self, ix: StepIx, outcome: StepOutcome, why: Option<String>) {
-        let plan = self.plan.clone();
-        let spec = &plan.steps[ix];
-        let step = spec.id.clone();
-        let outputs = BTreeMap::new();
-        self.emit(Event::StepEnded { step, outcome, why: why.clone(), outputs, choice: None });
-        let asks_rollback = spec.on_failure == OnFailure::Rollback && outcome == StepOutcome::Failed;
-        if asks_rollback && !self.is_inside_alternative(ix) && self.state.status == RunStatus::Running {
-            let because = format!("step {} failed: {}", spec.id, why.unwrap_or_default());
-            self.emit(Event::RollbackStarted { because });
-            self.reconsider_all();
-        }
-    }
-
-    /// Steps that wait look again: the run's status has changed.
-    fn reconsider_all(&mut self) {
-        for ix in 0..self.plan.steps.len() {
-            if self.state.steps[ix].is_active() {
-                self.later(ix);
-            }
-        }
-    }
-
-    /// An alternative's failure is its group's business: the next one is tried.
-    fn is_inside_alternative(&self, ix: StepIx) -> bool {
-        let mut at = ix;
-        while let Some(parent) = self.plan.steps[at].parent {
-            if matches!(self.plan.steps[parent].body, Body::AnyOf(_)) {
-                return true;
-            }
-            at = parent;
-        }
-        false
+        let step = self.plan.steps[ix].id.clone();
+        self.emit(Event::StepEnded { step, outcome, why, outputs: BTreeMap::new(), choice: None });
     }
 
     /// A task of the step has ended: what follows?
-    fn decide(&mut self, ix: StepIx, task: TaskId, verdict: TaskVerdict, no_retry: bool) {
-        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+    fn decide(&mut self, ix: StepIx, ended: Ended) {
+        if ended.task.kind == TaskKind::Attempt {
+            return self.decide_attempt(ix, ended);
+        }
+        let Ended { task, verdict, lost, .. } = ended;
         let TaskId { kind, attempt, rerun, .. } = task;
         match (kind, verdict) {
-            (TaskKind::Attempt, TaskVerdict::Cancelled) => {
-                self.end_step(ix, StepOutcome::Cancelled, Some("ended by a person".into()));
-            }
-            (TaskKind::Attempt, TaskVerdict::Failed(why)) => {
-                self.attempt_failed(ix, why, no_retry);
-            }
-            (TaskKind::Attempt, TaskVerdict::Unknown(why)) => {
-                self.in_doubt(ix, attempt, rerun, why);
-            }
-            (TaskKind::Attempt, TaskVerdict::Passed) => {
-                if running || self.plan.steps[ix].verify.is_empty() {
-                    self.after_action(ix);
-                } else if self.rolling_back() {
-                    let why = "the run is rolled back before it was verified".into();
-                    self.end_step(ix, StepOutcome::Cancelled, Some(why));
-                }
-            }
-            (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
             // While the run is being stopped by a person nothing new starts, not even a check: the step stays
             // where it is, and a resume goes on from there.
-            _ if matches!(self.state.status, RunStatus::Cancelling { .. } | RunStatus::Ended(_)) => {}
+            _ if self.held() => {}
+            (TaskKind::Check, TaskVerdict::Unknown(why)) if self.rolling_back() => {
+                self.still_in_doubt(ix, why)
+            }
             _ if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
             }
-            (_, TaskVerdict::NotRun | TaskVerdict::Cancelled) => {
-                self.start_task(ix, kind, attempt, rerun + 1);
+            (_, TaskVerdict::NotRun | TaskVerdict::Cancelled) => self.start_task(ix, kind, attempt, 0),
+            // What only looks can look again.
+            (TaskKind::Unless | TaskKind::Check, TaskVerdict::Unknown(_)) if lost && rerun < MOST_RERUNS => {
+                self.start_task(ix, kind, attempt, 0);
+            }
+            (TaskKind::Verify { check, poll }, TaskVerdict::Unknown(_)) if lost && rerun < MOST_RERUNS => {
+                let poll = poll.saturating_add(1);
+                self.start_task(ix, TaskKind::Verify { check, poll }, attempt, 0);
             }
             (TaskKind::Unless, TaskVerdict::Passed) => {
+                self.skip_inside(ix, "was satisfied");
                 self.end_step(ix, StepOutcome::Satisfied, None);
             }
             (TaskKind::Unless, TaskVerdict::Failed(_)) => self.begin_action(ix),
@@ -222,17 +194,75 @@ impl Engine {
                 self.end_step(ix, StepOutcome::Failed, Some(why));
             }
             (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
-            (TaskKind::Check, TaskVerdict::Failed(_)) => {
-                let why = "its outcome was unknown, and the check says that it had no effect".into();
-                self.attempt_failed(ix, why, false);
-            }
+            (TaskKind::Check, TaskVerdict::Failed(_)) => self.had_no_effect(ix, attempt),
+            (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
             (TaskKind::Remedy, _) => self.schedule_retry(ix, attempt),
             (TaskKind::Verify { check, .. }, TaskVerdict::Passed) => self.next_check(ix, check),
             (TaskKind::Verify { check, .. }, TaskVerdict::Failed(why) | TaskVerdict::Unknown(why)) => {
                 self.check_failed(ix, check, why);
             }
-            (TaskKind::Undo, _) => {}
+            (TaskKind::Undo | TaskKind::Attempt, _) => {}
         }
+    }
+
+    /// An attempt has ended: what follows?
+    fn decide_attempt(&mut self, ix: StepIx, ended: Ended) {
+        let Ended { task, verdict, no_retry, .. } = ended;
+        let used = self.used(ix);
+        match verdict {
+            TaskVerdict::Failed(why) => self.attempt_failed(ix, why, no_retry),
+            TaskVerdict::Unknown(why) => self.in_doubt(ix, task.attempt, task.rerun, why),
+            TaskVerdict::Passed if self.plan.steps[ix].verify.is_empty() => self.succeed(ix),
+            // A process that is gone was asked to end it, and this one was asked to go on.
+            TaskVerdict::Cancelled if self.state.status == RunStatus::Running && used <= MOST_RERUNS => {
+                self.begin_action(ix);
+            }
+            TaskVerdict::Cancelled => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("ended by a person".into()));
+            }
+            TaskVerdict::Passed | TaskVerdict::NotRun if self.held() => {}
+            TaskVerdict::Passed if self.rolling_back() => {
+                let why = "the run is rolled back before it was verified".into();
+                self.end_step(ix, StepOutcome::Cancelled, Some(why));
+            }
+            TaskVerdict::Passed => self.after_action(ix),
+            TaskVerdict::NotRun if self.rolling_back() => {
+                self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
+            }
+            TaskVerdict::NotRun => {
+                self.start_task(ix, TaskKind::Attempt, task.attempt, task.rerun.saturating_add(1));
+            }
+        }
+    }
+
+    /// Nothing at all may start, not even what belongs to a step under way.
+    fn held(&self) -> bool {
+        matches!(
+            self.state.status,
+            RunStatus::Cancelling { .. } | RunStatus::Ended(_) | RunStatus::NotStarted
+        )
+    }
+
+    /// What is under way may go on to its end.
+    fn may_go_on(&self) -> bool {
+        matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. })
+    }
+
+    /// Attempts that count against `retry.attempts`.
+    fn used(&self, ix: StepIx) -> u32 {
+        let state = &self.state.steps[ix];
+        state.attempts.saturating_sub(state.attempts_before)
+    }
+
+    /// The check says that the attempt whose outcome was unknown had no effect. One of which nobody knows how it ended
+    /// counts as never made; one that was cut off has failed.
+    fn had_no_effect(&mut self, ix: StepIx, attempt: u32) {
+        let state = &self.state.steps[ix];
+        if state.lost && state.reruns < MOST_RERUNS && matches!(self.plan.steps[ix].body, Body::Command(_)) {
+            return self.start_task(ix, TaskKind::Attempt, attempt, state.reruns + 1);
+        }
+        let why = "its outcome was unknown, and the check says that it had no effect".into();
+        self.attempt_failed(ix, why, false);
     }
 
     fn next_check(&mut self, ix: StepIx, check: u16) {
@@ -260,7 +290,7 @@ impl Engine {
     /// The outcome of an attempt cannot be known: a check may tell, an idempotent step may be repeated; else a person
     /// has to say.
     fn in_doubt(&mut self, ix: StepIx, attempt: u32, rerun: u32, why: String) {
-        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
+        let running = self.may_go_on();
         let spec = &self.plan.steps[ix];
         if running && spec.check.is_some() {
             self.start_task(ix, TaskKind::Check, attempt, 0);
@@ -273,8 +303,7 @@ impl Engine {
 
     fn still_in_doubt(&mut self, ix: StepIx, why: String) {
         let (attempts, reruns) = (self.state.steps[ix].attempts, self.state.steps[ix].reruns);
-        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
-        if running && self.plan.steps[ix].idempotent && reruns < MOST_RERUNS {
+        if self.may_go_on() && self.plan.steps[ix].idempotent && reruns < MOST_RERUNS {
             self.start_task(ix, TaskKind::Attempt, attempts, reruns + 1);
         } else {
             let why = format!("its outcome is unknown, and the check could not tell: {why}");
@@ -283,12 +312,12 @@ impl Engine {
     }
 
     fn attempt_failed(&mut self, ix: StepIx, why: String, no_retry: bool) {
-        let running = matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. });
         let plan = self.plan.clone();
         let retry = &plan.steps[ix].retry;
         let state = &self.state.steps[ix];
-        let used = state.attempts - state.attempts_before;
-        if !running || no_retry || used >= retry.attempts {
+        let used = self.used(ix);
+        // What a person did is not done again behind their back.
+        if !self.may_go_on() || no_retry || used >= retry.attempts || state.done_by_hand {
             let why = match state.attempts {
                 n if n > 1 => format!("{why} (attempt {n})"),
                 _ => why,
@@ -297,7 +326,7 @@ impl Engine {
         }
         let failed = state.attempts;
         if used == 0 {
-            // The attempt belongs to a process that died; the retries of this one have not begun.
+            // The attempt was made before the step was taken up again; the retries since then have not begun.
             return self.begin_action(ix);
         }
         if retry.remedies.get(used as usize - 1).is_some() {
@@ -332,15 +361,9 @@ impl Engine {
 
     /// Starts a task, or ends the step if the task cannot even be written down.
     ///
-    /// `rerun` matters for attempts only; other tasks are told apart by the process that starts them, so that no task
-    /// ever has the name, and the output files, of an earlier one.
+    /// `rerun` matters for attempts only: other tasks are told apart by the step's round.
     pub(super) fn start_task(&mut self, ix: StepIx, kind: TaskKind, attempt: u32, rerun: u32) {
-        let earlier = self.state.epoch.saturating_sub(1);
-        let rerun = match kind {
-            TaskKind::Attempt => rerun,
-            TaskKind::Check => earlier + self.state.steps[ix].reruns,
-            _ => earlier,
-        };
+        let rerun = if kind == TaskKind::Attempt { rerun } else { self.state.steps[ix].round };
         let plan = self.plan.clone();
         let Some(command) = command_of(&plan.steps[ix], kind, self.remedy_number(ix, attempt)) else {
             return;
@@ -349,13 +372,16 @@ impl Engine {
         let task = TaskId { step: step.clone(), kind, attempt, rerun };
         match self.render(ix, command) {
             Ok(Rendered { op, values, workdir }) => {
-                self.emit(Event::TaskStarted {
+                let started = self.emit(Event::TaskStarted {
                     task: task.clone(),
                     command: op.describe(),
                     values,
                     workdir,
                     timeout: command.timeout,
                 });
+                if !started {
+                    return;
+                }
                 self.out.acts.push(Act::Start(Box::new(StartTask {
                     task,
                     op,
@@ -380,118 +406,10 @@ impl Engine {
         (attempt.saturating_sub(before) as usize).saturating_sub(1)
     }
 
-    fn advance_group(&mut self, ix: StepIx) {
-        let plan = self.plan.clone();
-        let tally = self.group_tally(ix);
-        match &plan.steps[ix].body {
-            Body::Playbook { steps, .. } => {
-                if tally.bad > 0 && tally.active == 0 {
-                    self.end_failed_group(ix, steps);
-                } else if tally.pending == 0 && tally.active == 0 {
-                    self.after_action(ix);
-                }
-            }
-            Body::AnyOf(alternatives) => self.advance_any_of(ix, alternatives),
-            _ => {}
-        }
-    }
-
-    fn end_failed_group(&mut self, ix: StepIx, inside: &[StepIx]) {
-        let with = |o| inside.iter().find(|s| self.state.steps[**s].own_outcome() == Some(o)).copied();
-        // Whoever is in doubt stops the run by itself; the group stays open for the resume.
-        let Some(failed) = with(StepOutcome::Failed) else { return };
-        if with(StepOutcome::Unknown).is_some() {
-            return;
-        }
-        let why = format!(
-            "step {} failed: {}",
-            self.plan.steps[failed].id,
-            self.state.steps[failed].why.as_deref().unwrap_or("see its output")
-        );
-        self.end_step(ix, StepOutcome::Failed, Some(why));
-    }
-
-    fn advance_any_of(&mut self, ix: StepIx, alternatives: &[StepIx]) {
-        if let Some(&served) = alternatives.iter().find(|a| self.has_served(**a)) {
-            let why = format!("{} served", self.plan.steps[served].id);
-            for &other in alternatives {
-                if self.state.steps[other].status == StepStatus::Pending {
-                    self.skip(other, &why);
-                }
-            }
-            return self.after_action(ix);
-        }
-        let tally = self.group_tally(ix);
-        if tally.active > 0 || self.state.status != RunStatus::Running {
-            return;
-        }
-        let Some(&last) = alternatives.iter().rev().find(|a| self.failed_alternative(**a)) else {
-            // The first one is started by the run's loop; with none left that did not serve, all were skipped.
-            if tally.pending == 0 && tally.bad == 0 {
-                self.after_action(ix);
-            }
-            return;
-        };
-        if !self.take_back_within(last) {
-            return;
-        }
-        if let Some(stuck) = self.undo_failed_within(last) {
-            let why = format!("the undo of step {} failed", self.plan.steps[stuck].id);
-            return self.end_step(ix, StepOutcome::Failed, Some(why));
-        }
-        if self.next_alternative(ix).is_none() {
-            let why = match self.state.steps[last].why.as_deref() {
-                Some(why) => format!("no alternative served; the last one failed: {why}"),
-                None => "no alternative served".into(),
-            };
-            self.end_step(ix, StepOutcome::Failed, Some(why));
-        }
-    }
-
-    fn has_served(&self, ix: StepIx) -> bool {
-        let outcome = self.state.steps[ix].own_outcome();
-        matches!(outcome, Some(StepOutcome::Succeeded | StepOutcome::Satisfied))
-    }
-
-    fn failed_alternative(&self, ix: StepIx) -> bool {
-        self.state.steps[ix].own_outcome() == Some(StepOutcome::Failed)
-    }
-
-    /// The alternative that may start: the first not yet tried, once those before it have failed and are taken back.
-    pub(super) fn next_alternative(&self, group: StepIx) -> Option<StepIx> {
-        let Body::AnyOf(alternatives) = &self.plan.steps[group].body else { return None };
-        for &a in alternatives {
-            match self.state.steps[a].status {
-                StepStatus::Pending => return Some(a),
-                StepStatus::Active(_) => return None,
-                StepStatus::Over(_) if self.has_served(a) => return None,
-                StepStatus::Over(_) => {
-                    let skipped = self.state.steps[a].own_outcome() == Some(StepOutcome::Skipped);
-                    if !skipped && (!self.failed_alternative(a) || self.has_undos_within(a)) {
-                        return None;
-                    }
-                }
-            }
-        }
-        None
-    }
-
     /// The id as typed, without the groups around it.
-    pub(super) fn local_name(&self, ix: StepIx) -> &str {
+    fn local_name(&self, ix: StepIx) -> &str {
         let id = self.plan.steps[ix].id.as_str();
         id.rsplit('/').next().unwrap_or(id)
-    }
-
-    fn advance_undo(&mut self, ix: StepIx) {
-        match self.state.steps[ix].undo.clone() {
-            UndoStatus::Deciding { tries, verdict } => self.decide_undo(ix, tries, verdict),
-            UndoStatus::Backoff { tries, until } if self.now.t >= until => {
-                if matches!(self.state.status, RunStatus::Running | RunStatus::RollingBack { .. }) {
-                    self.start_task(ix, TaskKind::Undo, tries + 1, 0);
-                }
-            }
-            _ => {}
-        }
     }
 }
 

@@ -103,8 +103,17 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
             all
         }
         Some(RunOutcome::Stuck) => vec![log, resume],
+        Some(RunOutcome::Failed | RunOutcome::Cancelled) if can_roll_back(plan, history) => {
+            vec![resume, format!("runbook rollback {run}"), log]
+        }
         Some(RunOutcome::Failed | RunOutcome::Cancelled | RunOutcome::Waiting) | None => vec![resume, log],
     }
+}
+
+/// Whether anything that was done has a way back.
+fn can_roll_back(plan: &Plan, history: &History) -> bool {
+    let steps = plan.steps.iter().zip(&history.steps);
+    steps.into_iter().any(|(step, past)| step.undo.is_some() && past.undo.is_none() && past.acted())
 }
 
 struct Block {

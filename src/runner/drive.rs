@@ -54,7 +54,7 @@ pub(super) struct Signals {
     go_on: Signal,
 }
 
-/// The journal takes nothing any more.
+/// The run cannot be driven on: the journal takes nothing any more, or the engine found itself wrong.
 struct Stopped {
     error: RunError,
     /// What could not be written.
@@ -105,6 +105,10 @@ impl Driver<'_> {
         let mut inputs = vec![first];
         loop {
             self.answer(inputs)?;
+            if let Some(why) = self.engine.fault() {
+                let error = RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() };
+                return Err(Stopped { error, lost: Vec::new() });
+            }
             if let Some(end) = self.engine.state().end() {
                 return Ok(end.clone());
             }
