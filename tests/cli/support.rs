@@ -159,7 +159,7 @@ impl World {
 
     /// The last outcome that is recorded for each step, in the order of the records.
     pub fn outcome(&self, step: &str) -> String {
-        let ended = self.events().into_iter().filter_map(|(name, body)| {
+        let mut ended = self.events().into_iter().filter_map(|(name, body)| {
             if body["step"] != step {
                 return None;
             }
@@ -169,7 +169,7 @@ impl World {
                 _ => None,
             }
         });
-        ended.last().unwrap_or_else(|| "none".to_owned())
+        ended.next_back().unwrap_or_else(|| "none".to_owned())
     }
 
     /// Every live process that was started from here: the runners, the keepers and what they started.
