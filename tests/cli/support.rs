@@ -310,7 +310,11 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Kills and waits until it is gone, so that what follows does not meet it any more.
 pub fn kill_hard(pid: i32) {
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        // It ended by itself since it was found.
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("killing {pid}: {error}"),
+    }
     wait_until("its end", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))
