@@ -15,7 +15,7 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::{load, requires, secrets};
+use super::{limits, load, requires, secrets};
 
 /// Bytes of one output that are kept in full.
 pub(super) const OUTPUT_CAP: u64 = 1 << 30;
@@ -42,6 +42,7 @@ pub struct StartRequest<'a> {
 /// Starts a run and drives it to its end.
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
+    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
     let problems = requires::unmet(&plan.requires);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));

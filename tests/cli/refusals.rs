@@ -157,6 +157,21 @@ fn a_failed_run_leaves_its_key_to_the_next() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_is_told_and_nothing_starts() {
+    let world = World::new();
+    world.playbook("small", "steps: [{ id: a, title: A, run: echo a >> ledger }]\n");
+    // A limit of 20 KiB for each file: the plan fits, the journal's reserve does not.
+    let mut command = world.command("bash");
+    command.args(["-c", "ulimit -f 20; exec \"$0\" run small", crate::support::BIN]);
+    shown(&mut command).exits(74).says(&["journal.reserve", "file too large", "nothing new was started"]);
+    assert!(world.ledger().is_empty());
+    world.run(&["resume", "last"]).exits(8).says(&["start it anew"]);
+    // The run that never began is in nobody's way.
+    world.run(&["run", "small"]).exits(0);
+    assert_eq!(world.ledger(), ["a"]);
+}
+
+#[test]
 fn init_writes_what_lints_and_runs_and_never_over_a_file() {
     let world = World::new();
     world.run(&["init", "new"]).exits(0).says(&["runbook lint first"]);
