@@ -48,6 +48,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let plan = load::read_plan(&dir, run, &contents)?;
     let state = load::fold(&plan, run, &contents.records)?;
     let start = allowed(&state, run, intent, &identity)?;
+    // The writer's lock is held already, so the run counts as open at once.
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;

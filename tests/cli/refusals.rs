@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{World, shown, wait_until};
+use crate::support::{Running, World, shown, wait_until};
 
 /// Each type with values it takes and values it does not.
 const TYPES: [(&str, &[&str], &[&str]); 8] = [
@@ -145,6 +145,25 @@ fn one_run_at_a_time_holds_a_key() {
     running.wait().exits(0);
     other.wait().exits(0);
     world.run(&["run", "second"]).exits(0);
+}
+
+#[test]
+fn of_many_that_start_at_once_one_wins() {
+    let world = World::new();
+    world.playbook(
+        "rush",
+        "steps: [{ id: a, title: A, run: 'echo a >> ledger; while ! test -e go; do sleep 0.05; done' }]\n",
+    );
+    let mut all: Vec<_> = (0..8).map(|_| world.start(&["run", "rush"])).collect();
+    wait_until("all but one to be refused", || {
+        all.iter_mut().map(Running::is_running).filter(|on| *on).count() <= 1
+    });
+    wait_until("the winner's step", || !world.ledger().is_empty());
+    world.write("go", "");
+    let codes: Vec<i32> = all.into_iter().map(|running| running.wait().code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 8).count(), 7, "{codes:?}");
+    assert_eq!(world.ledger(), ["a"]);
 }
 
 #[test]
