@@ -79,6 +79,11 @@ impl From<JournalError> for CliError {
             let hint = "nothing was changed; keep the folder and see `runbook verify`";
             return Self::refused(error.to_string()).hint(hint);
         }
+        if let JournalError::Missing { .. } = error {
+            let hint = "its run is only just beginning, or was stopped before it began: then nothing was done, and \
+                        `runbook run` starts it anew";
+            return Self::refused(error.to_string()).hint(hint);
+        }
         let hint = "nothing new was started; when the cause is gone, go on with `runbook resume last`";
         Self { code: exit_code::JOURNAL, ..Self::usage(error.to_string()).hint(hint) }
     }

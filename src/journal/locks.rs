@@ -1,6 +1,7 @@
 //! Keys that only one open run may use at a time.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,14 @@ impl fmt::Display for Holder {
     }
 }
 
+/// While it is held nobody else can look at a key or take one: until the run that took a key is there to be seen, it
+/// would look like a run that is gone. The kernel frees it when the process ends.
+#[derive(Debug)]
+#[must_use = "the key is safe only once its run's writer lock is held"]
+pub struct KeyGuard {
+    _file: File,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
@@ -50,7 +59,7 @@ pub(super) fn lock_key(
     key: &str,
     run: &RunId,
     open: &dyn Fn(&RunId) -> Option<Holder>,
-) -> Result<(), StateError> {
+) -> Result<KeyGuard, StateError> {
     let name = format!("{}.json", sha256_hex(key.as_bytes()));
     let path = locks.path().join(&name);
 
@@ -68,8 +77,12 @@ pub(super) fn lock_key(
             why: format!("{error}; if no run is at work, remove it"),
         })?;
         if held.run != *run
-            && let Some(holder) = open(&held.run)
+            && let Some(mut holder) = open(&held.run)
         {
+            if holder.pid == 0 {
+                // Its journal does not say yet who drives it: the process that took the key last.
+                (holder.pid, holder.host, holder.since) = (held.pid, held.host, held.since);
+            }
             return Err(StateError::Locked { key: key.to_owned(), run: held.run, holder });
         }
     }
@@ -82,6 +95,6 @@ pub(super) fn lock_key(
         since: now(),
     };
     let text = serde_json::to_vec(&note).map_err(|error| IoFault::new("write", &path, error))?;
-    locks.replace_file(&name, &text)
-    // The guard is freed when its file is closed.
+    locks.replace_file(&name, &text)?;
+    Ok(KeyGuard { _file: guard })
 }

@@ -36,7 +36,7 @@ mod writer;
 
 pub use error::{IoFault, JournalError, StateError};
 pub use line::MAX_LINE;
-pub use locks::Holder;
+pub use locks::{Holder, KeyGuard};
 pub use reader::{Contents, JOURNAL_FILE, Tail, read};
 pub use run_dir::{RunDir, WriterLock};
 pub use state_dir::StateDir;

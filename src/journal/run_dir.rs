@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +80,13 @@ impl RunDir {
             .ok_or_else(|| IoFault::new("open", &self.path().join(name), missing()).into())
     }
 
-    /// Takes the writer's lock, or says at once who holds it.
+    /// Whether a process holds the writer's lock. Asks only: nothing is written, and others may ask at the same time.
+    pub fn is_locked(&self) -> bool {
+        let file = self.folder.file(LOCK_FILE, Access::Read).ok().flatten();
+        file.is_some_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    /// Takes the writer's lock, or says who holds it.
     pub fn try_lock(&self) -> Result<WriterLock, StateError> {
         let path = self.path().join(LOCK_FILE);
         let fault = |error: std::io::Error| IoFault::new("lock", &path, error);
@@ -87,7 +94,7 @@ impl RunDir {
             .folder
             .file(LOCK_FILE, Access::ReadWriteCreate)?
             .ok_or_else(|| fault(std::io::ErrorKind::NotFound.into()))?;
-        match file.try_lock() {
+        match lock_patiently(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let note = read_note(&file);
@@ -104,6 +111,19 @@ impl RunDir {
             .map_err(fault)?;
         Ok(WriterLock { _file: file })
     }
+}
+
+/// Whoever asks [`RunDir::is_locked`] holds the lock for a moment, and so does a child between its fork and its exec.
+fn lock_patiently(file: &File) -> Result<(), TryLockError> {
+    const STEP: Duration = Duration::from_millis(10);
+    const STEPS: u32 = 20;
+    for _ in 0..STEPS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(STEP),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// None if the holder is just writing it, or nothing sensible stands there: it is only for a message.

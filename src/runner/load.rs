@@ -26,7 +26,7 @@ pub struct LoadedRun {
 impl LoadedRun {
     /// Whether a process drives the run now.
     pub fn is_driven(&self) -> bool {
-        self.dir.try_lock().is_err()
+        self.dir.is_locked()
     }
 }
 
@@ -58,22 +58,25 @@ pub(super) fn fold(plan: &Plan, run: &RunId, records: &[Record]) -> Result<State
     Ok(state)
 }
 
-/// Who holds a run open: `None` once it has ended. A run that cannot be read holds nothing, for nothing could release
-/// it.
+/// Who holds a run open: `None` once it has ended and its process is gone. A run that nobody drives holds nothing if it
+/// cannot be read or has no record, for nothing could release it. A process that is there always holds its run: it may
+/// be about to write the first record, or to go on after the last.
 pub fn holder(state_dir: &StateDir, run: &RunId) -> Option<Holder> {
     let dir = state_dir.run(run).ok()?;
-    let (contents, _) = journal::read(&dir).ok()?;
-    let ended = matches!(contents.records.last().map(|r| &r.event), Some(Event::RunEnded(_)));
-    if ended {
+    let alive = dir.is_locked();
+    let records = journal::read(&dir).map(|(contents, _)| contents.records).unwrap_or_default();
+    // After the end, the journal does not know who holds it now.
+    let is_open = records.last().is_some_and(|r| !matches!(r.event, Event::RunEnded(_)));
+    if !alive && !is_open {
         return None;
     }
     let mut holder = Holder {
         pid: 0,
         host: String::new(),
-        since: contents.records.first().map_or(Timestamp(0), |r| r.at),
-        alive: dir.try_lock().is_err(),
+        since: records.first().filter(|_| is_open).map_or(Timestamp(0), |r| r.at),
+        alive,
     };
-    for record in &contents.records {
+    for record in records.iter().filter(|_| is_open) {
         match &record.event {
             Event::RunStarted(start) => {
                 (holder.pid, holder.host) = (start.pid, start.host.clone());

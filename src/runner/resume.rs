@@ -47,9 +47,9 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let plan = load::read_plan(&dir, run, &contents)?;
     let state = load::fold(&plan, run, &contents.records)?;
     let start = allowed(&state, run, intent, &identity)?;
-    state_dir.lock_key(&plan.lock, run, &|other| {
-        if other == run { None } else { load::holder(state_dir, other) }
-    })?;
+    let guard = state_dir.lock_key(&plan.lock, run, &|other| load::holder(state_dir, other))?;
+    // The writer lock is held already.
+    drop(guard);
     let secrets = Arc::new(secrets::read(&plan.secrets)?);
 
     let (journal, _, torn) = Journal::open(&dir)?;

@@ -55,9 +55,11 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let [a, b, c, d, seed @ ..] = random;
     let run = RunId::new(&plan.playbook.name, started, [a, b, c, d]);
 
-    state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
+    let guard = state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
     let dir = state_dir.create_run(&run)?;
     let _lock = dir.try_lock()?;
+    // From here on others can see that the run is open.
+    drop(guard);
     let plan_bytes = plan.to_json();
     dir.write_file("plan.json", &plan_bytes)?;
     dir.write_file("playbook.yaml", request.playbook_text.as_bytes())?;

@@ -25,7 +25,7 @@ fn make_a_run() {
     let run = state.create_run(&run_id()).unwrap();
     run.write_file("plan.json", b"{}").unwrap();
     let _lock = run.try_lock().unwrap();
-    state.lock_key("key", &run_id(), &|_| None).unwrap();
+    drop(state.lock_key("key", &run_id(), &|_| None).unwrap());
     Journal::create(&run).unwrap().append(&small_run()[..2]).unwrap();
 }
 

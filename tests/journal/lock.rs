@@ -58,17 +58,17 @@ fn a_key_belongs_to_one_open_run() {
     let lock = |run: &RunId, open: &dyn Fn(&RunId) -> Option<Holder>| {
         place.state.lock_key("db/../orders\n", run, open)
     };
-    lock(&run_id(), &nobody).unwrap();
+    drop(lock(&run_id(), &nobody).unwrap());
     // Its own run may take it again: a resume.
-    lock(&run_id(), &held).unwrap();
+    drop(lock(&run_id(), &held).unwrap());
     let error = lock(&other, &held).unwrap_err();
     let (key, run) = ("db/../orders\n".to_owned(), run_id());
     assert_eq!(error, StateError::Locked { key, run, holder: holder.clone() });
     assert!(error.to_string().contains("(pid 7 on bastion, since 2026-11-21 10:37:55 UTC)"), "{error}");
     // Another key is free.
-    place.state.lock_key("other", &other, &held).unwrap();
+    drop(place.state.lock_key("other", &other, &held).unwrap());
     // The run is over.
-    lock(&other, &nobody).unwrap();
+    drop(lock(&other, &nobody).unwrap());
     let asked = std::cell::Cell::new(None);
     let ask = |run: &RunId| {
         asked.set(Some(run.clone()));
@@ -81,7 +81,7 @@ fn a_key_belongs_to_one_open_run() {
 #[test]
 fn a_damaged_lock_is_not_free() {
     let place = Place::new();
-    place.state.lock_key("key", &run_id(), &|_| None).unwrap();
+    drop(place.state.lock_key("key", &run_id(), &|_| None).unwrap());
     let locks = place.state.path().join("locks");
     for entry in std::fs::read_dir(locks).unwrap() {
         let path = entry.unwrap().path();
@@ -102,7 +102,7 @@ fn take_the_key() {
     let run = RunId::parse(&format!("db-20261121T110000Z-{tail}")).unwrap();
     let alive = |_: &RunId| Some(Holder { pid: 1, host: "bastion".into(), since: Timestamp(0), alive: true });
     match state.lock_key("one", &run, &alive) {
-        Ok(()) => eprintln!("taken"),
+        Ok(_guard) => eprintln!("taken"),
         Err(StateError::Locked { .. }) => eprintln!("refused"),
         Err(error) => panic!("{error}"),
     }
