@@ -10,6 +10,8 @@
 mod alone;
 mod book;
 mod chance;
+mod points;
+mod strace;
 mod sweep;
 
 #[path = "../cli/support.rs"]
