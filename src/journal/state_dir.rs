@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::find::{self, Found};
 use super::folder::Folder;
-use super::{Holder, IoFault, JOURNAL_FILE, RunDir, StateError, locks};
+use super::{Holder, IoFault, JOURNAL_FILE, KeyGuard, RunDir, StateError, locks};
 use crate::model::RunId;
 
 const RUNS: &str = "runs";
@@ -109,13 +109,14 @@ impl StateDir {
     /// Notes that `run` uses `key`, for as long as `run` is open.
     ///
     /// `open` says who drives a run that is not over, `None` for a run that is over or gone. If such a run holds the
-    /// key, this is refused. There is nothing to release: a run that is over frees its keys.
+    /// key, this is refused. There is nothing to release: a run that is over frees its keys. The guard is to be kept until
+    /// `open` would find the run; until then nobody else takes a key.
     pub fn lock_key(
         &self,
         key: &str,
         run: &RunId,
         open: &dyn Fn(&RunId) -> Option<Holder>,
-    ) -> Result<(), StateError> {
+    ) -> Result<KeyGuard, StateError> {
         locks::lock_key(&self.root.sub_or_create(LOCKS)?, key, run, open)
     }
 }

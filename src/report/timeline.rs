@@ -176,7 +176,7 @@ impl Timeline {
                 e.task(task, Kind::Start, "started", Tone::Plain, &neutral::block(command.trim_end()));
                 e.detail = values
                     .iter()
-                    .map(|(name, value)| format!("{} = {}", neutral::line(name), neutral::line(value)))
+                    .map(|(name, value)| format!("{} = {}", neutral::line(name), words::text_value(value)))
                     .collect();
                 if let Some(workdir) = workdir {
                     e.detail.push(format!("in {}", neutral::line(workdir)));

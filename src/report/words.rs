@@ -11,6 +11,9 @@ use crate::model::{
     TaskVerdict, UndoneState, format_bytes, format_millis,
 };
 
+/// Characters of a value that are shown.
+const LONGEST_VALUE: usize = 1000;
+
 /// What the task is within its step; empty for the first attempt.
 pub fn task(task: &TaskId) -> String {
     let words = match task.kind {
@@ -206,8 +209,18 @@ pub fn target_text(target: crate::model::Millis) -> String {
 /// A value on one line: text as it is, anything else as JSON.
 pub fn value(value: &Value) -> String {
     match value {
-        Value::String(text) => neutral::line(text),
-        other => neutral::line(other.to_string()),
+        Value::String(text) => text_value(text),
+        other => text_value(&other.to_string()),
+    }
+}
+
+/// A text as a value on one line. A page-long one would bury the rest: `runbook log --json` has it whole.
+pub fn text_value(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_VALUE) {
+        None => neutral::line(text),
+        Some((at, _)) => {
+            format!("{}… ({} characters in all)", neutral::line(&text[..at]), text.chars().count())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod control;
 mod drive;
 mod error;
 mod facts;
+mod limits;
 mod load;
 pub mod requires;
 mod resume;

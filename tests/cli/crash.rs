@@ -95,22 +95,142 @@ fn a_killed_runner_reads_how_its_step_ended_meanwhile() {
     assert_eq!(attempts.iter().filter(|t| t["task"] == "three.1").count(), 1);
 }
 
-#[test]
-fn a_step_that_failed_while_nobody_drove_is_told_as_failed() {
+/// A step that fails while nobody drives the run.
+fn fails_alone(on_failure: &str) -> World {
     let world = World::new();
     world.playbook(
         "five",
-        "steps:\n  - { id: three, title: Three, run: 'touch begun; while ! test -e go; do sleep 0.05; done; exit 3', \
-         timeout: 2m, on_failure: continue }\n  - { id: four, title: Four, run: 'echo four >> ledger' }\n",
+        &format!(
+            "steps:\n  - {{ id: one, title: One, run: echo one >> ledger, undo: {{ run: echo undo-one >> ledger }} }}\n  \
+             - {{ id: three, title: Three, on_failure: {on_failure}, \
+             run: 'echo three >> ledger; touch begun; while ! test -e go; do sleep 0.05; done; exit 3' }}\n  \
+             - {{ id: four, title: Four, run: echo four >> ledger }}\n"
+        ),
     );
     let running = to_three(&world);
     kill_hard(running.pid());
     running.wait();
     world.write("go", "");
-    wait_until("the keeper's end", || world.processes().is_empty());
+    world.assert_nothing_runs();
+    world
+}
+
+#[test]
+fn a_failure_while_nobody_drove_counts_as_one_that_was_seen() {
+    let world = fails_alone("continue");
     resume(&world).exits(4).says(&["exit 3"]);
     assert_eq!(world.outcome("three"), "failed");
-    assert_eq!(world.ledger(), ["four"]);
+    assert_eq!(world.ledger(), ["one", "three", "four"], "a step without retry is not tried again by itself");
+
+    let world = fails_alone("stop");
+    resume(&world).exits(1).says(&["exit 3", "runbook resume "]);
+    assert_eq!(world.ledger(), ["one", "three"]);
+
+    let world = fails_alone("rollback");
+    resume(&world).exits(6).says(&["exit 3", "rolled-back"]);
+    assert_eq!(world.ledger(), ["one", "three", "undo-one"]);
+}
+
+#[test]
+fn all_that_was_in_flight_is_found() {
+    let world = World::new();
+    let wait = |name: &str| {
+        format!("echo +{name} >> ledger; while ! test -e go; do sleep 0.05; done; echo -{name} >> ledger")
+    };
+    world.playbook(
+        "wide",
+        &format!(
+            "steps:\n  - {{ id: a, title: A, needs: [], run: '{}' }}\n  - {{ id: b, title: B, needs: [], run: '{}' }}\n  \
+             - {{ id: c, title: C, needs: [a, b], run: echo c >> ledger }}\n",
+            wait("a"),
+            wait("b")
+        ),
+    );
+    let running = world.start(&["run", "wide"]);
+    wait_until("both", || world.ledger().len() == 2);
+    kill_hard(running.pid());
+    running.wait();
+    let resumed = world.start(&["resume", "last"]);
+    wait_until("the resume", || resumed.out().contains("resumed"));
+    world.write("go", "");
+    resumed.wait().exits(0);
+    let mut ledger = world.ledger();
+    assert_eq!(ledger.pop().as_deref(), Some("c"));
+    ledger.sort();
+    assert_eq!(ledger, ["+a", "+b", "-a", "-b"]);
+}
+
+#[test]
+fn a_killed_rollback_goes_on_as_a_rollback() {
+    let world = World::new();
+    world.playbook(
+        "back",
+        "steps:\n  - { id: a, title: A, run: echo a >> ledger, undo: { run: echo undo-a >> ledger } }\n  \
+         - { id: b, title: B, run: echo b >> ledger, undo: { \
+         run: 'touch begun; while ! test -e go; do sleep 0.05; done; echo undo-b >> ledger' } }\n  \
+         - { id: c, title: C, run: exit 3, on_failure: rollback }\n",
+    );
+    let running = world.start(&["run", "back"]);
+    wait_until("the undo", || world.path("begun").exists());
+    kill_hard(running.pid());
+    running.wait();
+    let resumed = world.start(&["resume", "last"]);
+    wait_until("the resume", || resumed.out().contains("resumed"));
+    world.write("go", "");
+    resumed.wait().exits(6);
+    assert_eq!(world.ledger(), ["a", "b", "undo-b", "undo-a"]);
+}
+
+#[test]
+fn an_undo_that_died_with_the_keeper_is_not_repeated_blindly() {
+    let world = World::new();
+    world.playbook(
+        "back",
+        "steps:\n  - { id: a, title: A, run: echo a >> ledger, undo: { \
+         run: 'echo undo-a >> ledger; touch begun; while ! test -e go; do sleep 0.05; done' } }\n  \
+         - { id: c, title: C, run: exit 3, on_failure: rollback }\n",
+    );
+    let running = world.start(&["run", "back"]);
+    wait_until("the undo", || world.path("begun").exists());
+    reboot(&world, running);
+    world.write("go", "");
+    let code = resume(&world).code;
+    assert!(matches!(code, 5 | 7), "it is in doubt or stuck, not {code}");
+    assert_eq!(world.ledger(), ["a", "undo-a"]);
+}
+
+#[test]
+fn a_check_that_was_polled_is_polled_again_and_the_action_is_not_repeated() {
+    let world = World::new();
+    world.playbook(
+        "poll",
+        "steps:\n  - id: a\n    title: A\n    run: echo a >> ledger\n    verify:\n      \
+         - { title: It is there, run: 'touch begun; test -e go', within: 2m, every: 100ms }\n",
+    );
+    let running = world.start(&["run", "poll"]);
+    wait_until("a poll", || world.path("begun").exists());
+    reboot(&world, running);
+    world.write("go", "");
+    resume(&world).exits(0);
+    assert_eq!(world.ledger(), ["a"]);
+}
+
+#[test]
+fn attempts_are_counted_across_a_crash() {
+    let world = World::new();
+    world.playbook(
+        "again",
+        "steps:\n  - id: a\n    title: A\n    retry: { attempts: 3, delay: 10ms }\n    \
+         run: 'echo try >> ledger; touch begun; while ! test -e go; do sleep 0.05; done; exit 3'\n",
+    );
+    let running = world.start(&["run", "again"]);
+    wait_until("the first attempt", || world.path("begun").exists());
+    kill_hard(running.pid());
+    running.wait();
+    world.write("go", "");
+    world.assert_nothing_runs();
+    resume(&world).exits(1);
+    assert_eq!(world.ledger(), ["try"; 3]);
 }
 
 /// Everything is killed in the middle of step three; the resume says that nobody can know.

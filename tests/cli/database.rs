@@ -189,11 +189,11 @@ fn a_restore_that_turns_out_wrong_is_taken_back() {
     let incident = Incident::new();
     let broken = fs::read(&incident.database).unwrap();
     incident.backup("tasks-2026-11-20.db", 60);
-    // The copy is synced before it takes the database's place: this `sync` spoils it on the way, as a bad disk would.
+    // The restored file is synced before it takes its place: this `sync` spoils it on the way, as a bad disk would.
     let real = ["/usr/bin/sync", "/bin/sync"].into_iter().find(|p| Path::new(p).exists()).unwrap();
     let spoil = format!(
-        "#!/bin/sh\nfor last; do :; done\ncase $last in *.restoring) head -c 8192 /dev/zero | tr '\\0' x | \
-         dd of=\"$last\" bs=4096 seek=1 conv=notrunc 2>/dev/null;; esac\nexec {real} \"$@\"\n"
+        "#!/bin/sh\nfor last; do :; done\ncase $last in *.restoring)\n  head -c 8192 /dev/zero | tr '\\0' x | \
+         dd of=\"$last\" bs=4096 seek=1 conv=notrunc 2>/dev/null ;;\nesac\nexec {real} \"$@\"\n"
     );
     incident.world.write("bin/sync", spoil);
     fs::set_permissions(incident.world.path("bin/sync"), std::os::unix::fs::PermissionsExt::from_mode(0o755))

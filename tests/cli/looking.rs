@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::drill::shipped;
-use crate::support::{BIN, World};
+use crate::support::{BIN, Running, World};
 
 /// The lines of a trace that are not allowed.
 fn offences(trace: &str) -> Vec<&str> {
@@ -105,4 +105,42 @@ fn no_process_no_socket_no_file() {
     }
     assert_eq!(world.files(), before);
     assert!(!world.state().exists(), "not even the state folder is made");
+}
+
+#[test]
+fn looking_at_a_run_changes_nothing_of_it() {
+    let world = World::new();
+    world.playbook("small", "steps: [{ id: a, title: A, run: 'echo a; exit 1' }]\n");
+    world.run(&["run", "small"]).exits(1);
+    let before = world.files();
+    let looks: [&[&str]; 6] =
+        [&["status"], &["log"], &["report"], &["verify"], &["list", "--runs"], &["status", "--json"]];
+    for args in looks {
+        world.run(args).exits(0);
+    }
+    assert_eq!(world.files(), before);
+}
+
+#[test]
+fn those_who_look_are_in_nobodys_way() {
+    let world = World::new();
+    world.playbook("small", "steps: [{ id: a, title: A, run: 'test -e go' }]\n");
+    world.run(&["run", "small"]).exits(1);
+    let mut watchers: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = world.command("sh");
+            let script = "while ! test -e go; do \"$0\" status; \"$0\" list --runs; done";
+            command.args(["-c", script, BIN]);
+            world.start_command(command)
+        })
+        .collect();
+    for _ in 0..15 {
+        world.run(&["run", "small"]).exits(1);
+        world.run(&["resume", "last"]).exits(1);
+    }
+    assert!(watchers.iter_mut().all(Running::is_running));
+    world.write("go", "");
+    for watcher in watchers {
+        watcher.wait();
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{World, shown, wait_until};
+use crate::support::{Running, World, shown, wait_until};
 
 /// Each type with values it takes and values it does not.
 const TYPES: [(&str, &[&str], &[&str]); 8] = [
@@ -148,12 +148,46 @@ fn one_run_at_a_time_holds_a_key() {
 }
 
 #[test]
+fn of_many_that_start_at_once_one_wins() {
+    let world = World::new();
+    world.playbook(
+        "rush",
+        "steps: [{ id: a, title: A, run: 'echo a >> ledger; while ! test -e go; do sleep 0.05; done' }]\n",
+    );
+    let mut all: Vec<_> = (0..8).map(|_| world.start(&["run", "rush"])).collect();
+    wait_until("all but one to be refused", || {
+        all.iter_mut().map(Running::is_running).filter(|on| *on).count() <= 1
+    });
+    wait_until("the winner's step", || !world.ledger().is_empty());
+    world.write("go", "");
+    let codes: Vec<i32> = all.into_iter().map(|running| running.wait().code).collect();
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 8).count(), 7, "{codes:?}");
+    assert_eq!(world.ledger(), ["a"]);
+}
+
+#[test]
 fn a_failed_run_leaves_its_key_to_the_next() {
     let world = World::new();
     world.playbook("fails", "steps: [{ id: a, title: A, run: 'echo a >> ledger; exit 1' }]\n");
     world.run(&["run", "fails"]).exits(1);
     world.run(&["run", "fails"]).exits(1);
     assert_eq!(world.ledger(), ["a", "a"]);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_and_nothing_starts() {
+    let world = World::new();
+    world.playbook("small", "steps: [{ id: a, title: A, run: echo a >> ledger }]\n");
+    // A limit of 20 KiB for each file: the plan fits, the journal's reserve does not.
+    let mut command = world.command("bash");
+    command.args(["-c", "ulimit -f 20; exec \"$0\" run small", crate::support::BIN]);
+    shown(&mut command).exits(74).says(&["journal.reserve", "file too large", "nothing new was started"]);
+    assert!(world.ledger().is_empty());
+    world.run(&["resume", "last"]).exits(8).says(&["start it anew"]);
+    // The run that never began is in nobody's way.
+    world.run(&["run", "small"]).exits(0);
+    assert_eq!(world.ledger(), ["a"]);
 }
 
 #[test]
