@@ -90,9 +90,6 @@ impl From<StateError> for CliError {
 
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
-        if let JournalError::Missing { .. } = error {
-            return Self::refused(error.to_string()).hint("the run never started; see `runbook list --runs`");
-        }
         if error.is_suspect() {
             let hint = "nothing was changed; keep the folder and see `runbook verify`";
             return Self::refused(error.to_string()).hint(hint);
