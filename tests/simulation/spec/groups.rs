@@ -32,7 +32,8 @@ fn included() -> Plan {
 fn the_first_alternative_that_serves_is_the_choice() {
     let (mut s, lines) = Script::start(alternatives(true));
     assert_eq!(lines, ["g opens", "g/a.1 starts"]);
-    let served = ["g/a.1 passed", "g/a succeeded", "g/b skipped: g/a served", "g succeeded", "after.1 starts"];
+    let served =
+        ["g/a.1 passed", "g/a succeeded", "g/b skipped: g/a served", "g succeeded", "after.1 starts"];
     assert_eq!(s.exits("g/a.1", 0), served);
     assert_eq!(s.state().steps[0].choice.as_deref(), Some("a"));
 }
@@ -80,7 +81,10 @@ fn a_crash_between_two_alternatives_does_not_try_the_first_again() {
 fn an_alternative_in_doubt_is_not_passed_over() {
     let (mut s, _) = Script::start(alternatives(true));
     let lines = s.resume(vec![("g/a.1", lost())]);
-    assert_eq!(lines[2..], ["g/a unknown: the keeper is gone", "run in-doubt: step g/a is in doubt: the keeper is gone"]);
+    assert_eq!(
+        lines[2..],
+        ["g/a unknown: the keeper is gone", "run in-doubt: step g/a is in doubt: the keeper is gone"]
+    );
 }
 
 #[test]

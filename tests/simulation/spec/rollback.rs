@@ -124,7 +124,7 @@ fn an_undo_that_was_lost_is_not_repeated() {
     assert_eq!(s.resume(vec![]), ["resumed", stuck]);
     // In a rollback `not-done` says that there is nothing left to take back.
     s.resolve("c", runbook::model::Resolution::NotDone);
-    assert_eq!(s.resume(vec![]), ["resumed", "b.1r2.undo starts"]);
+    assert_eq!(s.resume(vec![]), ["resumed", "b.1r3.undo starts"]);
 }
 
 #[test]

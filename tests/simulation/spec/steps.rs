@@ -159,10 +159,7 @@ fn an_advisory_check_degrades_the_run() {
     let (mut s, _) = Script::start(chain(vec![a]));
     s.exits("a.1", 0);
     let lines = s.exits("a.1.verify0.1", 1);
-    assert_eq!(
-        lines,
-        ["a.1.verify0.1 failed: exit 1", "a advisory: fast: exit 1", "a.1.verify1.1 starts"]
-    );
+    assert_eq!(lines, ["a.1.verify0.1 failed: exit 1", "a advisory: fast: exit 1", "a.1.verify1.1 starts"]);
     let end = "run degraded: an advisory check of step a did not hold";
     assert_eq!(s.exits("a.1.verify1.1", 0), ["a.1.verify1.1 passed", "a succeeded", end]);
 }
