@@ -237,7 +237,7 @@ fn every_wrong_parameter_is_told_at_once() {
         shown,
         [
             "cuont: playbook `book` has no such parameter | did you mean `count`?",
-            "database: this must be given: a path | give it with -p database=VALUE (The file to recover)",
+            "database: it is required and was not given | -p database=VALUE, a path: The file to recover",
             "count: 10 is more than the maximum 9 | ",
         ]
     );

@@ -4,7 +4,7 @@ mod keeper_support;
 
 use std::time::{Duration, Instant};
 
-use keeper_support::{SpecExt, World, alive, bash, exited, op, task, wait_until};
+use keeper_support::{SpecExt, World, alive, bash, exited, op, state, task, wait_until};
 use runbook::exec::{ExecEvent, Finding};
 use runbook::model::{Millis, Piece, SecretName, SecretText, TaskEndKind, Want};
 
@@ -478,4 +478,38 @@ async fn a_waiting_keeper_is_small() {
     // Pages of the program itself are shared with the runner.
     assert!(field("RssAnon:") < 2_000, "{status}");
     assert_eq!(field("Threads:"), 1);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_rest_stops_the_tree_and_its_timeout() {
+    let mut world = World::new();
+    let dir = world.dir();
+    let mut spec = bash("a.1", "(setsid sleep 3.21; echo child) & sleep 3.22; wait; echo done").in_dir(&dir);
+    spec.timeout = Some(Millis::secs(8));
+    world.exec().begin(spec);
+    wait_until("the tree", || world.processes("sleep").len() == 2);
+    world.exec().pause();
+    let states = |world: &World| -> Vec<char> { world.processes("sleep").into_iter().map(state).collect() };
+    wait_until("the rest", || states(&world).iter().all(|s| *s == 'T'));
+    // Longer than the timeout: had it gone on, it would be over.
+    std::thread::sleep(Duration::from_secs(9));
+    assert_eq!(states(&world), ['T', 'T']);
+    world.exec().unpause();
+    let (end, output) = world.end(&task("a.1")).await;
+    assert_eq!(end.kind, exited(0), "{output:?}");
+    assert_eq!(output.stdout, Some(Ok("child\ndone\n".into())));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_runner_that_dies_in_a_rest_leaves_nothing_stopped() {
+    let mut world = World::new();
+    let dir = world.dir();
+    world.exec().begin(bash("a.1", "sleep 1.23").in_dir(&dir));
+    wait_until("the command", || world.processes("sleep").len() == 1);
+    world.exec().pause();
+    wait_until("the rest", || world.processes("sleep").into_iter().all(|p| state(p) == 'T'));
+    world.drop_exec();
+    wait_until("its end", || world.notes().contains(r#""ended""#));
+    let found = world.attach(&["a.1"]).await;
+    assert!(matches!(&found[0], Finding::Ended { end, .. } if end.kind == exited(0)), "{found:?}");
 }

@@ -1,10 +1,13 @@
 //! What can be typed. Completions and man pages follow from here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 const AFTER: &str = "\
+First: `runbook list`, `runbook plan PLAYBOOK`, then `runbook run PLAYBOOK`. When a run has stopped: `runbook status`.
+
 Exit codes: 0 recovered, 1 failed, 2 wrong use or invalid playbook, 3 waiting for a person, 4 degraded, 5 in doubt, \
 6 rolled back, 7 stuck, 8 refused, 74 the journal could not be written, 130 cancelled.
 
@@ -15,10 +18,18 @@ A RUN is a run's id, the beginning of one, a playbook's name (its newest run), o
 #[command(name = "runbook", version, after_help = AFTER, max_term_width = 100)]
 pub struct Args {
     /// The folder that holds the runs [default: `state:` of runbook.yaml, else the user's state folder]
-    #[arg(long, global = true, env = "RUNBOOK_STATE", value_name = "FOLDER")]
-    pub state: Option<PathBuf>,
+    #[arg(
+        long,
+        global = true,
+        env = "RUNBOOK_STATE",
+        hide_env_values = true,
+        value_name = "FOLDER",
+        display_order = 900,
+        value_parser = clap::builder::OsStringValueParser::new()
+    )]
+    pub state: Option<OsString>,
     /// Show the tool's own diagnostics on stderr
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 901)]
     pub verbose: bool,
     #[command(subcommand)]
     pub command: Command,
@@ -30,32 +41,34 @@ pub enum Command {
     List(List),
     /// Show what a playbook is for, its parameters and its steps
     Show(Named),
-    /// Check playbooks; every mistake is reported with its place
-    Lint(Lint),
     /// Show what a run would do; nothing is executed
     Plan(Plan),
-    /// Draw a playbook's steps as a graph
-    Graph(Graph),
     /// Carry out a playbook
     Run(Run),
-    /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
-    Resume(Resume),
-    /// Take back what a stopped run did, in reverse order
-    Rollback(Resume),
-    /// Say what became of a step when nobody but you can know
-    Resolve(Resolve),
-    /// End a run; what it has in flight is stopped
-    Cancel(Cancel),
     /// Show where a run stands
     Status(Status),
     /// Show a run's journal as a timeline
     Log(Log),
+    /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
+    Resume(Resume),
+    /// Watch a run that another process drives; Ctrl-C ends the run
+    Attach(Attach),
+    /// Take back what a stopped run did, in reverse order
+    Rollback(Rollback),
+    /// Say what became of a step when nobody but you can know
+    Resolve(Resolve),
+    /// End a run; what it has in flight is stopped
+    Cancel(Cancel),
     /// Write the incident report of a run
     Report(Report),
     /// Check that a run's journal is whole and unchanged
     Verify(Verify),
     /// Prove a playbook on a world that is broken on purpose
     Drill(Drill),
+    /// Check playbooks; every mistake is reported with its place
+    Lint(Lint),
+    /// Draw a playbook's steps as a graph
+    Graph(Graph),
     /// Write a commented playbook and a runbook.yaml to start from
     Init(Init),
     /// Print the JSON schema of the playbook format, or its reference page
@@ -71,6 +84,7 @@ pub struct List {
     /// List the runs instead of the playbooks
     #[arg(long)]
     pub runs: bool,
+    /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -85,6 +99,7 @@ pub struct Named {
 pub struct Lint {
     /// Names or paths; all that can be found if none is given
     pub playbooks: Vec<String>,
+    /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
     /// Fail on warnings as well
@@ -108,9 +123,11 @@ pub struct Values {
 
 #[derive(Debug, clap::Args)]
 pub struct Plan {
+    /// A playbook's name, or a path
     pub playbook: String,
     #[command(flatten)]
     pub values: Values,
+    /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
 }
@@ -124,15 +141,18 @@ pub enum GraphFormat {
 
 #[derive(Debug, clap::Args)]
 pub struct Graph {
+    /// A playbook's name, or a path
     pub playbook: String,
     #[command(flatten)]
     pub values: Values,
+    /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
     pub format: GraphFormat,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Run {
+    /// A playbook's name, or a path
     pub playbook: String,
     #[command(flatten)]
     pub values: Values,
@@ -155,7 +175,29 @@ pub struct Run {
 
 #[derive(Debug, clap::Args)]
 pub struct Resume {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     pub run: String,
+    /// Print each record as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Attach {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Print each record as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Rollback {
+    pub run: String,
+    /// Start without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
     #[arg(long)]
     pub json: bool,
 }
@@ -163,7 +205,9 @@ pub struct Resume {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("resolution").required(true))]
 pub struct Resolve {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     pub run: String,
+    /// The step's id
     pub step: String,
     /// The effect is there; the step's `verify` still has to hold
     #[arg(long, group = "resolution")]
@@ -178,7 +222,7 @@ pub struct Resolve {
     #[arg(long, group = "resolution")]
     pub skip: bool,
     /// Why you know; it stands in the log and the report
-    #[arg(long)]
+    #[arg(long, value_name = "TEXT")]
     pub reason: String,
     /// A file that shows it; a copy and its checksum are kept with the run
     #[arg(long, value_name = "FILE")]
@@ -187,6 +231,7 @@ pub struct Resolve {
 
 #[derive(Debug, clap::Args)]
 pub struct Cancel {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     pub run: String,
     /// Kill what runs at once
     #[arg(long)]
@@ -195,14 +240,17 @@ pub struct Cancel {
 
 #[derive(Debug, clap::Args)]
 pub struct Status {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
+    /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Log {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
     /// Go on until the run ends
@@ -222,8 +270,10 @@ pub enum ReportFormat {
 
 #[derive(Debug, clap::Args)]
 pub struct Report {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
+    /// Markdown, JSON for programs, or one self-contained HTML file
     #[arg(long, value_enum, default_value = "md")]
     pub format: ReportFormat,
     /// Write it to this file instead of stdout
@@ -233,6 +283,7 @@ pub struct Report {
 
 #[derive(Debug, clap::Args)]
 pub struct Verify {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
     #[arg(default_value = "last")]
     pub run: String,
     /// The head that was shown at the run's end: finds what was cut off or rewritten
@@ -242,11 +293,12 @@ pub struct Verify {
 
 #[derive(Debug, clap::Args)]
 pub struct Drill {
+    /// A playbook's name, or a path
     pub playbook: String,
     /// Keep the drill's world for a look at it
     #[arg(long)]
     pub keep: bool,
-    /// Break the executor itself: `step=ID:fail`, `step=ID:timeout`, `step=ID:unknown`, `runbook:kill`
+    /// Break the executor itself: `step=ID:fail`, `step=ID:timeout`, `step=ID:unknown`
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<String>,
     /// Where the drill's world is built [default: a fresh temporary folder]
@@ -272,12 +324,14 @@ pub enum SchemaKind {
 
 #[derive(Debug, clap::Args)]
 pub struct Schema {
+    /// What to print
     #[arg(value_enum, default_value = "playbook")]
     pub kind: SchemaKind,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Completions {
+    /// The shell they are for
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
 }

@@ -1,12 +1,15 @@
 //! `runbook drill`: builds a world, breaks it, runs the playbook for real, asserts, and takes the world down.
 
+use std::cell::Cell;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::drill::{DrillError, DrillRequest, Fault, Verdict, free_port, run};
 use crate::plan::{DrillPlace, compile_drill};
-use crate::runner::{Identity, wall_now};
+use crate::report::look::{Look, Tone};
+use crate::report::{Live, Plain, Reporter};
+use crate::runner::{Identity, load, wall_now};
 
 use super::args::Drill;
 use super::context::{Context, print, refused};
@@ -28,6 +31,7 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
     make_private(&records)?;
 
     let text = loaded.sources.files.first().map(|f| f.text.clone()).unwrap_or_default();
+    let playbook = Cell::new(false);
     let report = run(DrillRequest {
         plans,
         playbook_text: &text,
@@ -37,18 +41,21 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
         identity: Identity::current(),
         program: program()?,
         announce: &mut |stage| {
+            playbook.set(stage == "playbook");
             // A closed pipe is no reason to stop.
-            let _ = writeln!(std::io::stdout(), "── {stage}");
+            let _ = writeln!(std::io::stdout(), "{}", heading(context.look, stage));
         },
-        reporters: &mut |run, plan| reporters(context, false, run, plan),
+        reporters: &mut |run, _| {
+            if playbook.get() { reporters(context, false, run) } else { stage_reporters(context) }
+        },
     })
     .map_err(error)?;
 
     let mut closing = report.to_text();
     if let Some(run) = &report.run {
-        match write_report(context, run) {
+        match write_report(&load(&state_dir, run)?) {
             Ok(path) => closing.push_str(&format!("  report   {}\n", path.display())),
-            Err(error) => tracing::warn!("the report was not written: {}", error.message),
+            Err(error) => tracing::warn!("no report: {error}"),
         }
     }
     closing.push_str(&format!("  drill    {}\n", records.join("drill.json").display()));
@@ -62,6 +69,29 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
         Verdict::Cancelled => 130,
         Verdict::Failed | Verdict::Void => 1,
     })
+}
+
+/// What a stage is for, in the reader's words.
+fn heading(look: Look, stage: &str) -> String {
+    let text = match stage {
+        "world" => "build a world",
+        "inject" => "break it",
+        "symptom" => "see the symptom",
+        "playbook" => "carry out the playbook",
+        "teardown" => "take the world down",
+        other => other,
+    };
+    let dash = if look.unicode { "──" } else { "--" };
+    format!("{dash} {}", look.paint(Tone::Bold, text))
+}
+
+/// The views of a stage around the playbook: its heading stands above it already.
+fn stage_reporters(context: &Context) -> Vec<Box<dyn Reporter>> {
+    if context.draws {
+        vec![Box::new(Live::stdout(context.look).untitled())]
+    } else {
+        vec![Box::new(Plain::new(std::io::stdout(), context.look).untitled())]
+    }
 }
 
 fn error(error: DrillError) -> CliError {

@@ -1,6 +1,7 @@
 //! The command line: arguments, one file per command, errors and exit codes at the edge. Nobody uses this module.
 
 mod args;
+mod attach;
 mod browse;
 mod cancel;
 mod context;
@@ -47,6 +48,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Whether these arguments, without the program's name, are a command line that can be typed; nothing is carried out.
+pub fn check_usage(arguments: &[&str]) -> Result<(), String> {
+    let line = std::iter::once(&"runbook").chain(arguments);
+    Args::try_parse_from(line).map(|_| ()).map_err(|e| e.to_string())
+}
+
 /// The tool's own diagnostics, on stderr and only when asked for; never the incident's record.
 fn init_diagnostics(verbose: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RUNBOOK_LOG");
@@ -69,6 +76,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Graph(graph) => views::graph(&context, &graph),
         Command::Run(run) => run::run(&context, &run),
         Command::Resume(resume) => resume::resume(&context, &resume),
+        Command::Attach(attach) => attach::attach(&context, &attach),
         Command::Rollback(resume) => resume::rollback(&context, &resume),
         Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
         Command::Cancel(cancel) => cancel::cancel(&context, &cancel),

@@ -1,12 +1,13 @@
 //! `runbook run`: everything that can be refused is refused first, then the run is driven to its end.
 
 use std::io::{BufRead, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::journal::StateError;
 use crate::model::{RunId, Timestamp, parse_duration};
 use crate::plan::Plan;
-use crate::report::{Closing, History, Incident, Json, Live, Look, Plain, Reporter, write_closing};
-use crate::runner::{Finished, Identity, StartRequest, load, start, wall_now};
+use crate::report::{Closing, History, Incident, Json, Live, Plain, Reporter, write_closing};
+use crate::runner::{Finished, Identity, LoadedRun, StartRequest, load, start, wall_now};
 
 use super::args::Run;
 use super::context::{Context, print, print_with};
@@ -32,7 +33,7 @@ pub fn run(context: &Context, args: &Run) -> Result<u8, CliError> {
         incident_since,
         drill: false,
         program: program()?,
-        reporters: &mut |run, plan| reporters(context, args.json, run, plan),
+        reporters: &mut |run, _| reporters(context, args.json, run),
     })?;
     close(context, &finished, args.json)
 }
@@ -54,7 +55,7 @@ fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
                 )));
             }
             None if context.interactive => {
-                let question = format!("This runs in {name}. Type its name to start: ");
+                let question = format!("This runs {} in {name}. Type {name} to start: ", plan.playbook.name);
                 return if ask(&question)?.trim() == name {
                     Ok(())
                 } else {
@@ -77,10 +78,16 @@ fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
         plan.playbook.name,
         risky.join(", ")
     );
-    match ask(&question)?.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CliError::refused("nothing was started")
-            .hint("look at the plan with `runbook plan`; start without asking with --yes")),
+    confirm(&question).map_err(|refused| {
+        refused.hint("look at the plan with `runbook plan`; start without asking with --yes")
+    })
+}
+
+/// Anything but a yes means no.
+pub fn confirm(question: &str) -> Result<(), CliError> {
+    match ask(question)?.trim() {
+        "y" | "Y" | "yes" | "Yes" => Ok(()),
+        _ => Err(CliError::refused("nothing was started")),
     }
 }
 
@@ -111,11 +118,11 @@ fn parse_since(text: &str) -> Result<Timestamp, CliError> {
 }
 
 /// The views of a run, as fits the terminal.
-pub fn reporters(context: &Context, json: bool, run: &RunId, _plan: &Plan) -> Vec<Box<dyn Reporter>> {
+pub fn reporters(context: &Context, json: bool, run: &RunId) -> Vec<Box<dyn Reporter>> {
     if json {
         return vec![Box::new(Json::new(std::io::stdout()))];
     }
-    if context.look.width.is_some() {
+    if context.draws {
         return vec![Box::new(Live::stdout(context.look))];
     }
     // The run's name comes first, so that whoever reads a CI log can look the run up.
@@ -127,44 +134,24 @@ pub fn reporters(context: &Context, json: bool, run: &RunId, _plan: &Plan) -> Ve
 /// Writes the incident report, prints the closing block, and gives the exit code.
 pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, CliError> {
     let code = finished.end.outcome.exit_code();
-    let report = write_report(context, &finished.run);
-    if json {
-        return Ok(code);
+    let loaded = load(&context.existing_state()?, &finished.run)?;
+    // A report that cannot be written never changes what the run did.
+    let report = write_report(&loaded).inspect_err(|error| tracing::warn!("no report: {error}")).ok();
+    if !json {
+        let history = History::of(&loaded.plan, &loaded.records);
+        let tail = tail_of(&finished.dir);
+        let closing =
+            Closing { head: &finished.head, report: report.as_deref(), look: context.look, tail: &tail };
+        print_with(|out| write_closing(out, &loaded.plan, &history, &closing))?;
     }
-    let state_dir = context.existing_state()?;
-    let loaded = load(&state_dir, &finished.run)?;
-    let history = History::of(&loaded.plan, &loaded.records);
-    let report_path = match &report {
-        Ok(path) => Some(path.as_path()),
-        Err(error) => {
-            // A report that cannot be written never changes what the run did.
-            tracing::warn!("the report was not written: {}", error.message);
-            None
-        }
-    };
-    print_closing(&history, &loaded.plan, &finished.head, report_path, &finished.dir, context.look)?;
     Ok(code)
 }
 
-fn print_closing(
-    history: &History,
-    plan: &Plan,
-    head: &str,
-    report: Option<&Path>,
-    run_dir: &Path,
-    look: Look,
-) -> Result<(), CliError> {
-    let tail = tail_of(run_dir);
-    print_with(|out| write_closing(out, plan, history, &Closing { head, report, look, tail: &tail }))
-}
-
 /// Writes the report into the run's own folder; gives the HTML form's path.
-pub fn write_report(context: &Context, run: &RunId) -> Result<PathBuf, CliError> {
-    let state_dir = context.existing_state()?;
-    let loaded = load(&state_dir, run)?;
-    let tail = tail_of(loaded.dir.path());
-    let incident = Incident::build(&loaded.plan, &loaded.records, &loaded.head, &tail);
-    loaded.dir.write_file("report.html", incident.to_html().as_bytes())?;
-    loaded.dir.write_file("report.md", incident.to_markdown().as_bytes())?;
-    Ok(loaded.dir.path().join("report.html"))
+pub fn write_report(run: &LoadedRun) -> Result<PathBuf, StateError> {
+    let tail = tail_of(run.dir.path());
+    let incident = Incident::build(&run.plan, &run.records, &run.head, &tail);
+    run.dir.write_file("report.html", incident.to_html().as_bytes())?;
+    run.dir.write_file("report.md", incident.to_markdown().as_bytes())?;
+    Ok(run.dir.path().join("report.html"))
 }

@@ -185,14 +185,14 @@ fn judge(
         rto: measured(&finished.end.rto),
         rpo: measured(&finished.end.rpo),
     };
-    let assertion = |expr: &crate::plan::Expr| {
+    let assertion = |(expr, text): (&crate::plan::Expr, &String)| {
         let (held, error) = match engine.holds(expr, verdict) {
             Ok(held) => (held, None),
             Err(error) => (false, Some(error.to_string())),
         };
-        Assertion { text: expr.src.clone(), held, error }
+        Assertion { text: text.clone(), held, error }
     };
-    Ok(plans.assert.iter().map(assertion).collect())
+    Ok(plans.assert.iter().zip(&plans.assert_texts).map(assertion).collect())
 }
 
 /// A TCP port on the loopback that nobody listens on now. It lies below the range from which the kernel hands out

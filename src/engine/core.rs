@@ -212,6 +212,24 @@ impl Engine {
         std::mem::take(&mut self.out)
     }
 
+    /// Records the end of a task and draws no conclusion from it: for a run whose journal can take nothing new. Nothing
+    /// may be asked of this engine afterwards but further ends.
+    pub fn record_end(&mut self, now: Clock, task: TaskId, end: TaskEnd, output: &TaskOutput) -> Vec<Record> {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        self.task_ended(task, end, output);
+        std::mem::take(&mut self.out).records
+    }
+
+    /// The same for an end that was judged already, but could not be written with what followed from it.
+    pub fn record_again(&mut self, event: Event) -> Vec<Record> {
+        self.emit(event);
+        std::mem::take(&mut self.out).records
+    }
+
+    pub fn facts(&self) -> &RunFacts {
+        &self.facts
+    }
+
     /// Only a rollback goes on from a run that has reached its end.
     fn may_resume(&self, rollback: &Option<String>) -> bool {
         let outcome = self.state.end().map(|end| end.outcome);

@@ -9,14 +9,14 @@ use crate::plan::{Expr, StepIx, template};
 
 use super::core::Engine;
 
-/// What counts as success when a playbook states no expectation: exit code 0; for a request a status below 400; for a
+/// What counts as success when a playbook states no expectation: exit code 0; for a request a status from 200 to 299; for a
 /// query that it was answered. The error says what was seen instead.
 pub fn default_expectation(end: &TaskEnd, output: &TaskOutput) -> Result<(), String> {
     match &end.kind {
         TaskEndKind::Exited { code: 0 } => Ok(()),
         TaskEndKind::Exited { code } => Err(format!("exit {code}")),
         TaskEndKind::Answered => match &output.http {
-            Some(answer) if answer.status >= 400 => Err(format!("status {}", answer.status)),
+            Some(answer) if !(200..300).contains(&answer.status) => Err(format!("status {}", answer.status)),
             _ => Ok(()),
         },
         _ => Err("no result".into()),
@@ -100,7 +100,8 @@ impl Engine {
                 Ok(false) => {
                     let seen = match &end.kind {
                         TaskEndKind::Exited { code } => format!(" (exit {code})"),
-                        _ => String::new(),
+                        _ if self.plan.steps[ix].sensitive => String::new(),
+                        _ => answer_of(end, output),
                     };
                     return TaskVerdict::Failed(format!("expected {}{seen}", expr.src));
                 }
@@ -147,6 +148,22 @@ impl Engine {
         // Without a yes there is no second attempt.
         self.with_ctx(ix, &when.uses, Some((end, output)), |ctx| template::eval_bool(when, ctx))
             .unwrap_or(false)
+    }
+}
+
+/// What a server or a database answered, as far as it fits a line: a status, or the rows.
+fn answer_of(end: &TaskEnd, output: &TaskOutput) -> String {
+    const LONGEST: usize = 160;
+    let Ok(result) = template::result_value(end, output) else { return String::new() };
+    let (name, value) = match (&result["status"], &result["rows"]) {
+        (status, _) if status.is_number() => ("status", status),
+        (_, rows) if rows.is_array() => ("rows", rows),
+        _ => return String::new(),
+    };
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!(" ({name} {}…)", &text[..at]),
+        None => format!(" ({name} {text})"),
     }
 }
 

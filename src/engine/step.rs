@@ -65,7 +65,7 @@ impl Engine {
             let verdict = self.with_ctx(ix, &when.uses, None, |ctx| template::eval_bool(when, ctx));
             match verdict {
                 Ok(true) => {}
-                Ok(false) => return self.skip(ix, "`when` is false"),
+                Ok(false) => return self.skip(ix, &format!("`when` is false: {}", when.src)),
                 Err(error) => {
                     let why = format!("`when` could not be judged: {error}");
                     return self.end_step(ix, StepOutcome::Failed, Some(why));

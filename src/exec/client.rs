@@ -179,7 +179,7 @@ impl Exec {
                         sql::carry_out(database, op.query, op.binds, timeout, redactor, stop).await
                     });
                 }
-                Err(name) => self.not_started(task, no_secret(&name)),
+                Err(error) => self.not_started(task, error.to_string()),
             },
         }
     }
@@ -188,7 +188,7 @@ impl Exec {
         let resolve = |text: &crate::model::SecretText| {
             text.resolve(|name| self.config.secrets.get(name))
                 .map(|secret| Bytes(secret.expose().to_vec()))
-                .map_err(|name| no_secret(&name))
+                .map_err(|error| error.to_string())
         };
         let mut all: Vec<(String, Bytes)> =
             env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
@@ -260,6 +260,21 @@ impl Exec {
             let _ = stop.send(());
         } else if let Some(link) = &mut self.link {
             link.send(&ToKeeper::Stop { task: task.clone(), force });
+        }
+    }
+
+    /// Lets every running process rest, before this process is stopped by its terminal. Requests and queries, which are
+    /// this process's own, rest with it.
+    pub fn pause(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Pause);
+        }
+    }
+
+    /// Lets them go on.
+    pub fn unpause(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Continue);
         }
     }
 
@@ -341,8 +356,4 @@ impl Exec {
             self.ready.push_back(ExecEvent::Ended { task, end, output });
         }
     }
-}
-
-fn no_secret(name: &crate::model::SecretName) -> String {
-    format!("the secret {} has no value", name.0)
 }

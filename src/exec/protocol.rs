@@ -54,6 +54,9 @@ pub(super) enum ToKeeper {
         task: TaskId,
         force: bool,
     },
+    /// The runner is about to be stopped by its terminal: the commands rest, and their timeouts with them.
+    Pause,
+    Continue,
 }
 
 /// A process to start, with nothing left to resolve.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use crate::model::RunId;
+use crate::model::{RunId, nearest};
 
 /// How many runs a message names at most.
 const NAMED: usize = 5;
@@ -48,7 +48,7 @@ fn first<'a>(runs: impl Iterator<Item = &'a RunId>) -> Vec<RunId> {
 /// The newest run of each playbook whose name is like `text`, and runs whose whole id is.
 fn similar(text: &str, runs: &[RunId]) -> Vec<RunId> {
     let mut seen = BTreeSet::new();
-    let near = |a: &str| distance(a, text) <= (text.chars().count() / 4).clamp(1, 4);
+    let near = |name: &str| nearest(text, [name]).is_some();
     let playbook = |run: &&RunId| near(parts(run).0) && seen.insert(parts(run).0.to_owned());
     let by_name: Vec<RunId> = first(runs.iter().filter(playbook));
     if by_name.is_empty() { first(runs.iter().filter(|run| near(run.as_str()))) } else { by_name }
@@ -64,22 +64,6 @@ fn parts(run: &RunId) -> (&str, &str) {
     let mut parts = run.as_str().rsplitn(3, '-').skip(1);
     let stamp = parts.next().unwrap_or_default();
     (parts.next().unwrap_or_default(), stamp)
-}
-
-/// The number of characters to insert, remove or replace to turn `a` into `b` (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

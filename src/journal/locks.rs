@@ -1,6 +1,7 @@
 //! Keys that only one open run may use at a time.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,13 @@ const GUARD_FILE: &str = "guard";
 
 /// A key's file is a few hundred bytes long.
 const KEY_LIMIT: u64 = 64 << 10;
+
+/// While it is held nobody else can look at a key and take it. The starter of a run lets it go once the run's folder
+/// shows that the run is open.
+#[derive(Debug)]
+pub struct KeyGuard {
+    _file: File,
+}
 
 /// Who drives a run, or drove it last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +58,7 @@ pub(super) fn lock_key(
     key: &str,
     run: &RunId,
     open: &dyn Fn(&RunId) -> Option<Holder>,
-) -> Result<(), StateError> {
+) -> Result<KeyGuard, StateError> {
     let name = format!("{}.json", sha256_hex(key.as_bytes()));
     let path = locks.path().join(&name);
 
@@ -82,6 +90,6 @@ pub(super) fn lock_key(
         since: now(),
     };
     let text = serde_json::to_vec(&note).map_err(|error| IoFault::new("write", &path, error))?;
-    locks.replace_file(&name, &text)
-    // The guard is freed when its file is closed.
+    locks.replace_file(&name, &text)?;
+    Ok(KeyGuard { _file: guard })
 }

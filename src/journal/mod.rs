@@ -36,9 +36,9 @@ mod writer;
 
 pub use error::{IoFault, JournalError, StateError};
 pub use line::MAX_LINE;
-pub use locks::Holder;
+pub use locks::{Holder, KeyGuard};
 pub use reader::{Contents, JOURNAL_FILE, Tail, read};
-pub use run_dir::{RunDir, WriterLock};
+pub use run_dir::{Driver, RunDir, WriterLock};
 pub use state_dir::StateDir;
 pub use verify::{Completeness, Ending, Integrity, PlanCheck, Truncation, Verification, verify};
 pub use writer::{Journal, RESERVE_FILE, Torn};

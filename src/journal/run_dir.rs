@@ -1,9 +1,12 @@
 //! The folder of one run, its files and its writer's lock.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Access, Folder};
@@ -23,6 +26,13 @@ pub struct RunDir {
 #[derive(Debug)]
 pub struct WriterLock {
     _file: File,
+}
+
+/// Who holds the writer's lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Driver {
+    pub pid: Option<u32>,
+    pub since: Option<Timestamp>,
 }
 
 /// Written into the lock's file, for the message of those who come second. The lock itself is the kernel's.
@@ -87,14 +97,14 @@ impl RunDir {
             .folder
             .file(LOCK_FILE, Access::ReadWriteCreate)?
             .ok_or_else(|| fault(std::io::ErrorKind::NotFound.into()))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
+            Ok(_) => {}
+            Err(Errno::EAGAIN | Errno::EACCES) => {
                 let note = read_note(&file);
                 let (pid, since) = (note.as_ref().map(|n| n.pid), note.map(|n| n.since));
                 return Err(StateError::Busy { run: self.id.clone(), pid, since });
             }
-            Err(TryLockError::Error(error)) => return Err(fault(error).into()),
+            Err(error) => return Err(fault(error.into()).into()),
         }
         let note = LockNote { pid: std::process::id(), since: now() };
         let text = serde_json::to_vec(&note).map_err(|error| fault(error.into()))?;
@@ -103,6 +113,32 @@ impl RunDir {
             .and_then(|_| file.write_all(&text))
             .map_err(fault)?;
         Ok(WriterLock { _file: file })
+    }
+
+    /// The process that holds the writer's lock and since when, as far as it has written that down; `None` if nobody
+    /// does. Only looks: whoever wants the lock at this moment gets it.
+    pub fn driver(&self) -> Option<Driver> {
+        let file = self.folder.file(LOCK_FILE, Access::Read).ok()??;
+        let mut lock = whole_file(libc::F_WRLCK);
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock)).ok()?;
+        if i32::from(lock.l_type) == libc::F_UNLCK {
+            return None;
+        }
+        let note = read_note(&file);
+        Some(Driver { pid: note.as_ref().map(|n| n.pid), since: note.map(|n| n.since) })
+    }
+}
+
+/// A lock of the open file, not of the process (OFD, since Linux 3.15): it goes when the file is closed, and unlike
+/// one of flock(2) it can be looked at without being taken.
+fn whole_file(kind: i32) -> libc::flock {
+    libc::flock {
+        // The kernel's constants fit: they are 0, 1 and 2.
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 

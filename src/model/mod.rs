@@ -3,6 +3,7 @@
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
 mod id;
+mod nearest;
 mod op;
 mod outcome;
 mod record;
@@ -10,11 +11,12 @@ mod secret;
 mod time;
 
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
+pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
 pub use record::{
     Event, FORMAT, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, StartInfo,
     UndoneState,
 };
-pub use secret::{Piece, Secret, SecretName, SecretText};
+pub use secret::{Piece, ResolveError, Secret, SecretName, SecretText, URL_COMPONENT};
 pub use time::{Millis, Timestamp, format_bytes, format_millis, parse_bytes, parse_duration};

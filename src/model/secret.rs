@@ -2,7 +2,11 @@
 
 use std::fmt;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::{Deserialize, Serialize};
+
+/// RFC 3986, 2.3: everything but the unreserved characters is encoded.
+pub const URL_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A secret's value. It has neither `Debug` nor `Serialize` nor `Display`, so that it cannot slip into a log, the
 /// plan or the journal; its memory is overwritten when it is dropped (best effort: copies made by a library or by
@@ -41,7 +45,21 @@ pub struct SecretName(pub String);
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Piece {
     Plain(String),
+    /// The value as it is.
     Secret(SecretName),
+    /// The value as it stands between the quotes of a JSON string.
+    JsonSecret(SecretName),
+    /// The value percent-encoded as a component of a URL.
+    UrlSecret(SecretName),
+}
+
+/// Why a text could not be made whole. Never shows a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    #[error("secret {} was not read", .0.0)]
+    Missing(SecretName),
+    #[error("secret {} is not UTF-8 and cannot stand in JSON", .0.0)]
+    NotText(SecretName),
 }
 
 /// A rendered text in which secrets still stand by name. Only the code that hands the text to a process or a server
@@ -55,14 +73,26 @@ impl SecretText {
         Self(vec![Piece::Plain(text.into())])
     }
 
-    /// The text with each secret's value, looked up by `get`; the missing secret's name as an error.
-    pub fn resolve<'a>(&self, get: impl Fn(&SecretName) -> Option<&'a Secret>) -> Result<Secret, SecretName> {
+    /// The text with each secret's value, looked up by `get`.
+    pub fn resolve<'a>(
+        &self,
+        get: impl Fn(&SecretName) -> Option<&'a Secret>,
+    ) -> Result<Secret, ResolveError> {
         let mut out = Vec::new();
+        let value = |name: &SecretName| get(name).ok_or_else(|| ResolveError::Missing(name.clone()));
         for piece in &self.0 {
             match piece {
                 Piece::Plain(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Secret(name) => {
-                    out.extend_from_slice(get(name).ok_or_else(|| name.clone())?.expose());
+                Piece::Secret(name) => out.extend_from_slice(value(name)?.expose()),
+                Piece::JsonSecret(name) => {
+                    let text = std::str::from_utf8(value(name)?.expose());
+                    let text = text.map_err(|_| ResolveError::NotText(name.clone()))?;
+                    let quoted = serde_json::Value::from(text).to_string();
+                    out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+                }
+                Piece::UrlSecret(name) => {
+                    let encoded = percent_encode(value(name)?.expose(), URL_COMPONENT).to_string();
+                    out.extend_from_slice(encoded.as_bytes());
                 }
             }
         }
@@ -70,7 +100,7 @@ impl SecretText {
     }
 
     pub fn has_secret(&self) -> bool {
-        self.0.iter().any(|p| matches!(p, Piece::Secret(_)))
+        self.0.iter().any(|p| !matches!(p, Piece::Plain(_)))
     }
 }
 
@@ -80,9 +110,32 @@ impl fmt::Display for SecretText {
         for piece in &self.0 {
             match piece {
                 Piece::Plain(text) => f.write_str(text)?,
-                Piece::Secret(name) => write!(f, "‹secret {}›", name.0)?,
+                Piece::Secret(name) | Piece::JsonSecret(name) | Piece::UrlSecret(name) => {
+                    write!(f, "‹secret {}›", name.0)?;
+                }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_written_as_its_place_asks() {
+        let secret = Secret::new(br#"a"b/\c"#.to_vec());
+        let name = SecretName("pw".into());
+        let resolve =
+            |piece: Piece| SecretText(vec![piece]).resolve(|_| Some(&secret)).map(|s| s.expose().to_vec());
+        assert_eq!(resolve(Piece::Secret(name.clone())), Ok(br#"a"b/\c"#.to_vec()));
+        assert_eq!(resolve(Piece::JsonSecret(name.clone())), Ok(br#"a\"b/\\c"#.to_vec()));
+        assert_eq!(resolve(Piece::UrlSecret(name.clone())), Ok(b"a%22b%2F%5Cc".to_vec()));
+        let binary = Secret::new(vec![0xff]);
+        let text = SecretText(vec![Piece::JsonSecret(name.clone())]);
+        assert_eq!(text.resolve(|_| Some(&binary)).err(), Some(ResolveError::NotText(name.clone())));
+        assert_eq!(text.resolve(|_| None).err(), Some(ResolveError::Missing(name)));
+        assert_eq!(text.to_string(), "‹secret pw›");
     }
 }

@@ -9,9 +9,6 @@ pub mod params;
 pub mod template;
 mod types;
 
-pub use compile::{
-    CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, nearest, suggest_help,
-    tidy,
-};
+pub use compile::{CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, tidy};
 pub use json::PlanError;
 pub use types::*;

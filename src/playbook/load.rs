@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use super::ast::{Action, ActionKind, Config, Playbook, Step};
 use super::diagnostic::{Diagnostic, Severity};
 use super::source::{FileId, SourceMap, Text};
-use super::validate::nearest;
 use super::{decode_bytes, parse, parse_config, yaml};
 use crate::model::check_name;
+use crate::model::nearest;
 
 /// The file that playbooks share, looked for in the working directory and above it.
 pub const CONFIG_FILE: &str = "runbook.yaml";

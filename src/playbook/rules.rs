@@ -228,7 +228,7 @@ fn environments(playbook: &Playbook, found: &mut Vec<Diagnostic>) {
             continue;
         }
         let known = playbook.params.iter().map(|param| param.name.value.as_str());
-        let help = match super::validate::nearest(&name.value, known) {
+        let help = match crate::model::nearest(&name.value, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "declare it below `params`, or remove it".to_owned(),
         };

@@ -8,7 +8,7 @@ use super::diagnostic::Diagnostic;
 use super::shape::{Kind, Object, Refusal, Rule, Word};
 use super::source::{Span, Style, Text};
 use super::{format, read};
-use crate::model::check_name;
+use crate::model::{check_name, nearest};
 
 /// Everything in `root` that does not fit `object`. Nothing is said about the places in `reported`.
 pub fn validate(root: &Node, object: &Object, reported: &HashSet<Span>) -> Vec<Diagnostic> {
@@ -533,18 +533,4 @@ fn type_help(node: &Node, kind: &Kind) -> Option<String> {
 
 fn last_line(text: &str) -> String {
     text.lines().last().unwrap_or_default().trim_start_matches("error: ").trim().to_owned()
-}
-
-/// The known word that was probably meant.
-pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // Nobody means a key by a long text; and the distance takes time in the square of the length.
-    if word.len() > 64 {
-        return None;
-    }
-    let folded = word.to_lowercase().replace('_', "-");
-    known
-        .map(|k| (strsim::damerau_levenshtein(&folded, &k.to_lowercase().replace('_', "-")), k))
-        .filter(|(distance, k)| *distance * 3 <= k.len().max(word.len()))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| k)
 }

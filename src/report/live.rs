@@ -1,14 +1,14 @@
 //! The view on a terminal: finished steps stay as lines of the scrollback, what runs moves below them.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Reporter;
 use super::frame::{Size, View, compose, frame};
 use super::look::{self, Look, Tone};
 use super::output::Tail;
+use super::screen::Screen;
 use super::timeline::{Entry, Timeline};
 use super::{neutral, words};
 use crate::engine::State;
@@ -17,14 +17,15 @@ use crate::plan::Plan;
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
 const FLUSH_EVERY: Millis = Millis(100);
+/// Rows from which on a terminal has room for a blank line.
+const ROOMY: usize = 12;
 /// Output lines shown under a failed step.
 const QUOTED: usize = 3;
 
 /// Draws to stdout, where the permanent lines and the closing block belong; stderr stays free for the tool's own
 /// diagnostics. Only for a terminal: [`super::Plain`] is for everything else.
 pub struct Live {
-    /// One bar whose message is the whole frame: a frame is then drawn in one piece and does not flicker.
-    bar: ProgressBar,
+    screen: Screen,
     look: Look,
     size: Box<dyn Fn() -> Size + Send>,
     timeline: Timeline,
@@ -33,7 +34,10 @@ pub struct Live {
     failed_output: BTreeMap<StepId, Vec<String>>,
     permanent: Vec<String>,
     flushed: Millis,
-    shown: String,
+    /// Part of something with a title of its own: this run's is not shown.
+    untitled: bool,
+    shown: Vec<String>,
+    columns_shown: usize,
 }
 
 impl Live {
@@ -42,18 +46,13 @@ impl Live {
             let (rows, columns) = console::Term::stdout().size();
             Size { rows: rows.into(), columns: columns.into() }
         };
-        Self::new(ProgressDrawTarget::stdout(), look, Box::new(size))
+        Self::new(Box::new(std::io::stdout()), look, Box::new(size))
     }
 
     /// Draws to any terminal; `size` is asked before every frame, for a terminal may be resized.
-    pub fn new(target: ProgressDrawTarget, look: Look, size: Box<dyn Fn() -> Size + Send>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        // The template is constant; were it refused, indicatif's own would show the same message.
-        if let Ok(style) = ProgressStyle::with_template("{msg}") {
-            bar.set_style(style);
-        }
+    pub fn new(out: Box<dyn Write + Send>, look: Look, size: Box<dyn Fn() -> Size + Send>) -> Self {
         Self {
-            bar,
+            screen: Screen::new(out),
             look,
             size,
             timeline: Timeline::new(),
@@ -61,16 +60,25 @@ impl Live {
             failed_output: BTreeMap::new(),
             permanent: Vec::new(),
             flushed: Millis::ZERO,
-            shown: String::new(),
+            untitled: false,
+            shown: Vec::new(),
+            columns_shown: 0,
         }
     }
 
-    fn flush(&mut self, now: Millis) {
-        self.flushed = now;
-        if !self.permanent.is_empty() {
-            self.bar.println(self.permanent.join("\n"));
-            self.permanent.clear();
+    /// For a run under somebody else's title, such as the stage of a drill.
+    #[must_use]
+    pub fn untitled(self) -> Self {
+        Self { untitled: true, ..self }
+    }
+
+    /// Draws if there is anything new.
+    fn draw(&mut self, frame: Vec<String>, columns: usize) {
+        if self.permanent.is_empty() && frame == self.shown && columns == self.columns_shown {
+            return;
         }
+        self.screen.draw(&std::mem::take(&mut self.permanent), &frame, columns);
+        (self.shown, self.columns_shown) = (frame, columns);
     }
 
     fn columns(&self) -> usize {
@@ -81,6 +89,7 @@ impl Live {
     fn keep(&mut self, plan: &Plan, state: &State, record: &Record, entry: &Entry) {
         let columns = self.columns();
         match &record.event {
+            Event::RunStarted(_) if self.untitled => {}
             Event::RunStarted(_) | Event::RunResumed(_) => {
                 self.line(
                     &[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())],
@@ -160,7 +169,15 @@ impl Live {
     }
 
     fn line(&mut self, segments: &[(Tone, String)], columns: usize) {
-        self.permanent.push(compose(self.look, segments, columns));
+        let mut segments = segments.to_vec();
+        while let Some((_, last)) = segments.last_mut() {
+            last.truncate(last.trim_end().len());
+            if !last.is_empty() {
+                break;
+            }
+            segments.pop();
+        }
+        self.permanent.push(compose(self.look, &segments, columns));
     }
 }
 
@@ -175,7 +192,8 @@ impl Reporter for Live {
         }
         self.keep(plan, state, record, &entry);
         if record.t.saturating_sub(self.flushed) >= FLUSH_EVERY {
-            self.flush(record.t);
+            self.flushed = record.t;
+            self.draw(self.shown.clone(), (self.size)().columns);
         }
     }
 
@@ -184,13 +202,16 @@ impl Reporter for Live {
     }
 
     fn tick(&mut self, plan: &Plan, state: &State, now: Millis, _wall: Timestamp) {
-        self.flush(now);
+        self.flushed = now;
         let size = (self.size)();
-        let frame = frame(&View { plan, state, now, tails: &self.tails, look: self.look, size }).join("\n");
-        if frame != self.shown {
-            self.bar.set_message(frame.clone());
-            self.shown = frame;
+        // A blank line keeps what moves apart from what stays, where there is room for it.
+        let gap = usize::from(size.rows >= ROOMY);
+        let size = Size { rows: size.rows.saturating_sub(gap), ..size };
+        let mut lines = frame(&View { plan, state, now, tails: &self.tails, look: self.look, size });
+        if gap > 0 {
+            lines.insert(0, String::new());
         }
+        self.draw(lines, size.columns);
     }
 
     fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
@@ -202,8 +223,12 @@ impl Reporter for Live {
         Some(Duration::from_millis(125))
     }
 
-    fn finish(&mut self, _plan: &Plan, state: &State) {
-        self.flush(state.last_t);
-        self.bar.finish_and_clear();
+    fn continued(&mut self) {
+        self.screen.forget();
+        self.shown.clear();
+    }
+
+    fn finish(&mut self, _plan: &Plan, _state: &State) {
+        self.draw(Vec::new(), (self.size)().columns);
     }
 }

@@ -20,6 +20,8 @@ const MAX_STEP: usize = 24;
 pub struct LogText {
     look: Look,
     step_width: usize,
+    /// A playbook of `steps:` alone has one phase that nobody typed.
+    phases: bool,
     date: Option<String>,
     polls: BTreeMap<(StepId, u16), Polls>,
 }
@@ -35,12 +37,19 @@ struct Polls {
 impl LogText {
     pub fn new(plan: &Plan, look: Look) -> Self {
         let longest = plan.steps.iter().map(|s| s.id.as_str().len()).max().unwrap_or(0);
-        Self { look, step_width: longest.clamp(4, MAX_STEP), date: None, polls: BTreeMap::new() }
+        Self {
+            look,
+            step_width: longest.clamp(4, MAX_STEP),
+            phases: plan.phases.len() > 1,
+            date: None,
+            polls: BTreeMap::new(),
+        }
     }
 
     /// Appends the entry's lines to `out`, each with its newline. A folded poll appends nothing yet.
     pub fn push(&mut self, entry: &Entry, out: &mut String) {
-        if self.fold(entry, out) {
+        let untyped = entry.kind == Kind::Phase && entry.label == "phase" && !self.phases;
+        if untyped || self.fold(entry, out) {
             return;
         }
         self.write(entry, out);

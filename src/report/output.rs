@@ -43,8 +43,8 @@ impl Lines {
     }
 
     fn flush(&mut self, each: &mut impl FnMut(&str)) {
-        let line = self.partial.strip_suffix(b"\r").unwrap_or(&self.partial);
-        each(&neutral::block(line));
+        // A progress display is shown as it ended; every state that it went through is in the output's file.
+        each(&neutral::block(neutral::last_segment(&self.partial)));
         self.partial.clear();
     }
 }
@@ -103,7 +103,7 @@ pub fn last_lines(bytes: &[u8], lines: usize, columns: usize) -> Vec<String> {
         .take(lines)
         .map(|line| {
             // Four bytes are the longest character; the escapes of one byte are no longer.
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = neutral::last_segment(line);
             let head = &line[..line.len().min(columns * 4)];
             let safe = neutral::block(head);
             match safe.char_indices().nth(columns) {

@@ -18,6 +18,8 @@ pub struct Plain<W> {
     out: Option<W>,
     look: Look,
     timeline: Timeline,
+    /// Part of something with a title of its own: how this run starts is not told.
+    untitled: bool,
     text: Option<LogText>,
     streams: BTreeMap<(TaskId, bool), Lines>,
 }
@@ -25,7 +27,13 @@ pub struct Plain<W> {
 impl<W: Write> Plain<W> {
     pub fn new(out: W, look: Look) -> Self {
         let (timeline, streams) = (Timeline::new(), BTreeMap::new());
-        Self { out: Some(out), look, timeline, text: None, streams }
+        Self { out: Some(out), look, timeline, untitled: false, text: None, streams }
+    }
+
+    /// For a run under somebody else's title, such as the stage of a drill.
+    #[must_use]
+    pub fn untitled(self) -> Self {
+        Self { untitled: true, ..self }
     }
 
     fn write(&mut self, text: &str) {
@@ -64,6 +72,9 @@ impl<W: Write> Reporter for Plain<W> {
             _ => String::new(),
         };
         let entry = self.timeline.entry(record);
+        if self.untitled && matches!(record.event, Event::RunStarted(_)) {
+            return;
+        }
         self.text.get_or_insert_with(|| LogText::new(plan, self.look)).push(&entry, &mut shown);
         self.write(&shown);
     }

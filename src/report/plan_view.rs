@@ -378,11 +378,12 @@ impl Text {
             title.push_str("  (advisory)");
         }
         self.field(depth, name, &title);
-        self.command(
-            depth,
-            "",
-            &CommandView { text: format!("  {}", check.command.text), ..check.command.clone() },
-        );
+        let indented: Vec<String> = check.command.text.lines().map(|line| format!("  {line}")).collect();
+        // A check without a title of its own is called by its command.
+        let command = if check.title == check.command.text { String::new() } else { indented.join("\n") };
+        if !command.is_empty() || !check.command.values.is_empty() {
+            self.command(depth, "", &CommandView { text: command, ..check.command.clone() });
+        }
         for expect in &check.expect {
             self.field(depth, "", &format!("  expect {expect}"));
         }
@@ -481,7 +482,8 @@ fn on_failure(step: &StepView) -> String {
                 text.push_str(&format!(" and {} more", rollback.undoes - ids.len()));
             }
             if rollback.keeps > 0 {
-                text.push_str(&format!("; {} cannot be undone", words::count(rollback.keeps, "step")));
+                let have = if rollback.keeps == 1 { "has" } else { "have" };
+                text.push_str(&format!("; {} {have} no undo", words::count(rollback.keeps, "step")));
             }
             text
         }

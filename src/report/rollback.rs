@@ -1,5 +1,6 @@
 //! What was taken back, what was not, and what nobody can know.
 
+use super::closing::counts_as_nothing;
 use super::history::History;
 use super::{neutral, rendered};
 use crate::model::{StepOutcome, TaskKind, UndoneState};
@@ -50,6 +51,9 @@ impl Rollback {
                         (_, Some(_)) => "its undo has no recorded end",
                         (None, None) if step.irreversible => "it is irreversible",
                         (None, None) => "it has no undo",
+                        (Some(_), None) if counts_as_nothing(past) => {
+                            "a person said to skip it; look whether it did anything"
+                        }
                         (Some(_), None) if history.rollback.is_none() => "no rollback was started",
                         (Some(_), None) => "the rollback did not reach it",
                     };
@@ -64,8 +68,16 @@ impl Rollback {
 /// The steps whose failure a person has to look at first: those that failed, are unknown or could not be undone,
 /// groups left out where a step inside of them says it better.
 pub fn failures(plan: &Plan, history: &History) -> Vec<StepIx> {
+    // An alternative that failed is no failure once another has served.
+    let served = |ix: StepIx| {
+        let parent = plan.steps[ix].parent.and_then(|parent| history.steps[parent].final_outcome());
+        matches!(parent, Some(StepOutcome::Succeeded))
+    };
     let bad = |ix: StepIx| {
         let past = &history.steps[ix];
+        if served(ix) && past.final_outcome() == Some(StepOutcome::Failed) {
+            return false;
+        }
         let failed = |o| matches!(o, StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::UndoFailed);
         past.outcome.is_some_and(failed) || past.final_outcome().is_some_and(failed)
     };

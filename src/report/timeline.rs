@@ -168,21 +168,18 @@ impl Timeline {
                 let (label, tone, why) = words::undone(state);
                 e.set(Kind::Rollback, label, tone, neutral::line(why.unwrap_or_default()));
             }
-            Event::TaskStarted { task, command, values, workdir, timeout } => {
+            Event::TaskStarted { task, command, values, workdir, timeout: _ } => {
                 if !matches!(task.kind, TaskKind::Undo | TaskKind::Unless) {
                     let open = self.open.entry(task.step.clone()).or_insert((t, 0));
                     open.1 += u32::from(task.kind == TaskKind::Attempt && task.rerun == 0);
                 }
-                e.task(task, Kind::Start, "started", Tone::Plain, &neutral::block(command));
+                e.task(task, Kind::Start, "started", Tone::Plain, &neutral::block(command.trim_end()));
                 e.detail = values
                     .iter()
-                    .map(|(name, value)| format!("{} = {}", neutral::line(name), neutral::line(value)))
+                    .map(|(name, value)| format!("{} = {}", neutral::line(name), words::text_value(value)))
                     .collect();
                 if let Some(workdir) = workdir {
                     e.detail.push(format!("in {}", neutral::line(workdir)));
-                }
-                if let Some(timeout) = timeout {
-                    e.detail.push(format!("timeout {}", words::target_text(*timeout)));
                 }
             }
             Event::TaskEnded { task, end, verdict, outputs, no_retry, result: _ } => {

@@ -11,6 +11,9 @@ use crate::model::{
     TaskVerdict, UndoneState, format_bytes, format_millis,
 };
 
+/// Characters of a value that are shown.
+const LONGEST_VALUE: usize = 1000;
+
 /// What the task is within its step; empty for the first attempt.
 pub fn task(task: &TaskId) -> String {
     let words = match task.kind {
@@ -65,7 +68,11 @@ fn signal_name(signal: i32) -> Option<&'static str> {
 /// `exit 3 after 4.2s: no backup verifies`.
 pub fn task_end(end: &TaskEnd, verdict: &TaskVerdict) -> String {
     let fact = end_kind(&end.kind);
-    let mut out = format!("{fact} after {}", end.duration);
+    // How long it ran is not known if its end is not.
+    let mut out = match &end.kind {
+        TaskEndKind::Unknown { .. } => fact.clone(),
+        _ => format!("{fact} after {}", end.duration),
+    };
     let why = match verdict {
         TaskVerdict::Failed(why) | TaskVerdict::Unknown(why) => Some(why),
         TaskVerdict::Passed | TaskVerdict::Cancelled | TaskVerdict::NotRun => None,
@@ -145,6 +152,12 @@ pub fn run_meaning(outcome: RunOutcome) -> &'static str {
     }
 }
 
+/// With a capital letter in front.
+pub fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 pub fn undone(state: &UndoneState) -> (&'static str, Tone, Option<&str>) {
     match state {
         UndoneState::Undone => ("undone", Tone::Accent, None),
@@ -196,8 +209,18 @@ pub fn target_text(target: crate::model::Millis) -> String {
 /// A value on one line: text as it is, anything else as JSON.
 pub fn value(value: &Value) -> String {
     match value {
-        Value::String(text) => neutral::line(text),
-        other => neutral::line(other.to_string()),
+        Value::String(text) => text_value(text),
+        other => text_value(&other.to_string()),
+    }
+}
+
+/// A text as a value on one line. A page-long one would bury the rest: `runbook log --json` has it whole.
+pub fn text_value(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_VALUE) {
+        None => neutral::line(text),
+        Some((at, _)) => {
+            format!("{}… ({} characters in all)", neutral::line(&text[..at]), text.chars().count())
+        }
     }
 }
 

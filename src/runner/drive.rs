@@ -4,19 +4,20 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::engine::{Act, Engine, Input, StartTask};
 use crate::exec::{Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
-use crate::model::{Event, Millis, RunEnd, RunId};
+use crate::model::{Event, Millis, Record, RunEnd, RunId};
 use crate::report::Reporter;
 
 use super::clock::RunClock;
 use super::control::{Heard, Listener, Request};
 use super::error::RunError;
+use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
 #[derive(Debug)]
@@ -40,12 +41,24 @@ pub(super) struct Driver<'a> {
     pub listener: Listener,
     pub operator: String,
     pub reporters: &'a mut [Box<dyn Reporter>],
+    /// When the reporters were last told the time.
+    pub ticked: Instant,
 }
 
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+pub(super) struct Signals {
+    pub interrupt: Signal,
+    pub terminate: Signal,
     hangup: Signal,
+    /// Ctrl-Z.
+    suspend: Signal,
+    go_on: Signal,
+}
+
+/// The run cannot be driven on: the journal takes nothing any more, or the engine found itself wrong.
+struct Stopped {
+    error: RunError,
+    /// What could not be written.
+    lost: Vec<Record>,
 }
 
 /// What woke the loop.
@@ -56,6 +69,10 @@ enum Woken {
     Stop(&'static str),
     /// The terminal is gone. The run is not.
     Hangup,
+    /// Ctrl-Z.
+    Suspend,
+    /// This process was stopped (Ctrl-Z) and goes on; others have written to the terminal since.
+    Continued,
     Deadline,
     Tick,
 }
@@ -69,7 +86,13 @@ impl Driver<'_> {
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
-        let end = result?;
+        let end = match result {
+            Ok(end) => end,
+            Err(Stopped { error, lost }) => {
+                wind_down::wind_down(self, lost, &mut signals).await;
+                return Err(error);
+            }
+        };
         Ok(Finished {
             run: self.dir.id().clone(),
             dir: self.dir.path().to_owned(),
@@ -78,17 +101,13 @@ impl Driver<'_> {
         })
     }
 
-    async fn run(
-        &mut self,
-        first: Input,
-        signals: &mut Signals,
-        stops: &mut u32,
-    ) -> Result<RunEnd, RunError> {
+    async fn run(&mut self, first: Input, signals: &mut Signals, stops: &mut u32) -> Result<RunEnd, Stopped> {
         let mut inputs = vec![first];
         loop {
             self.answer(inputs)?;
             if let Some(why) = self.engine.fault() {
-                return Err(RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() });
+                let error = RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() };
+                return Err(Stopped { error, lost: Vec::new() });
             }
             if let Some(end) = self.engine.state().end() {
                 return Ok(end.clone());
@@ -108,7 +127,7 @@ impl Driver<'_> {
     }
 
     /// Decides, syncs, tells, acts: in this order.
-    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), RunError> {
+    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
         for input in inputs {
@@ -117,7 +136,9 @@ impl Driver<'_> {
             acts.extend(decision.acts);
         }
         if !records.is_empty() {
-            self.journal.append(&records)?;
+            if let Err(error) = self.journal.append(&records) {
+                return Err(Stopped { error: error.into(), lost: records });
+            }
             for record in &records {
                 for reporter in self.reporters.iter_mut() {
                     reporter.record(self.engine.plan(), self.engine.state(), record);
@@ -147,13 +168,17 @@ impl Driver<'_> {
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
         let now = self.clock.now().t;
         let deadline = self.engine.next_deadline().map(|at| at.saturating_sub(now));
-        let tick = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        // Counted from the last tick: a step that prints without a pause must not keep the view from moving.
+        let every = self.reporters.iter().filter_map(|r| r.tick_every()).min();
+        let tick = every.map(|every| every.saturating_sub(self.ticked.elapsed()));
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
+            _ = signals.suspend.recv() => Woken::Suspend,
+            _ = signals.go_on.recv() => Woken::Continued,
             () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
         }
@@ -185,8 +210,11 @@ impl Driver<'_> {
                 inputs.push(Input::Cancel { by, how: how.into(), force });
             }
             Woken::Hangup => {}
+            Woken::Suspend => inputs.push(Input::Note(self.suspend())),
+            Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
             Woken::Deadline => inputs.push(Input::Tick),
             Woken::Tick => {
+                self.ticked = Instant::now();
                 let now = self.clock.now();
                 for reporter in self.reporters.iter_mut() {
                     reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
@@ -196,12 +224,27 @@ impl Driver<'_> {
     }
 }
 
+impl Driver<'_> {
+    /// Stops this process as its terminal asks, and the commands with it, until it is continued.
+    fn suspend(&mut self) -> Event {
+        let since = self.clock.now().t;
+        self.exec.pause();
+        // SIGSTOP, for SIGTSTP has a handler here. It fails for nobody's own process.
+        let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+        self.exec.unpause();
+        let length = self.clock.now().t.saturating_sub(since);
+        Event::Gap { length, why: "paused from the terminal".into() }
+    }
+}
+
 impl Signals {
     fn install() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
+            go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
         })
     }
 }

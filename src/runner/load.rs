@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use crate::engine::State;
 use crate::journal::{self, Contents, Holder, RunDir, StateDir};
-use crate::model::{Event, Record, RunId, Timestamp};
+use crate::model::{Event, Record, RunId};
 use crate::plan::Plan;
 
+use super::clock::wall_now;
 use super::error::RunError;
+use super::facts::Identity;
 
 /// The largest `plan.json` that is read, in bytes.
 const LARGEST_PLAN: u64 = 256 << 20;
@@ -26,7 +28,7 @@ pub struct LoadedRun {
 impl LoadedRun {
     /// Whether a process drives the run now.
     pub fn is_driven(&self) -> bool {
-        self.dir.try_lock().is_err()
+        self.dir.driver().is_some()
     }
 }
 
@@ -58,20 +60,21 @@ pub(super) fn fold(plan: &Plan, run: &RunId, records: &[Record]) -> Result<State
     Ok(state)
 }
 
-/// Who holds a run open: `None` once it has ended. A run that cannot be read holds nothing, for nothing could release
-/// it.
+/// Who holds a run open: `None` once it has ended and nobody drives it again. A run that cannot be read holds nothing,
+/// for nothing could release it; neither does one that stopped before its first record.
 pub fn holder(state_dir: &StateDir, run: &RunId) -> Option<Holder> {
     let dir = state_dir.run(run).ok()?;
     let (contents, _) = journal::read(&dir).ok()?;
-    let ended = matches!(contents.records.last().map(|r| &r.event), Some(Event::RunEnded(_)));
-    if ended {
+    let driver = dir.driver();
+    let over = matches!(contents.records.last().map(|r| &r.event), None | Some(Event::RunEnded(_)));
+    if over && driver.is_none() {
         return None;
     }
     let mut holder = Holder {
         pid: 0,
-        host: String::new(),
-        since: contents.records.first().map_or(Timestamp(0), |r| r.at),
-        alive: dir.try_lock().is_err(),
+        host: Identity::current().host,
+        since: contents.records.first().map_or_else(wall_now, |r| r.at),
+        alive: driver.is_some(),
     };
     for record in &contents.records {
         match &record.event {
@@ -81,6 +84,10 @@ pub fn holder(state_dir: &StateDir, run: &RunId) -> Option<Holder> {
             Event::RunResumed(info) => (holder.pid, holder.host) = (info.pid, info.host.clone()),
             _ => {}
         }
+    }
+    if let Some(driver) = driver {
+        holder.pid = driver.pid.unwrap_or(holder.pid);
+        holder.since = driver.since.unwrap_or(holder.since);
     }
     Some(holder)
 }

@@ -2,20 +2,24 @@
 //! only then the acts are performed. Signals, the clock and a person's words come in here as plain inputs.
 //!
 //! - [`start`] makes a new run's folder and drives it; [`resume`] goes on with a run whose process is gone.
-//! - [`load`] folds a run's journal for those who only look.
+//! - [`attach`] watches a run that another process drives; [`load`] folds a run's journal for those who only look.
 //! - [`control`] carries a person's words from another terminal to the process that drives a run.
 
+mod attach;
 mod clock;
 pub mod control;
 mod drive;
 mod error;
 mod facts;
+mod limits;
 mod load;
 pub mod requires;
 mod resume;
 mod secrets;
 mod start;
+mod wind_down;
 
+pub use attach::{Watched, attach};
 pub use clock::wall_now;
 pub use drive::Finished;
 pub use error::RunError;

@@ -15,7 +15,7 @@ use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
 use super::start::{MakeReporters, OUTPUT_CAP, runtime};
-use super::{load, secrets};
+use super::{limits, load, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
 const WORTH_TELLING: Millis = Millis::secs(1);
@@ -40,6 +40,7 @@ pub struct ResumeRequest<'a> {
 
 pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let ResumeRequest { state_dir, run, intent, identity, .. } = request;
+    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
     let dir = state_dir.run(run)?;
     let _lock = dir.try_lock()?;
     // First by reading only: a run that cannot be resumed is left as it is.
@@ -47,6 +48,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let plan = load::read_plan(&dir, run, &contents)?;
     let state = load::fold(&plan, run, &contents.records)?;
     let start = allowed(&state, run, intent, &identity)?;
+    // The writer's lock is held already, so the run counts as open at once.
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;
@@ -111,6 +113,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             reporters: &mut reporters,
+            ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Resume { info, before, found, rollback, cancel }).await
     })

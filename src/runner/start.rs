@@ -15,7 +15,7 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::{load, requires, secrets};
+use super::{limits, load, requires, secrets};
 
 /// Bytes of one output that are kept in full.
 pub(super) const OUTPUT_CAP: u64 = 1 << 30;
@@ -42,6 +42,7 @@ pub struct StartRequest<'a> {
 /// Starts a run and drives it to its end.
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
+    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
     let problems = requires::unmet(&plan.requires);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
@@ -55,13 +56,15 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let [a, b, c, d, seed @ ..] = random;
     let run = RunId::new(&plan.playbook.name, started, [a, b, c, d]);
 
-    state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
+    let guard = state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
     let dir = state_dir.create_run(&run)?;
     let _lock = dir.try_lock()?;
     let plan_bytes = plan.to_json();
     dir.write_file("plan.json", &plan_bytes)?;
     dir.write_file("playbook.yaml", request.playbook_text.as_bytes())?;
     let journal = Journal::create(&dir)?;
+    // Now its folder shows that the run is open: the next one that wants the key finds it held.
+    drop(guard);
 
     let mut info = StartInfo {
         format: FORMAT,
@@ -106,6 +109,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             reporters: &mut reporters,
+            ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Start(Box::new(info))).await
     })

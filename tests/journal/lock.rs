@@ -102,7 +102,7 @@ fn take_the_key() {
     let run = RunId::parse(&format!("db-20261121T110000Z-{tail}")).unwrap();
     let alive = |_: &RunId| Some(Holder { pid: 1, host: "bastion".into(), since: Timestamp(0), alive: true });
     match state.lock_key("one", &run, &alive) {
-        Ok(()) => eprintln!("taken"),
+        Ok(_) => eprintln!("taken"),
         Err(StateError::Locked { .. }) => eprintln!("refused"),
         Err(error) => panic!("{error}"),
     }

@@ -111,6 +111,11 @@ pub fn alive(pid: i32) -> bool {
     fields(pid).is_some_and(|f| f[0] != "Z" && f[0] != "X")
 }
 
+/// As in /proc/PID/stat: `T` is stopped.
+pub fn state(pid: i32) -> char {
+    fields(pid).and_then(|f| f[0].chars().next()).unwrap_or('X')
+}
+
 fn pids() -> Vec<i32> {
     std::fs::read_dir("/proc")
         .unwrap()

@@ -1,10 +1,10 @@
 //! The view on a terminal: its frames as text, and the terminal it leaves behind.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use indicatif::{ProgressDrawTarget, TermLike};
 use runbook::engine::State;
 use runbook::model::{Event, Millis, Record, TaskKind, Timestamp};
 use runbook::plan::Plan;
@@ -116,38 +116,47 @@ fn many_at_once_fit_on_the_screen() {
 #[derive(Debug, Clone, Default)]
 struct Screen(Arc<Mutex<String>>);
 
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        60
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").push_str(std::str::from_utf8(bytes).expect("whole characters"));
+        Ok(bytes.len())
     }
-    fn height(&self) -> u16 {
-        20
-    }
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)?;
-        self.write_str("\n")
-    }
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.0.lock().expect("not poisoned").push_str(text);
-        Ok(())
-    }
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
+}
+
+impl Screen {
+    /// What a terminal of unlimited height shows, for the few escapes that the view may use.
+    fn shown(&self) -> Vec<String> {
+        let written = self.0.lock().expect("not poisoned").clone();
+        let (mut lines, mut at, mut column) = (vec![String::new()], 0, 0);
+        let mut rest = written.as_str();
+        while let Some(c) = rest.chars().next() {
+            rest = &rest[c.len_utf8()..];
+            match c {
+                '\n' => {
+                    (at, column) = (at + 1, 0);
+                    lines.resize(lines.len().max(at + 1), String::new());
+                }
+                '\r' => column = 0,
+                '\x1b' => {
+                    let end = rest.find(|c: char| c.is_ascii_alphabetic()).expect("a whole escape");
+                    match &rest[..=end] {
+                        "[K" => lines[at].truncate(column),
+                        up => at -= up[1..end].parse::<usize>().expect("a number of lines up"),
+                    }
+                    rest = &rest[end + 1..];
+                }
+                c => {
+                    let line = &mut lines[at];
+                    let end = line[column..].chars().next().map_or(column, |old| column + old.len_utf8());
+                    line.replace_range(column..end, c.encode_utf8(&mut [0; 4]));
+                    column += c.len_utf8();
+                }
+            }
+        }
+        lines
     }
 }
 
@@ -155,32 +164,11 @@ impl TermLike for Screen {
 #[derive(Debug)]
 struct Gone;
 
-impl TermLike for Gone {
-    fn width(&self) -> u16 {
-        60
-    }
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+impl Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn write_line(&self, _: &str) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn write_str(&self, _: &str) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn clear_line(&self) -> io::Result<()> {
-        Err(io::ErrorKind::BrokenPipe.into())
-    }
-    fn flush(&self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
 }
@@ -203,10 +191,13 @@ fn drive(live: &mut Live, plan: &Plan, records: &[Record]) {
 fn finished_steps_stay_on_the_scrollback() {
     let plan = fixtures::plan();
     let screen = Screen::default();
-    let target = ProgressDrawTarget::term_like_with_hz(Box::new(screen.clone()), 250);
-    let mut live = Live::new(target, LOOKS[0], Box::new(|| Size { rows: 20, columns: 60 }));
+    let mut live = Live::new(Box::new(screen.clone()), LOOKS[0], Box::new(|| Size { rows: 20, columns: 60 }));
     drive(&mut live, &plan, &fixtures::rolled_back());
-    let text = screen.0.lock().expect("not poisoned").clone();
+    let lines = screen.shown();
+    let text = lines.join("\n");
+    // Nothing of a frame is left, and no line is filled up with blanks.
+    assert!(!text.contains("RTO") && !text.contains(" steps"), "{text}");
+    assert!(lines.iter().all(|line| line.trim_end() == line), "{text}");
     for line in [
         "✔ stop-app  3.2s  Stop the application",
         "✔ pick  6.2s, 2 attempts  Find the newest backup",
@@ -218,13 +209,41 @@ fn finished_steps_stay_on_the_scrollback() {
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
     }
-    assert!(!text.contains("\x1b[2J"), "a command's escape reached the terminal");
+    let written = screen.0.lock().expect("not poisoned").clone();
+    assert!(!written.contains("\x1b[2J"), "a command's escape reached the terminal");
 }
 
 #[test]
 fn a_terminal_that_is_gone_is_no_crash() {
     let plan = fixtures::plan();
-    let target = ProgressDrawTarget::term_like_with_hz(Box::new(Gone), 250);
-    let mut live = Live::new(target, LOOKS[0], Box::new(|| Size { rows: 0, columns: 0 }));
+    let mut live = Live::new(Box::new(Gone), LOOKS[0], Box::new(|| Size { rows: 0, columns: 0 }));
     drive(&mut live, &plan, &fixtures::stuck());
+}
+
+#[test]
+fn a_frame_is_found_again_when_the_terminal_became_narrower() {
+    let plan = fixtures::plan();
+    let records = until(fixtures::recovered(), |e| matches!(e, Event::RetryScheduled { .. }));
+    let state = crate::fold(&plan, &records);
+    let screen = Screen::default();
+    let columns = Arc::new(AtomicUsize::new(80));
+    let size = {
+        let columns = Arc::clone(&columns);
+        move || Size { rows: 24, columns: columns.load(Ordering::Relaxed) }
+    };
+    let mut live = Live::new(Box::new(screen.clone()), LOOKS[0], Box::new(size));
+    let now = records.last().expect("there are some").t;
+    live.tick(&plan, &state, now, Timestamp(0));
+    columns.store(30, Ordering::Relaxed);
+    screen.0.lock().expect("not poisoned").clear();
+    live.tick(&plan, &state, now, Timestamp(0));
+    // Drawn at 80: an empty line, 44, 40 and 21 columns, and the step's 77: now 1 + 2 + 2 + 1 + 3 rows of 30.
+    let written = screen.0.lock().expect("not poisoned").clone();
+    assert!(written.starts_with("\r\x1b[9A\x1b[K\n"), "{written:?}");
+    // Stopped and gone on: what the shell wrote since is not wiped.
+    screen.0.lock().expect("not poisoned").clear();
+    live.continued();
+    live.tick(&plan, &state, now, Timestamp(0));
+    let written = screen.0.lock().expect("not poisoned").clone();
+    assert!(written.starts_with("\r\x1b[K\n"), "{written:?}");
 }

@@ -1,5 +1,5 @@
 //! The keeper's end of the connection to the runner. Never blocks: what the runner does not read is queued up to a
-//! bound, beyond which output for the screen is dropped (the files are whole).
+//! bound, beyond which output for the screen is dropped (the files are whole), and the screen is told how much.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,6 +19,8 @@ pub(super) struct Conn {
     inbox: Inbox,
     queue: Vec<u8>,
     sent: usize,
+    /// Output that was dropped and has not been told of yet, in bytes.
+    dropped: Vec<(TaskId, Stream, u64)>,
     /// The runner is gone, or not to be understood.
     pub closed: bool,
 }
@@ -26,7 +28,14 @@ pub(super) struct Conn {
 impl Conn {
     pub fn new(socket: UnixStream) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, inbox: Inbox::default(), queue: Vec::new(), sent: 0, closed: false })
+        Ok(Self {
+            socket,
+            inbox: Inbox::default(),
+            queue: Vec::new(),
+            sent: 0,
+            dropped: Vec::new(),
+            closed: false,
+        })
     }
 
     /// Everything that can be read now. After the runner's death that is all it ever sent.
@@ -57,16 +66,39 @@ impl Conn {
 
     pub fn send(&mut self, message: &FromKeeper) {
         if !self.closed {
+            if let FromKeeper::Ended(ended) = message {
+                for stream in [Stream::Stdout, Stream::Stderr] {
+                    self.tell_dropped(&ended.task, stream);
+                }
+            }
             protocol::encode(message, &mut self.queue);
             self.flush();
         }
     }
 
     pub fn send_output(&mut self, task: &TaskId, stream: Stream, bytes: &[u8]) {
-        if !self.closed && self.queue.len() - self.sent <= SCREEN_BOUND {
+        if self.closed {
+            return;
+        }
+        if self.queue.len() - self.sent <= SCREEN_BOUND {
+            self.tell_dropped(task, stream);
             protocol::encode_output(task, stream, bytes, &mut self.queue);
             self.flush();
+            return;
         }
+        let count = bytes.len() as u64;
+        match self.dropped.iter_mut().find(|(t, s, _)| t == task && *s == stream) {
+            Some((_, _, dropped)) => *dropped += count,
+            None => self.dropped.push((task.clone(), stream, count)),
+        }
+    }
+
+    /// Says in place of what was dropped how much it was: a gap on the screen must not look like none.
+    fn tell_dropped(&mut self, task: &TaskId, stream: Stream) {
+        let Some(at) = self.dropped.iter().position(|(t, s, _)| t == task && *s == stream) else { return };
+        let (_, _, count) = self.dropped.swap_remove(at);
+        let words = format!("\n[runbook: {count} bytes are not shown here; the output's file has them]\n");
+        protocol::encode_output(task, stream, words.as_bytes(), &mut self.queue);
     }
 
     pub fn flush(&mut self) {

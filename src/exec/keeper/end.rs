@@ -51,7 +51,11 @@ impl Keeper {
         let mut at = 0;
         while at < self.tasks.len() {
             let due = |task: &Task| {
-                task.ending.is_none() && task.reaped.is_none() && task.deadline.is_some_and(|d| d <= now)
+                let resting = self.rest.is_some();
+                !resting
+                    && task.ending.is_none()
+                    && task.reaped.is_none()
+                    && task.deadline.is_some_and(|d| d <= now)
             };
             if due(&self.tasks[at]) {
                 self.end_tree(at, Reason::Timeout, false);

@@ -13,6 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::conn::Conn;
+use super::pause::Rest;
 use super::setup;
 use super::task::{Moment, Outlet, Task};
 use crate::exec::notes::{Note, Writer};
@@ -44,6 +45,8 @@ pub(super) struct Keeper {
     pub(super) child_ended: bool,
     /// No process that was ever started here is left: not a main one, and no orphan either.
     pub(super) childless: bool,
+    /// The runner was stopped by Ctrl-Z, and the commands with it.
+    pub(super) rest: Option<Rest>,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -89,6 +92,7 @@ impl Keeper {
             buffer: vec![0; BUFFER],
             child_ended: false,
             childless: true,
+            rest: None,
         })
     }
 
@@ -101,6 +105,7 @@ impl Keeper {
             self.leftovers.retain(|o| o.pipe.is_some());
             if self.runner.as_ref().is_some_and(|r| r.closed) {
                 self.runner = None;
+                self.unpause();
             }
             self.settle();
         }
@@ -111,7 +116,9 @@ impl Keeper {
 
     /// Sets the timer, if something is due earlier than it stands at. Too early a ring does no harm.
     fn arm(&mut self) -> io::Result<()> {
-        let Some(next) = self.tasks.iter().filter_map(Task::wake_at).min() else { return Ok(()) };
+        // What rests has no deadline.
+        let awake = self.tasks.iter().filter(|t| self.rest.is_none() || t.ending.is_some());
+        let Some(next) = awake.filter_map(Task::wake_at).min() else { return Ok(()) };
         if self.armed.is_none_or(|armed| next < armed) {
             // 0 would switch the timer off.
             let at = TimeSpec::milliseconds(i64::try_from(next.max(1)).unwrap_or(i64::MAX));
@@ -267,6 +274,8 @@ impl Keeper {
             }
             ToKeeper::Start(task) => self.begin(*task),
             ToKeeper::Stop { task, force } => self.stop(&task, force),
+            ToKeeper::Pause => self.pause(),
+            ToKeeper::Continue => self.unpause(),
         }
     }
 
@@ -282,6 +291,7 @@ impl Keeper {
         let conn = check(socket);
         let Ok(conn) = conn else { return };
         self.receive();
+        self.unpause();
         self.runner = Some(conn);
     }
 }

@@ -9,12 +9,13 @@
 //! is connected.
 //!
 //! - `setup`: descriptors and signals · `keep`: the loop · `task`: one task · `begin`, `end`: its two ends
-//! - `spawn`: starting processes · `tree`: ending them · `sink`: where output goes · `conn`: the runner
+//! - `spawn`: starting processes · `tree`: ending them · `sink`: where output goes · `conn`: the runner · `pause`: Ctrl-Z
 
 mod begin;
 mod conn;
 mod end;
 mod keep;
+mod pause;
 mod setup;
 mod sink;
 pub(super) mod spawn;

@@ -90,6 +90,7 @@ pub(super) fn signals() -> io::Result<EventFd> {
         Signal::SIGUSR1,
         Signal::SIGUSR2,
         Signal::SIGALRM,
+        Signal::SIGXFSZ,
     ] {
         // SAFETY: the handler does nothing.
         unsafe { sigaction(signal, &deaf) }?;

@@ -25,6 +25,8 @@ pub struct DrillPlans {
     pub playbook: Plan,
     /// Judged when `playbook` is over; its uses point into `playbook`.
     pub assert: Vec<Expr>,
+    /// The same as they were typed, for people.
+    pub assert_texts: Vec<String>,
     /// A failed step does not keep the others from running.
     pub teardown: Plan,
 }
@@ -76,7 +78,8 @@ pub fn compile_drill(
     let playbook = plan(main, request, Some(part(None)))?;
     let [world, inject, symptom, teardown] =
         <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
-    Ok(DrillPlans { world, inject, symptom, playbook, assert, teardown })
+    let assert_texts = drill.assert.iter().map(|text| text.value.clone()).collect();
+    Ok(DrillPlans { world, inject, symptom, playbook, assert, assert_texts, teardown })
 }
 
 fn sections_of<'a>(

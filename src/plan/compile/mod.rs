@@ -31,7 +31,6 @@ use crate::playbook::diagnostic::{Diagnostic, Severity};
 use crate::playbook::load::Loaded;
 
 pub use drill::{DrillPlans, compile_drill};
-pub use suggest::{help as suggest_help, nearest};
 
 /// What the person asked for beyond the playbook itself.
 #[derive(Debug, Clone, Copy)]

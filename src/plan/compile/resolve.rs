@@ -198,9 +198,9 @@ fn checked(
             return Ok(Value::from(format!("‹{name}›")));
         }
         if param.required {
-            let about = param.description.as_ref().map(|d| format!(" ({})", d.value)).unwrap_or_default();
-            let help = format!("give it with -p {name}=VALUE{about}");
-            return Err(problem(format!("this must be given: {}", spec.kind.describe()), Some(help)));
+            let about = param.description.as_ref().map(|d| format!(": {}", d.value)).unwrap_or_default();
+            let help = format!("-p {name}=VALUE, {}{about}", spec.kind.describe());
+            return Err(problem("it is required and was not given".into(), Some(help)));
         }
         return Ok(Value::Null);
     };

@@ -9,9 +9,9 @@ use super::compare;
 use super::environment;
 use super::filters::{FILTERS, FUNCTIONS, TESTS};
 use super::flatten;
-use super::nearest::nearest;
 use super::normalise::{Normalised, normalise};
 use super::{Analysis, Place, Reference, TemplateError};
+use crate::model::nearest;
 
 pub(super) const SECRET_PLACE: &str =
     "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
@@ -330,7 +330,7 @@ impl<'n> Walker<'n> {
 
     fn known(&mut self, kind: &str, name: &str, known: &[&str], span: Span) {
         if !known.contains(&name) {
-            let help = nearest(name, known).map(|near| format!("did you mean `{near}`?"));
+            let help = nearest(name, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             self.error(span, format!("unknown {kind} `{name}`"), help);
         }
     }
@@ -398,7 +398,7 @@ impl<'n> Walker<'n> {
             [root, ..] if !ROOTS.contains(&root) => {
                 let names: Vec<&str> =
                     ROOTS.iter().copied().chain(self.locals.iter().map(String::as_str)).collect();
-                let help = match nearest(root, &names) {
+                let help = match nearest(root, names) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("a text in quotes: '{root}'; a parameter: params.{root}"),
                 };
@@ -414,7 +414,7 @@ impl<'n> Walker<'n> {
     }
 
     fn unknown_field(&mut self, path: &Path, of: &str, field: &str, known: &[&str]) {
-        let help = match nearest(field, known) {
+        let help = match nearest(field, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the fields are {}", list(known)),
         };

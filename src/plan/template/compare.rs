@@ -7,7 +7,7 @@ use minijinja::machinery::Span;
 use minijinja::machinery::ast::{BinOp, BinOpKind, Compare, Expr};
 
 use super::analysis::{Path, Walker, path};
-use super::nearest::nearest;
+use crate::model::nearest;
 use crate::model::{RunOutcome, StepOutcome, parse_duration};
 
 const RUN_OUTCOMES: [RunOutcome; 8] = [
@@ -77,7 +77,7 @@ fn check_text(walker: &mut Walker<'_>, path: &Path, text: &str, span: Span) {
             walker.error(span, format!("`{name}` is a number and never equals a text"), help);
         }
         Kind::Outcome(known) if !known.contains(&text) => {
-            let help = match nearest(text, &known) {
+            let help = match nearest(text, known.iter().copied()) {
                 Some(near) => format!("did you mean '{near}'?"),
                 None => format!("the outcomes are {}", known.join(", ")),
             };

@@ -17,7 +17,6 @@ mod environment;
 mod filters;
 mod flatten;
 mod names;
-mod nearest;
 mod normalise;
 mod shell;
 mod sql;

@@ -77,6 +77,12 @@ impl Pieces {
     pub fn secret(&mut self, name: &str) {
         self.0.push(Piece::Secret(SecretName(name.to_owned())));
     }
+    pub fn json_secret(&mut self, name: &str) {
+        self.0.push(Piece::JsonSecret(SecretName(name.to_owned())));
+    }
+    pub fn url_secret(&mut self, name: &str) {
+        self.0.push(Piece::UrlSecret(SecretName(name.to_owned())));
+    }
     pub fn done(self) -> SecretText {
         SecretText(self.0)
     }
@@ -154,7 +160,7 @@ fn write_json_text(src: &str, ctx: &Ctx<'_>, out: &mut Pieces) -> Result<(), Tem
         match part {
             Part::Text(text) => out.text(escaped(text).as_str()),
             Part::Value(value) => match value.downcast_object_ref::<SecretMark>() {
-                Some(secret) => out.secret(&secret.0),
+                Some(secret) => out.json_secret(&secret.0),
                 None => out.text(escaped(&plain(value)?).as_str()),
             },
         }

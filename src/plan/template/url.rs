@@ -1,15 +1,12 @@
 //! Values in a URL: the base as it is, everything else percent-encoded.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use super::environment::{self, Part};
 use super::names::SecretMark;
 use super::text::{self, Pieces};
 use super::{Ctx, TemplateError};
-use crate::model::SecretText;
-
-/// RFC 3986, 2.3: everything but the unreserved characters.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::model::{SecretText, URL_COMPONENT};
 
 pub(super) fn render_url(src: &str, ctx: &Ctx<'_>) -> Result<SecretText, TemplateError> {
     let mut pieces = Pieces::default();
@@ -17,9 +14,11 @@ pub(super) fn render_url(src: &str, ctx: &Ctx<'_>) -> Result<SecretText, Templat
         match part {
             Part::Text(text) => pieces.text(text),
             Part::Value(value) => match value.downcast_object_ref::<SecretMark>() {
-                Some(secret) => pieces.secret(&secret.0),
+                // A webhook's secret is often its whole URL.
+                Some(secret) if i == 0 => pieces.secret(&secret.0),
+                Some(secret) => pieces.url_secret(&secret.0),
                 None if i == 0 => pieces.text(&base(&text::plain(value)?)?),
-                None => pieces.text(&utf8_percent_encode(&text::plain(value)?, COMPONENT).to_string()),
+                None => pieces.text(&utf8_percent_encode(&text::plain(value)?, URL_COMPONENT).to_string()),
             },
         }
     }

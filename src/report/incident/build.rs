@@ -88,8 +88,7 @@ fn summary(plan: &Plan, history: &History) -> String {
             history.last_t
         );
     };
-    let mut out =
-        format!("{what}: {} after {}: {}", end.outcome, history.last_t, words::run_meaning(end.outcome));
+    let mut out = format!("{what}: {} after {}", end.outcome, history.last_t);
     if let (RunOutcome::Recovered | RunOutcome::Degraded, Some(rto)) = (end.outcome, &end.rto) {
         match rto.verdict {
             ObjectiveVerdict::Met => out.push_str(", within the RTO"),
@@ -97,6 +96,7 @@ fn summary(plan: &Plan, history: &History) -> String {
             ObjectiveVerdict::None => {}
         }
     }
+    out.push_str(&format!(". {}", words::sentence(words::run_meaning(end.outcome))));
     out
 }
 
@@ -157,7 +157,7 @@ fn check(plan: &Plan, ix: StepIx, past: &CheckHistory) -> CheckReport {
 }
 
 fn shortened(text: &str) -> String {
-    let safe = neutral::block(text);
+    let safe = neutral::block(text.trim_end());
     match safe.char_indices().nth(MAX_COMMAND) {
         Some((at, _)) => format!("{}… ({} bytes in all)", &safe[..at], text.len()),
         None => safe,
@@ -168,17 +168,24 @@ fn failure(plan: &Plan, ix: StepIx, past: &StepHistory, tail: &TailFn<'_>) -> Fa
     let undo_failed = past.final_outcome() == Some(StepOutcome::UndoFailed);
     let undo = past.tasks.iter().rfind(|t| t.task.kind == TaskKind::Undo).filter(|_| undo_failed);
     let culprit = past.culprit();
-    let by_id = |id: &crate::model::TaskId| {
-        let task = past.tasks.iter().find(|t| t.task == *id).map(|t| &t.command);
-        task.or_else(|| past.checks.iter().find(|c| c.last == *id).map(|c| &c.command))
+    let of_task = |t: &TaskHistory| {
+        let values = t.values.iter().map(|(n, v)| (neutral::line(n), shortened(v))).collect();
+        (shortened(&t.command), values)
     };
-    let command = undo.map(|t| &t.command).or_else(|| culprit.and_then(by_id));
+    let by_id = |id: &crate::model::TaskId| {
+        let task = past.tasks.iter().find(|t| t.task == *id).map(of_task);
+        task.or_else(|| {
+            past.checks.iter().find(|c| c.last == *id).map(|c| (shortened(&c.command), Vec::new()))
+        })
+    };
+    let (command, values) = undo.map(of_task).or_else(|| culprit.and_then(by_id)).unzip();
     Failure {
         step: plan.steps[ix].id.clone(),
         title: neutral::line(&plan.steps[ix].title),
         outcome: past.final_outcome().unwrap_or(StepOutcome::Failed),
         why: undo_why(past).or_else(|| past.why.clone()).map(neutral::line),
-        command: command.map(|c| shortened(c)),
+        command,
+        values: values.unwrap_or_default(),
         output: closing::quoted(past, tail, TAIL_LINES),
     }
 }
@@ -276,6 +283,15 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
         add(*t, "clock", remark.clone());
     }
     for (step, past) in plan.steps.iter().zip(&history.steps) {
+        let group = step.parent.and_then(|parent| history.steps[parent].choice.as_ref());
+        if let (Some(served), Some(StepOutcome::Failed)) = (group, past.outcome) {
+            let why = past.why.as_deref().unwrap_or("it failed");
+            add(
+                past.ended.unwrap_or_default(),
+                "alternative",
+                format!("{}: {why}; {served} served", step.id),
+            );
+        }
         if past.outcome == Some(StepOutcome::Satisfied) {
             let at = past.ended.unwrap_or_default();
             add(at, "skipped", format!("{}: its action was not needed", step.id));

@@ -108,6 +108,9 @@ impl Incident {
             if let Some(command) = &failure.command {
                 writeln!(out, "<pre>{}</pre>", escape(command))?;
             }
+            for (name, value) in &failure.values {
+                writeln!(out, "<p><code>{}={}</code></p>", escape(name), escape(value))?;
+            }
             if failure.output.is_empty() {
                 writeln!(out, "<p class=\"soft\">It printed nothing that was kept.</p>")?;
             } else {
@@ -140,6 +143,8 @@ impl Incident {
         ];
         for (state, class, list) in lists {
             for taken in list {
+                // Without a way back there is nothing that went wrong with it.
+                let class = if taken.command.is_none() { "plain" } else { class };
                 let command = taken.command.as_deref().map_or_else(
                     || "<span class=\"soft\">none</span>".to_owned(),
                     |c| format!("<code>{}</code>", escape(c)),
@@ -158,7 +163,7 @@ impl Incident {
     fn deviations_html(&self, out: &mut String) -> fmt::Result {
         writeln!(out, "<h2>Deviations from the plan</h2>")?;
         if self.deviations.is_empty() {
-            return writeln!(out, "<p class=\"soft\">None: every step went as planned.</p>");
+            return writeln!(out, "<p class=\"soft\">{}</p>", self.no_deviations());
         }
         writeln!(out, "<div class=\"scroll\"><table><tbody>")?;
         for d in self.deviations.iter().take(MAX_STEPS) {

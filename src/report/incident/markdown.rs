@@ -73,6 +73,12 @@ impl Incident {
             if let Some(command) = &failure.command {
                 fenced(out, "sh", command)?;
             }
+            for (name, value) in &failure.values {
+                writeln!(out, "- {} = {}", inline(name), code(value))?;
+            }
+            if !failure.values.is_empty() {
+                writeln!(out)?;
+            }
             if failure.output.is_empty() {
                 writeln!(out, "It printed nothing that was kept.\n")?;
             } else {
@@ -105,7 +111,7 @@ impl Incident {
     fn deviations_md(&self, out: &mut String) -> std::fmt::Result {
         writeln!(out, "## Deviations from the plan\n")?;
         if self.deviations.is_empty() {
-            writeln!(out, "None: every step went as planned.")?;
+            writeln!(out, "{}", self.no_deviations())?;
         }
         for d in self.deviations.iter().take(MAX_STEPS) {
             writeln!(out, "- +{} {}: {}", d.t, d.kind, inline(&d.text))?;

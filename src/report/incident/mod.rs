@@ -74,6 +74,8 @@ pub struct Failure {
     pub why: Option<String>,
     /// The command that explains the failure.
     pub command: Option<String>,
+    /// The values that the command read from its environment.
+    pub values: Vec<(String, String)>,
     /// The last lines of its stderr, or of its stdout if that is empty.
     pub output: Vec<String>,
 }
@@ -99,7 +101,7 @@ pub struct TakenReport {
 pub struct Deviation {
     pub t: Millis,
     /// `retry`, `skipped`, `advisory`, `resumed`, `cancelled`, `late`, `resolved`, `keeper`, `clock`,
-    /// `output` or `journal`.
+    /// `alternative`, `output` or `journal`.
     pub kind: &'static str,
     pub text: String,
 }
@@ -198,6 +200,15 @@ impl Incident {
     /// Never for a report of this program; serde's signature asks for it.
     pub fn to_json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self).map(|json| json + "\n")
+    }
+
+    /// What stands where no deviation does.
+    fn no_deviations(&self) -> &'static str {
+        match self.outcome {
+            Some(RunOutcome::Recovered) => "None: every step went as planned.",
+            None => "None so far.",
+            Some(_) => "None besides what is told above.",
+        }
     }
 
     /// Steps for a table of bounded length, and how many are left out. What did not simply succeed comes first in

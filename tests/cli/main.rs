@@ -1,0 +1,18 @@
+//! Acceptance: the real binary, real shells, real files, as an engineer on call meets them.
+
+mod crash;
+mod data;
+mod database;
+mod drill;
+mod flow;
+mod journal;
+mod looking;
+mod mistakes;
+mod refusals;
+mod scale;
+mod secrets;
+mod signals;
+mod snapshots;
+mod support;
+mod trees;
+mod undo;

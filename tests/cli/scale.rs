@@ -1,0 +1,113 @@
+//! Much output and many steps in bounded memory, and hostile bytes on the screen.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::World;
+
+/// The most memory that a process has ever held, in KiB.
+fn peak(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"));
+    line.and_then(|l| l.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
+}
+
+/// MiB of output: the whole GiB where `RUNBOOK_TEST_OUTPUT_MIB=1024` asks for it.
+fn output_mib() -> u64 {
+    std::env::var("RUNBOOK_TEST_OUTPUT_MIB").ok().and_then(|v| v.parse().ok()).unwrap_or(200)
+}
+
+#[test]
+fn much_output_without_a_newline_is_borne() {
+    let world = World::new();
+    let mib = output_mib();
+    world.playbook(
+        "flood",
+        &format!(
+            "steps:\n  - {{ id: flood, title: Flood, run: 'head -c {mib}M /dev/zero | tr \"\\0\" x; touch written; \
+             while ! test -e go; do sleep 0.05; done', timeout: 5m }}\n"
+        ),
+    );
+    let running = world.start(&["run", "flood"]);
+    let output = || {
+        let dir = world.run_dir(&world.runs().pop()?).join("output/flood.1.out");
+        Some(dir.metadata().ok()?.len())
+    };
+    let began = Instant::now();
+    while !world.path("written").exists() || output() != Some(mib << 20) {
+        assert!(began.elapsed() < Duration::from_secs(300), "{:?} of {mib} MiB", output());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let runner = peak(running.pid());
+    let keeper = peak(world.processes_like("__keeper")[0]);
+    world.write("go", "");
+    let shown = running.wait().exits(0);
+    assert!(runner > 0 && runner < 96 << 10, "the runner held {runner} KiB");
+    assert!(keeper > 0 && keeper < 64 << 10, "the keeper held {keeper} KiB");
+    // Not a byte is missing without a word: what the screen did not get is counted on it.
+    let told = |line: &str| {
+        let rest = line.strip_prefix("flood | [runbook: ")?;
+        rest.strip_suffix(" bytes are not shown here; the output's file has them]")?.parse::<u64>().ok()
+    };
+    let (mut on_screen, mut missing) = (0, 0);
+    for line in shown.out.lines().filter(|l| l.starts_with("flood | ")) {
+        match told(line) {
+            Some(count) => missing += count,
+            None => on_screen += (line.len() - "flood | ".len()) as u64,
+        }
+    }
+    assert_eq!(
+        on_screen + missing,
+        mib << 20,
+        "{on_screen} bytes are on the screen and {missing} are told of"
+    );
+}
+
+#[test]
+fn what_would_steer_a_terminal_is_kept_in_the_file_and_shown_neutral() {
+    let world = World::new();
+    world.playbook(
+        "escapes",
+        "steps:\n  - id: a\n    title: A\n    \
+         run: |\n      printf '\\033]0;owned\\007\\033[2Jred\\033[31m \\302\\233 \\342\\200\\256evil \\377 nul:\\000\\r\\n'\n      \
+         printf '\\033[2Jfailure\\n' >&2\n      exit 1\n",
+    );
+    let shown = world.run(&["run", "escapes"]).exits(1).says(&["failure"]);
+    let run = world.last_run();
+    let kept = fs::read(world.run_dir(&run).join("output/a.1.out")).unwrap();
+    assert!(
+        kept.starts_with(b"\x1b]0;owned\x07\x1b[2Jred\x1b[31m \xc2\x9b \xe2\x80\xaeevil \xff nul:\0\r\n")
+    );
+    let mut texts = vec![shown.out, shown.err];
+    for args in [&["log"][..], &["status"], &["report"], &["report", "--format", "html"]] {
+        texts.push(world.run(args).exits(0).out);
+    }
+    for text in texts {
+        let steering = |c: char| {
+            (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        let found: Vec<char> = text.chars().filter(|c| steering(*c)).collect();
+        assert!(found.is_empty(), "{found:?} in\n{text}");
+    }
+}
+
+#[test]
+fn ten_thousand_steps_can_be_planned() {
+    let world = World::new();
+    let mut body = "steps:\n".to_owned();
+    for n in 0..10_000 {
+        body.push_str(&format!("  - {{ id: s{n}, title: Step {n}, run: echo {n} }}\n"));
+    }
+    world.playbook("long", &body);
+    // The shell waits, so the peak of its child is at hand when the child has ended.
+    let script = "import resource, subprocess, sys\n\
+                  code = subprocess.run(sys.argv[1:]).returncode\n\
+                  print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)\n\
+                  sys.exit(code)";
+    let mut command = world.command("python3");
+    command.args(["-c", script, crate::support::BIN, "plan", "long"]);
+    let shown = crate::support::shown(&mut command).exits(0);
+    assert!(shown.out.contains("s9999"));
+    let peak: u64 = shown.err.trim().parse().unwrap();
+    assert!(peak < 200 << 10, "plan held {peak} KiB");
+}
