@@ -56,7 +56,7 @@ fn one(seed: u64, tell: bool) {
         eprintln!("{odds:?}\n{}", String::from_utf8_lossy(&plan.to_json()));
     }
     let mut sim = Sim::new(plan, seed, odds, crash(&mut random, 0));
-    sim.audited = tell || seed % 8 == 0;
+    sim.audited = tell || seed.is_multiple_of(8);
     let result = catch_unwind(AssertUnwindSafe(|| life(&mut sim, &mut random)));
     if tell {
         for record in &sim.journal {
