@@ -38,7 +38,10 @@ impl CliError {
 
     /// Reading or writing a file that the person named.
     pub fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
-        Self { code: 1, ..Self::usage(format!("{what}: {error}")) }
+        // The system's number helps nobody here.
+        let text = error.to_string();
+        let text = text.split(" (os error ").next().unwrap_or_default();
+        Self { code: 1, ..Self::usage(format!("{what}: {text}")) }
     }
 }
 

@@ -41,7 +41,8 @@ fn text(v: &Verification, run: &str) -> String {
         Ending::Ended(outcome) => format!("the run ended {outcome}"),
         Ending::Open => "the run has not ended".to_owned(),
     };
-    let other = if v.completeness.right_run { "" } else { "; it is NOT this run's journal" };
+    let other =
+        if v.completeness.right_run || v.records == 0 { "" } else { "; it is NOT this run's journal" };
     let torn = match v.completeness.torn {
         Some(bytes) => format!("; {bytes} bytes of an unfinished record follow"),
         None => String::new(),
