@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 
 use runbook::playbook::diagnostic::{Look, render, to_json};
 use runbook::playbook::load::{Library, LoadError, load};
+use runbook::playbook::yaml::MAX_BYTES;
 
 const LIMIT_KIB: u64 = 64 * 1024;
 const CASE: &str = "RUNBOOK_HOSTILE_CASE";
 
-/// Fills up to just below 1 MiB.
-fn fill(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> Vec<u8> {
+/// The size at which each case shows the mistake that it is made for; the limit of a file is larger.
+const SIZE: usize = 1 << 20;
+
+/// Fills up to just below `size`.
+fn fill(size: usize, head: &str, piece: impl Fn(usize) -> String, tail: &str) -> Vec<u8> {
     let mut out = head.to_owned();
     for n in 0.. {
         let next = piece(n);
-        if out.len() + next.len() + tail.len() >= 1 << 20 {
+        if out.len() + next.len() + tail.len() >= size {
             break;
         }
         out.push_str(&next);
@@ -27,8 +31,8 @@ fn fill(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// Name, content, and the code of a diagnostic that must be among those found.
-fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+/// Name, content, and the code of a diagnostic that must be among those found at [`SIZE`].
+fn cases(size: usize) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let bomb = {
         let mut text = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
@@ -43,17 +47,21 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("depth-dashes", "- ".repeat(100_000).into_bytes(), "too-deep"),
         ("depth-keys", "? ".repeat(100_000).into_bytes(), "too-deep"),
         ("alias-bomb", bomb, "too-many-aliases"),
-        ("many-aliases", fill("a: &a [1, 2, 3]\nb: [", |_| "*a,".into(), "]\n"), "too-many-aliases"),
-        ("nested-anchors", fill("k: [", |_| "&a [&b [&c [1, 2], 3], 4],".into(), "]\n"), "too-many-aliases"),
-        ("many-values", fill("symptoms: [", |_| "a,".into(), "]\n"), "too-many-values"),
-        ("many-empty-maps", fill("symptoms: [", |_| "{},".into(), "]\n"), "wrong-type"),
-        ("many-unknown-keys", fill("", |n| format!("k{n}: 1\n"), ""), "unknown-key"),
-        ("many-duplicates", fill("", |_| "k: 1\n".into(), ""), "duplicate-key"),
-        ("many-steps", fill("steps:\n", |_| "- {id: a}\n".into(), ""), "too-many-steps"),
-        ("one-long-key", fill("", |_| "a".into(), ": 1\n"), "yaml"),
-        ("one-long-line", fill("title: [", |_| "x ".into(), "]\n"), "wrong-type"),
-        ("many-templates", fill("symptoms: [", |_| "{{ x }}, ".into(), "]\n"), "unquoted-template"),
-        ("many-documents", fill("", |_| "---\n".into(), ""), "many-documents"),
+        ("many-aliases", fill(size, "a: &a [1, 2, 3]\nb: [", |_| "*a,".into(), "]\n"), "too-many-aliases"),
+        (
+            "nested-anchors",
+            fill(size, "k: [", |_| "&a [&b [&c [1, 2], 3], 4],".into(), "]\n"),
+            "too-many-aliases",
+        ),
+        ("many-values", fill(size, "symptoms: [", |_| "a,".into(), "]\n"), "too-many-values"),
+        ("many-empty-maps", fill(size, "symptoms: [", |_| "{},".into(), "]\n"), "too-many-values"),
+        ("many-unknown-keys", fill(size, "", |n| format!("k{n}: 1\n"), ""), "unknown-key"),
+        ("many-duplicates", fill(size, "", |_| "k: 1\n".into(), ""), "duplicate-key"),
+        ("many-steps", fill(size, "steps:\n", |_| "- {id: a}\n".into(), ""), "too-many-steps"),
+        ("one-long-key", fill(size, "", |_| "a".into(), ": 1\n"), "yaml"),
+        ("one-long-line", fill(size, "title: [", |_| "x ".into(), "]\n"), "wrong-type"),
+        ("many-templates", fill(size, "symptoms: [", |_| "{{ x }}, ".into(), "]\n"), "unquoted-template"),
+        ("many-documents", fill(size, "", |_| "---\n".into(), ""), "many-documents"),
         ("nul", b"title: a\0b\n".to_vec(), "bad-encoding"),
         ("not-utf8", b"title: \xff\xfe\n".to_vec(), "bad-encoding"),
         ("utf16", b"\xff\xfet\0i\0".to_vec(), "bad-encoding"),
@@ -109,7 +117,7 @@ fn run(path: &Path) -> (u64, String, Duration) {
 #[test]
 fn hostile_files_end_in_an_error_soon_and_in_little_memory() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, content, code) in cases() {
+    for (name, content, code) in cases(SIZE) {
         let path = folder.path().join(format!("{name}.yaml"));
         std::fs::write(&path, content).expect("the case is written");
         let (peak, outcome, took) = run(&path);
@@ -121,13 +129,26 @@ fn hostile_files_end_in_an_error_soon_and_in_little_memory() {
 }
 
 #[test]
+fn the_largest_files_end_in_an_error_in_little_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let largest = usize::try_from(MAX_BYTES).expect("a size of memory");
+    for (name, content, _) in cases(largest).into_iter().filter(|(_, content, _)| content.len() > SIZE) {
+        let path = folder.path().join(format!("{name}.yaml"));
+        std::fs::write(&path, content).expect("the case is written");
+        let (peak, outcome, _) = run(&path);
+        assert_ne!(outcome, "ok", "{name}");
+        assert!(peak < LIMIT_KIB, "{name}: {peak} KiB");
+    }
+}
+
+#[test]
 fn a_huge_file_is_refused_before_it_is_read() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("huge.yaml");
     let file = std::fs::File::create(&path).expect("the file");
     file.set_len(100 << 20).expect("a size");
     let (peak, outcome, _) = run(&path);
-    assert!(outcome.contains("larger than 1 MiB"), "{outcome}");
+    assert!(outcome.contains("larger than 4 MiB"), "{outcome}");
     assert!(peak < LIMIT_KIB, "{peak} KiB");
 }
 

@@ -185,3 +185,24 @@ async fn a_query_without_end_is_ended() {
     world.exec().stop(&task("b.1"), true);
     assert_eq!(world.end(&task("b.1")).await.0.kind, TaskEndKind::Cancelled);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn redirects_stay_on_their_host() {
+    let elsewhere = serve(|_, _, stream| reply(stream, "200 OK", b"elsewhere"));
+    let address = serve(move |head, _, stream| match head.split(' ').nth(1).unwrap() {
+        "/near" => reply(stream, "302 Found\r\nlocation: /there", b""),
+        "/far" => reply(stream, &format!("302 Found\r\nlocation: http://{elsewhere}/"), b""),
+        "/round" => reply(stream, "302 Found\r\nlocation: /round", b""),
+        _ => reply(stream, "200 OK", b"there"),
+    });
+    let mut world = World::new();
+    let mut ask =
+        async |id: &str, path: &str| world.run(http(id, "GET", &format!("http://{address}{path}"))).await;
+    let (_, near) = ask("a.1", "/near").await;
+    assert_eq!(near.http.unwrap().body, Ok("there".into()));
+    let (_, far) = ask("b.1", "/far").await;
+    assert_eq!(far.http.unwrap().status, 302);
+    let (end, _) = ask("c.1", "/round").await;
+    let error = format!("GET http://{address}/round: too many redirects");
+    assert_eq!(end.kind, TaskEndKind::Errored { error });
+}

@@ -25,6 +25,11 @@ pub fn resolve(context: &Context, args: &Resolve) -> Result<u8, CliError> {
             .hint(format!("its steps: {}", known.join(", "))));
     };
     check(&loaded.state, ix, &run, &step)?;
+    if !loaded.state.may_be_resolved(&loaded.plan, ix) {
+        return Err(CliError::refused(format!(
+            "the phase of step {step} is over, and the run has gone on without it"
+        )));
+    }
     if args.reason.trim().is_empty() {
         return Err(CliError::usage("--reason is empty").hint("say why you know; it stands in the report"));
     }

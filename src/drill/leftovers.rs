@@ -19,7 +19,7 @@ pub fn adopt() -> std::io::Result<()> {
 /// themselves, a moment after their runs: they are waited for and are nothing to tell.
 pub fn end_all() -> Vec<String> {
     let found: Vec<String> =
-        descendants().into_iter().map(command_of).filter(|command| !is_keeper(command)).collect();
+        descendants().into_iter().filter_map(command_of).filter(|command| !is_keeper(command)).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut signal = Signal::SIGTERM;
     loop {
@@ -82,9 +82,10 @@ fn is_keeper(command: &str) -> bool {
     command.split(' ').nth(2) == Some("__keeper")
 }
 
-fn command_of(pid: i32) -> String {
+/// None for a process that ended since it was found: it has no command line any more, and was not left running.
+fn command_of(pid: i32) -> Option<String> {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> =
         bytes.split(|b| *b == 0).filter(|w| !w.is_empty()).map(String::from_utf8_lossy).collect();
-    format!("{pid} {}", words.join(" "))
+    (!words.is_empty()).then(|| format!("{pid} {}", words.join(" ")))
 }

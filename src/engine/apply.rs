@@ -50,8 +50,11 @@ impl State {
                 Ok(())
             }
             Event::StepResolved { step, resolution, by, reason, .. } => {
-                let (_, state) = self.step(plan, step)?;
-                state.resolve(record, *resolution, (by, reason));
+                let ix = self.find(plan, step)?;
+                if !self.may_be_resolved(plan, ix) {
+                    return Ok(());
+                }
+                self.steps[ix].resolve(record, *resolution, (by, reason));
                 if self.is_rolling_back() {
                     self.resolved_in_rollback(plan, step, *resolution)?;
                 }

@@ -65,16 +65,14 @@ impl Engine {
             self.later(group);
             return true;
         }
-        let mut started = false;
-        while self.fault.is_none()
-            && self.state.status == RunStatus::Running
-            && self.slot_is_free()
+        // One at a time: what follows from its start may need the next place first.
+        if self.slot_is_free()
             && let Some(ix) = self.figures.ready.first().copied()
         {
             self.start_step(ix);
-            started = true;
+            return true;
         }
-        started
+        false
     }
 
     pub(super) fn slot_is_free(&self) -> bool {

@@ -17,17 +17,18 @@ pub(super) fn is_in_failed_alternative(plan: &Plan, state: &State, ix: StepIx) -
     parents(plan, ix).any(|(at, parent)| is_any_of(plan, parent) && has_failed(state, at))
 }
 
-/// The alternative that may start: the first not yet tried, once those before it have failed and are taken back.
+/// The alternative that may start: the first not yet tried, once all that were tried have failed and are taken back.
 pub(super) fn next_alternative(plan: &Plan, state: &State, group: StepIx) -> Option<StepIx> {
+    let mut next = None;
     for &ix in plan.inside(group) {
         match state.steps[ix].status {
-            StepStatus::Pending => return Some(ix),
+            StepStatus::Pending => next = next.or(Some(ix)),
             StepStatus::Over(_) if was_skipped(state, ix) => {}
             StepStatus::Over(_) if has_failed(state, ix) && undo::is_taken_back(plan, state, ix) => {}
             StepStatus::Active(_) | StepStatus::Over(_) => return None,
         }
     }
-    None
+    next
 }
 
 /// Each step from `ix` up that is inside a group, with that group.

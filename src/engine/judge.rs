@@ -9,14 +9,14 @@ use crate::plan::{Expr, StepIx, template};
 
 use super::core::Engine;
 
-/// What counts as success when a playbook states no expectation: exit code 0; for a request a status below 400; for a
+/// What counts as success when a playbook states no expectation: exit code 0; for a request a status from 200 to 299; for a
 /// query that it was answered. The error says what was seen instead.
 pub fn default_expectation(end: &TaskEnd, output: &TaskOutput) -> Result<(), String> {
     match &end.kind {
         TaskEndKind::Exited { code: 0 } => Ok(()),
         TaskEndKind::Exited { code } => Err(format!("exit {code}")),
         TaskEndKind::Answered => match &output.http {
-            Some(answer) if answer.status >= 400 => Err(format!("status {}", answer.status)),
+            Some(answer) if !(200..300).contains(&answer.status) => Err(format!("status {}", answer.status)),
             _ => Ok(()),
         },
         _ => Err("no result".into()),

@@ -5,7 +5,7 @@ use crate::model::{
 };
 use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
 
-use super::state::{Activity, RunStatus, State, StepState, StepStatus, UndoStatus};
+use super::state::{Activity, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
 use super::undo;
 
 impl State {
@@ -55,6 +55,11 @@ impl State {
             if parent.is_some_and(|p| matches!(self.steps[p].status, StepStatus::Over(_))) {
                 continue;
             }
+            // A group that a person wants to start again; all of it is let through `needs` again.
+            if parent.is_some_and(|p| self.steps[p].status == StepStatus::Pending && !afresh[p]) {
+                self.steps[ix].start_over();
+                continue;
+            }
             let alternative = parent.is_some_and(|p| matches!(plan.steps[p].body, Body::AnyOf(_)));
             if afresh[ix] {
                 self.steps[ix].start_over();
@@ -79,6 +84,13 @@ impl State {
             self.steps[ix].undo_again();
         }
         any
+    }
+
+    /// Whether a person's word on the step can still change the run: its phase is not over, unless the run is rolled
+    /// back.
+    pub fn may_be_resolved(&self, plan: &Plan, ix: StepIx) -> bool {
+        let over = matches!(self.phases[plan.steps[ix].phase], PhaseStatus::Ended { .. });
+        !over || self.is_rolling_back()
     }
 
     /// In a rollback only one question is left: is there something to take back?

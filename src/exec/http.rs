@@ -30,11 +30,29 @@ impl Client {
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 reqwest::Client::builder()
                     .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")))
+                    .redirect(reqwest::redirect::Policy::custom(redirect))
                     .build()
                     .map_err(|e| innermost(&e))
             })
             .as_ref()
             .map_err(Clone::clone)
+    }
+}
+
+/// Redirects are followed on the same host only. Another host is not the one the playbook names: it would be given the
+/// request's headers, which may hold secrets, and its answer would pass for the answer of the first.
+fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
+    const MOST: usize = 10;
+    let place = |url: &reqwest::Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+    let same = attempt.previous().last().is_some_and(|before| {
+        // From http to https on the same host is the one change of port that means no other server.
+        let upgraded = (before.scheme(), attempt.url().scheme()) == ("http", "https");
+        place(before) == place(attempt.url()) || upgraded && before.host_str() == attempt.url().host_str()
+    });
+    match attempt.previous().len() {
+        n if n > MOST => attempt.error("too many redirects"),
+        _ if same => attempt.follow(),
+        _ => attempt.stop(),
     }
 }
 

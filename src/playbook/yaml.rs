@@ -15,11 +15,11 @@ use super::validate::MAX_FOUND;
 use super::{scalar, syntax};
 
 /// The largest file that is read.
-pub const MAX_BYTES: u64 = 1 << 20;
+pub const MAX_BYTES: u64 = 4 << 20;
 /// The deepest nesting.
 pub const MAX_DEPTH: usize = 64;
-/// The most values in a file. A file of `MAX_BYTES` stays within some 50 MiB of memory.
-pub const MAX_NODES: usize = 400_000;
+/// The most values in a file, which keep it within some 50 MiB of memory.
+pub const MAX_NODES: usize = 250_000;
 /// The most values that anchors and aliases may copy, in all.
 pub const MAX_COPIES: usize = 10_000;
 

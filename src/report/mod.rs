@@ -5,7 +5,7 @@
 //! - [`History`] collects what the records say of each step; [`status`], [`closing`] and [`incident`] are views of it.
 //! - [`Live`] is the view on a terminal. It is the only one that also reads the engine's [`State`], for what is about
 //!   to happen and stands in no record yet.
-//! - [`plan_view`], [`show`] and [`graph`] show a plan before anything is run.
+//! - [`plan_view`], [`show`] and [`mod@graph`] show a plan before anything is run.
 //!
 //! No view looks at a clock, a process or a file; what is written goes to a writer that the caller passes. Texts from
 //! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's

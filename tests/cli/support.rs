@@ -159,7 +159,7 @@ impl World {
 
     /// The last outcome that is recorded for each step, in the order of the records.
     pub fn outcome(&self, step: &str) -> String {
-        let ended = self.events().into_iter().filter_map(|(name, body)| {
+        let mut ended = self.events().into_iter().filter_map(|(name, body)| {
             if body["step"] != step {
                 return None;
             }
@@ -169,7 +169,7 @@ impl World {
                 _ => None,
             }
         });
-        ended.last().unwrap_or_else(|| "none".to_owned())
+        ended.next_back().unwrap_or_else(|| "none".to_owned())
     }
 
     /// Every live process that was started from here: the runners, the keepers and what they started.
@@ -310,7 +310,11 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Kills and waits until it is gone, so that what follows does not meet it any more.
 pub fn kill_hard(pid: i32) {
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        // It ended by itself since it was found.
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Err(error) => panic!("killing {pid}: {error}"),
+    }
     wait_until("its end", || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))

@@ -192,3 +192,40 @@ fn every_command_has_completions_and_a_manual_page() {
         assert!(said.contains("drill") && said.contains("runbook"), "{shell}");
     }
 }
+
+/// The names below `[section]` in Cargo.toml.
+fn dependencies(manifest: &str, section: &str) -> Vec<String> {
+    let lines = manifest.lines().skip_while(|l| *l != section).skip(1);
+    let entries = lines.take_while(|l| !l.starts_with('[')).filter_map(|l| l.split_once(" = "));
+    entries.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_dependency_is_used_and_has_its_line() {
+    let manifest = text(&root().join("Cargo.toml"));
+    let page = text(&root().join("docs/design/2026-11-21-dependencies.md"));
+    let listed: Vec<&str> = page
+        .lines()
+        .filter_map(|l| l.strip_prefix("| "))
+        .filter_map(|l| l.split_once(" |"))
+        .flat_map(|(cell, _)| cell.split(" (").next().unwrap_or_default().split(", "))
+        .filter(|name| *name != "crate")
+        .collect();
+    let direct = dependencies(&manifest, "[dependencies]");
+    assert!(direct.len() > 10);
+    for name in &direct {
+        assert!(listed.contains(&name.as_str()), "{name} has no line in the page on dependencies");
+    }
+    for name in &listed {
+        assert!(direct.iter().any(|d| d == name), "{name} is on the page and no dependency any more");
+    }
+    for name in dependencies(&manifest, "[dev-dependencies]") {
+        assert!(page.contains(&format!("{name} (")), "{name} has no place in the page on dependencies");
+    }
+    let sources: String =
+        files(&root().join("src"), "rs").iter().map(|p| crate::source::code(&text(p))).collect();
+    for name in &direct {
+        let used = format!("{}::", name.replace('-', "_"));
+        assert!(sources.contains(&used), "nobody uses {name}");
+    }
+}

@@ -1,0 +1,263 @@
+//! What must hold at every record of every run, judged from the records and the world alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use runbook::engine::{Act, Decision, PhaseStatus, RunStatus, State, StepStatus};
+use runbook::model::{
+    Event, Record, Resolution, RunOutcome, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict,
+    UndoneState,
+};
+use runbook::plan::{Body, Plan, StepIx};
+
+use super::world::World;
+
+pub struct Oracle {
+    plan: Arc<Plan>,
+    /// The fold of the records that are on disk.
+    pub folded: State,
+    /// Every task there ever was, with the record of its start.
+    named: BTreeMap<TaskId, u64>,
+    succeeded: BTreeSet<StepIx>,
+    /// Once unknown, and not cleared since.
+    dirty: BTreeSet<StepIx>,
+    /// A person said what became of these; the world is not asked about them.
+    resolved: BTreeSet<StepIx>,
+    /// When each step began to have an effect.
+    began: BTreeMap<StepIx, u64>,
+    /// The effect of the last step that this process has begun to take back in a rollback.
+    last_undone: Option<u64>,
+}
+
+impl Oracle {
+    pub fn new(plan: Arc<Plan>) -> Self {
+        let folded = State::new(&plan);
+        Self {
+            plan,
+            folded,
+            named: BTreeMap::new(),
+            succeeded: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            resolved: BTreeSet::new(),
+            began: BTreeMap::new(),
+            last_undone: None,
+        }
+    }
+
+    /// Takes a record that is on disk.
+    pub fn record(&mut self, record: &Record, world: &World) {
+        match &record.event {
+            Event::TaskStarted { task, .. } => self.task_started(record.seq, task, world),
+            Event::TaskEnded { task, verdict, end, .. } => {
+                self.task_ended(task, verdict);
+                let began = self.began.get(&self.ix(&task.step)).copied();
+                if matches!(end.kind, TaskEndKind::NotStarted { .. })
+                    && began == self.named.get(task).copied()
+                {
+                    self.began.remove(&self.ix(&task.step));
+                }
+            }
+            Event::StepEnded { step, outcome, .. } => {
+                let ix = self.ix(step);
+                if *outcome == StepOutcome::Succeeded {
+                    assert!(!self.succeeded.contains(&ix), "{step} succeeded twice");
+                    self.succeeded.insert(ix);
+                    let acted = matches!(self.plan.steps[ix].body, Body::Command(_));
+                    let by_hand = self.folded.steps[ix].done_by_hand;
+                    let effect = world.ledger.iter().any(|e| e.step == ix);
+                    assert!(!acted || by_hand || effect, "{step} succeeded without its effect");
+                }
+            }
+            Event::StepUndone { step, state } => {
+                let ix = self.ix(step);
+                if *state == UndoneState::Undone {
+                    self.succeeded.remove(&ix);
+                    self.dirty.remove(&ix);
+                    self.began.remove(&ix);
+                }
+            }
+            Event::StepResolved { step, resolution, .. } => {
+                let ix = self.ix(step);
+                self.succeeded.remove(&ix);
+                self.dirty.remove(&ix);
+                self.resolved.insert(ix);
+                if *resolution == Resolution::NotDone {
+                    self.began.remove(&ix);
+                }
+            }
+            Event::RunResumed(_) | Event::RollbackStarted { .. } => self.last_undone = None,
+            Event::WaitStarted { step, .. } | Event::GroupStarted { step, .. } => {
+                let ix = self.ix(step);
+                self.may_begin(ix);
+                if matches!(record.event, Event::GroupStarted { .. }) {
+                    self.began.entry(ix).or_insert(record.seq);
+                }
+            }
+            _ => {}
+        }
+        self.folded.apply(&self.plan, record).expect("a record that can be folded");
+        let busy = self.folded.in_flight.len();
+        assert!(busy <= self.plan.max_parallel, "{busy} tasks at once");
+    }
+
+    fn ix(&self, step: &runbook::model::StepId) -> StepIx {
+        self.plan.find(step).expect("a step of the plan")
+    }
+
+    fn task_started(&mut self, seq: u64, task: &TaskId, world: &World) {
+        let ix = self.ix(&task.step);
+        assert_eq!(self.named.insert(task.clone(), seq), None, "{task} was started twice");
+        let status = &self.folded.status;
+        if task.kind == TaskKind::Undo {
+            let allowed = matches!(status, RunStatus::Running | RunStatus::RollingBack { .. });
+            assert!(allowed, "{task} in {status:?}");
+            self.undo_started(ix, task, world);
+            return;
+        }
+        match status {
+            RunStatus::Running => {}
+            RunStatus::Stopping { .. } => {
+                let under_way = self.folded.steps[ix].status != StepStatus::Pending;
+                assert!(under_way, "{task} is new although the run stops");
+            }
+            _ => panic!("{task} in {status:?}"),
+        }
+        self.may_begin(ix);
+        if matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy) {
+            self.began.entry(ix).or_insert(seq);
+        }
+        if task.kind == TaskKind::Attempt {
+            assert!(!self.succeeded.contains(&ix), "{} was done and is done again", task.step);
+            assert!(!self.folded.steps[ix].done_by_hand, "{} was done by a person", task.step);
+            let spec = &self.plan.steps[ix];
+            if task.rerun > 0 && !spec.idempotent {
+                let there = world.there.iter().any(|e| e.step == ix && e.attempt == task.attempt);
+                assert!(!there, "{task} repeats what took effect");
+            }
+        }
+    }
+
+    /// Needs, phase and the groups around the step.
+    fn may_begin(&self, ix: StepIx) {
+        let step = &self.plan.steps[ix];
+        let state = &self.folded;
+        for &need in &step.needs {
+            let outcome = state.steps[need].outcome();
+            let passed = matches!(
+                outcome,
+                Some(StepOutcome::Succeeded | StepOutcome::Satisfied | StepOutcome::Skipped)
+            );
+            let went_on = self.plan.steps[need].on_failure == runbook::plan::OnFailure::Continue
+                && outcome == Some(StepOutcome::Failed);
+            assert!(
+                passed || went_on,
+                "{} started before {}: {outcome:?}",
+                step.id,
+                self.plan.steps[need].id
+            );
+        }
+        let phase = &state.phases[step.phase];
+        assert!(matches!(phase, PhaseStatus::Running { .. }), "{} started in {phase:?}", step.id);
+        if let Some(parent) = step.parent {
+            assert!(state.steps[parent].is_inside(), "{} started outside its group", step.id);
+            if let Body::AnyOf(alternatives) = &self.plan.steps[parent].body {
+                let other = alternatives.iter().find(|a| **a != ix && state.steps[**a].is_active());
+                assert_eq!(other, None, "two alternatives at once");
+            }
+        }
+    }
+
+    fn undo_started(&mut self, ix: StepIx, task: &TaskId, world: &World) {
+        let id = &task.step;
+        assert!(self.folded.in_flight.keys().all(|t| t.kind != TaskKind::Undo), "{id}: two undos at once");
+        for (other, step) in self.plan.steps.iter().enumerate() {
+            let there = step.undo.is_some() && world.has_effect(other) && !self.resolved.contains(&other);
+            if there && other != ix && self.plan.ancestors(other).contains(&ix) {
+                panic!("{id} is taken back before {}, which was built on it", step.id);
+            }
+        }
+        let in_rollback = matches!(self.folded.status, RunStatus::RollingBack { .. });
+        if in_rollback && task.attempt == 1 && !self.resolved.contains(&ix) {
+            let began = self.began.get(&ix).copied().unwrap_or(0);
+            assert!(self.last_undone.is_none_or(|last| began <= last), "{id} is not taken back in its turn");
+            self.last_undone = Some(began);
+        }
+    }
+
+    fn task_ended(&mut self, task: &TaskId, verdict: &TaskVerdict) {
+        let ix = self.ix(&task.step);
+        match (task.kind, verdict) {
+            (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => _ = self.dirty.insert(ix),
+            (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => _ = self.dirty.remove(&ix),
+            _ => {}
+        }
+    }
+
+    /// Takes a whole decision: every act has its record in it.
+    pub fn decision(&self, decision: &Decision) {
+        let recorded: BTreeSet<&TaskId> = decision
+            .records
+            .iter()
+            .filter_map(|r| match &r.event {
+                Event::TaskStarted { task, .. } => Some(task),
+                _ => None,
+            })
+            .collect();
+        let started: BTreeSet<&TaskId> = decision
+            .acts
+            .iter()
+            .filter_map(|a| match a {
+                Act::Start(start) => Some(&start.task),
+                Act::Stop { .. } => None,
+            })
+            .collect();
+        assert_eq!(recorded, started, "what is recorded as started and what is started differ");
+    }
+
+    /// What must be true of a run that has ended.
+    pub fn end(&self, world: &World) {
+        let state = &self.folded;
+        let end = state.end().expect("an end");
+        assert!(state.in_flight.is_empty(), "ended {} with {:?}", end.outcome, state.in_flight.keys());
+        let outcomes = |o| state.steps.iter().any(|s| s.outcome() == Some(o));
+        match end.outcome {
+            RunOutcome::Recovered | RunOutcome::Degraded => {
+                for (ix, step) in state.steps.iter().enumerate() {
+                    let id = &self.plan.steps[ix].id;
+                    assert!(!step.is_active(), "{id} is still under way");
+                    assert!(
+                        self.plan.steps[ix].parent.is_some() || step.outcome().is_some(),
+                        "{id} is not over"
+                    );
+                }
+                assert!(!outcomes(StepOutcome::Unknown) || !self.resolved.is_empty());
+            }
+            RunOutcome::RolledBack | RunOutcome::Stuck => {
+                let stuck = state.steps.iter().any(|s| {
+                    matches!(
+                        s.undo,
+                        runbook::engine::UndoStatus::Over(
+                            UndoneState::Failed { .. } | UndoneState::Unknown { .. }
+                        )
+                    )
+                });
+                assert_eq!(stuck, end.outcome == RunOutcome::Stuck);
+                assert!(state.steps.iter().all(|s| !s.is_active()), "something is still under way");
+                if !stuck {
+                    self.all_is_taken_back(world);
+                }
+            }
+            RunOutcome::InDoubt => assert!(outcomes(StepOutcome::Unknown)),
+            RunOutcome::Failed | RunOutcome::Cancelled | RunOutcome::Waiting => {}
+        }
+    }
+
+    fn all_is_taken_back(&self, world: &World) {
+        for (ix, step) in self.plan.steps.iter().enumerate() {
+            if step.undo.is_some() && !self.resolved.contains(&ix) {
+                assert!(!world.has_effect(ix), "{} is still there", step.id);
+                assert!(!self.dirty.contains(&ix), "{} is dirty and was not taken back", step.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Plans to simulate: built by hand, or at random from a seed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use runbook::model::{Millis, StepId, Want};
+use runbook::plan::{
+    Action, Body, Check, Command, Expr, Meta, Objectives, OnFailure, Phase, Plan, Requires, Retry, Scope,
+    Shell, Step, StepIx, Template, Undo,
+};
+
+use super::random::Random;
+
+pub fn command(text: &str) -> Command {
+    Command {
+        action: Action::Script {
+            shell: Shell::Sh,
+            script: Template { src: text.to_owned(), uses: Vec::new() },
+        },
+        env: Vec::new(),
+        workdir: None,
+        stdin: None,
+        timeout: Some(Millis::secs(60)),
+        grace: Millis::secs(10),
+        want: Want::default(),
+    }
+}
+
+pub fn expr(src: &str) -> Expr {
+    Expr { src: src.to_owned(), uses: Vec::new() }
+}
+
+pub fn check(title: &str) -> Check {
+    Check {
+        title: title.to_owned(),
+        command: command(title),
+        expect: Vec::new(),
+        within: None,
+        every: Millis::secs(1),
+        required: true,
+    }
+}
+
+pub fn undo() -> Option<Undo> {
+    Some(Undo { command: command("undo"), expect: Vec::new(), retry: Retry::never() })
+}
+
+pub fn step(id: &str, body: Body) -> Step {
+    Step {
+        id: StepId::parse(id).expect("a valid id"),
+        title: id.to_owned(),
+        scope: 0,
+        phase: 0,
+        parent: None,
+        needs: Vec::new(),
+        when: None,
+        unless: None,
+        body,
+        expect: Vec::new(),
+        outputs: Vec::new(),
+        retry: Retry::never(),
+        verify: Vec::new(),
+        undo: None,
+        irreversible: false,
+        check: None,
+        idempotent: false,
+        on_failure: OnFailure::Stop,
+        destructive: false,
+        sensitive: false,
+        keep_result: false,
+    }
+}
+
+pub fn run(id: &str) -> Step {
+    step(id, Body::Command(command(id)))
+}
+
+/// A plan of these steps, whose `phase`, `parent`, `needs` and insides are as they are to be.
+pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<Step>) -> Plan {
+    let phase = |n: usize| Phase {
+        id: format!("p{n}"),
+        title: format!("phase {n}"),
+        deadline: None,
+        steps: (0..steps.len()).filter(|ix| steps[*ix].phase == n && steps[*ix].parent.is_none()).collect(),
+    };
+    let own = Scope { group: None, params: BTreeMap::new(), late: Vec::new() };
+    Plan {
+        format: 1,
+        playbook: Meta {
+            name: "simulated".into(),
+            title: "Simulated".into(),
+            description: None,
+            severity: None,
+            owner: None,
+            symptoms: Vec::new(),
+        },
+        environment: None,
+        objectives: Objectives::default(),
+        secrets: Vec::new(),
+        requires: Requires::default(),
+        max_parallel,
+        lock: "simulated".into(),
+        root: PathBuf::from("/books"),
+        scopes: std::iter::once(own).chain(scopes).collect(),
+        phases: (0..phases).map(phase).collect(),
+        steps,
+        drill: None,
+        index: runbook::plan::StepIndex::default(),
+    }
+}
+
+/// Steps one after another.
+pub fn chain(mut steps: Vec<Step>) -> Plan {
+    for ix in 1..steps.len() {
+        if steps[ix].parent.is_none() && steps[ix].needs.is_empty() {
+            let above = (0..ix).rev().find(|a| steps[*a].parent.is_none());
+            steps[ix].needs = above.into_iter().collect();
+        }
+    }
+    plan(1, 8, Vec::new(), steps)
+}
+
+/// `any_of` with these alternatives, which become `GROUP/NAME`, at index `at` of the plan.
+pub fn any_of(at: StepIx, id: &str, alternatives: Vec<Step>) -> Vec<Step> {
+    let inside = (at + 1..=at + alternatives.len()).collect();
+    let mut steps = vec![step(id, Body::AnyOf(inside))];
+    for mut alternative in alternatives {
+        alternative.id = steps[0].id.child(alternative.id.as_str()).expect("a valid id");
+        alternative.parent = Some(at);
+        steps.push(alternative);
+    }
+    steps
+}
+
+struct Maker<'a> {
+    random: &'a mut Random,
+    steps: Vec<Step>,
+    scopes: Vec<Scope>,
+}
+
+/// A random plan. `size` bounds the steps of one list.
+pub fn random_plan(random: &mut Random, size: usize) -> Plan {
+    let phases = 1 + random.index(3);
+    let max_parallel = 1 + random.index(4);
+    let mut maker = Maker { random, steps: Vec::new(), scopes: Vec::new() };
+    for phase in 0..phases {
+        maker.list(None, phase, 0, size);
+    }
+    let Maker { steps, scopes, .. } = maker;
+    let mut plan = plan(phases, max_parallel, scopes, steps);
+    for phase in &mut plan.phases {
+        phase.deadline = random.chance(30).then(|| Millis(random.below(20_000)));
+    }
+    let read = Plan::from_json(&plan.to_json()).expect("the generator makes legal plans");
+    assert_eq!(read, plan);
+    plan
+}
+
+impl Maker<'_> {
+    fn list(&mut self, parent: Option<StepIx>, phase: usize, scope: usize, size: usize) -> Vec<StepIx> {
+        let count = 1 + self.random.index(size);
+        let mut list: Vec<StepIx> = Vec::new();
+        for n in 0..count {
+            let needs = match self.random.below(10) {
+                0..6 => list.last().copied().into_iter().collect(),
+                6..8 => list.iter().copied().filter(|_| self.random.chance(40)).collect(),
+                _ => Vec::new(),
+            };
+            let ix = self.one(&format!("s{phase}-{n}"), parent, phase, scope, size);
+            self.steps[ix].needs = needs;
+            list.push(ix);
+        }
+        list
+    }
+
+    fn one(&mut self, name: &str, parent: Option<StepIx>, phase: usize, scope: usize, size: usize) -> StepIx {
+        let ix = self.steps.len();
+        let mut new = step("x", Body::Nothing);
+        new.id = match parent {
+            Some(parent) => self.steps[parent].id.child(name).expect("a valid id"),
+            None => StepId::parse(name).expect("a valid id"),
+        };
+        (new.phase, new.parent, new.scope) = (phase, parent, scope);
+        self.steps.push(new);
+        let depth = std::iter::successors(parent, |p| self.steps[*p].parent).count();
+        let kind = if depth < 2 { self.random.below(20) } else { self.random.below(16) };
+        let body = match kind {
+            0..14 => Body::Command(command(name)),
+            14 => Body::Wait(Millis(self.random.below(5000))),
+            15 => Body::Nothing,
+            16..18 => {
+                let count = 2 + self.random.index(2);
+                let inside =
+                    (0..count).map(|n| self.one(&format!("a{n}"), Some(ix), phase, scope, size)).collect();
+                Body::AnyOf(inside)
+            }
+            _ => {
+                self.scopes.push(Scope { group: Some(ix), params: BTreeMap::new(), late: Vec::new() });
+                let inner = self.scopes.len();
+                let steps = self.list(Some(ix), phase, inner, size.div_ceil(2));
+                Body::Playbook { scope: inner, steps }
+            }
+        };
+        self.steps[ix].body = body;
+        self.decorate(ix);
+        ix
+    }
+
+    fn decorate(&mut self, ix: StepIx) {
+        let random = &mut *self.random;
+        let step = &mut self.steps[ix];
+        let action = matches!(step.body, Body::Command(_));
+        if random.chance(8) {
+            step.when = Some(expr(["false", "true", "nobody"][random.index(3)]));
+        }
+        if random.chance(8) {
+            step.unless = Some(check("unless"));
+        }
+        if action || matches!(step.body, Body::Nothing) {
+            step.retry = retry(random, 3);
+        }
+        let least = usize::from(matches!(step.body, Body::Nothing));
+        let checks = if random.chance(30) { 1 + random.index(2) } else { least };
+        for n in 0..checks {
+            let mut one = check(&format!("verify {n}"));
+            one.within = random.chance(60).then(|| Millis(random.below(6000)));
+            one.every = Millis(200 + random.below(2000));
+            one.required = random.chance(70);
+            step.verify.push(one);
+        }
+        if action {
+            step.check = random.chance(25).then(|| check("check"));
+            step.idempotent = random.chance(20);
+            step.destructive = random.chance(20);
+        }
+        if random.chance(if action { 55 } else { 10 }) {
+            step.undo = undo();
+            if let Some(undo) = &mut step.undo {
+                undo.retry = retry(random, 2);
+                undo.retry.remedies.clear();
+            }
+        } else if action {
+            step.irreversible = random.chance(10);
+        }
+        step.on_failure = match random.below(20) {
+            0..12 => OnFailure::Stop,
+            12..15 => OnFailure::Continue,
+            _ => OnFailure::Rollback,
+        };
+    }
+}
+
+fn retry(random: &mut Random, most: u64) -> Retry {
+    let mut retry = Retry::never();
+    retry.attempts = 1 + u32::try_from(random.below(most)).expect("small");
+    retry.delay = Millis(random.below(2000));
+    retry.backoff = 2.0;
+    retry.max_delay = random.chance(50).then(|| Millis(retry.delay.0 + random.below(2000)));
+    retry.jitter = 0.1;
+    let remedies = random.below(u64::from(retry.attempts));
+    retry.remedies = (0..remedies).map(|n| (format!("remedy {n}"), command("remedy"))).collect();
+    retry
+}

@@ -1,0 +1,293 @@
+//! A run of the engine in a simulated world: clock, journal, keeper, operator and crashes are all driven from here.
+
+use std::sync::Arc;
+
+use runbook::engine::{Act, Clock, Engine, Input, RunFacts, State};
+use runbook::model::{
+    Event, FORMAT, Millis, Record, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome, StartInfo, StepOutcome,
+    TaskEnd, TaskId, TaskOutput, Timestamp,
+};
+use runbook::plan::{Plan, StepIx};
+
+use super::oracle::Oracle;
+use super::world::{Odds, World};
+
+/// 2026-11-21 10:37:55 UTC.
+pub const START: i64 = 1_795_257_475_000;
+
+/// Where the runner dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crash {
+    /// So many records are on disk.
+    pub records: usize,
+    /// If a decision ends just there: its acts have been performed.
+    pub acted: bool,
+    pub keeper_dies: bool,
+}
+
+pub struct Sim {
+    pub plan: Arc<Plan>,
+    pub journal: Vec<Record>,
+    pub world: World,
+    pub oracle: Oracle,
+    pub now: Millis,
+    engine: Engine,
+    /// Gets the same inputs, and must decide the same.
+    twin: Engine,
+    crash: Option<Crash>,
+    pub crashed: bool,
+    decisions: usize,
+    /// Everything is compared after every decision; for most seeds it is enough to do so when a process ends.
+    pub audited: bool,
+}
+
+pub fn facts() -> RunFacts {
+    RunFacts {
+        id: "simulated-20261121T103755Z-abcd".into(),
+        dir: "/state/runs/simulated".into(),
+        started_at: Timestamp(START).to_string(),
+        operator: "alice".into(),
+        environment: None,
+    }
+}
+
+pub fn start_info() -> StartInfo {
+    StartInfo {
+        format: FORMAT,
+        run: RunId::parse("simulated-20261121T103755Z-abcd").expect("a run id"),
+        playbook: "simulated".into(),
+        title: "Simulated".into(),
+        plan_hash: "0".repeat(64),
+        environment: None,
+        params: std::collections::BTreeMap::new(),
+        incident_since: Timestamp(START),
+        operator: "alice".into(),
+        host: "here".into(),
+        pid: 1,
+        version: "0".into(),
+        boot_id: "b".into(),
+        seed: 7,
+        drill: false,
+    }
+}
+
+pub fn resume_info() -> ResumeInfo {
+    ResumeInfo {
+        operator: "bob".into(),
+        host: "here".into(),
+        pid: 2,
+        version: "0".into(),
+        boot_id: "b".into(),
+    }
+}
+
+pub fn at(t: Millis) -> Clock {
+    Clock { t, at: Timestamp(START + i64::try_from(t.0).expect("a short run")) }
+}
+
+impl Sim {
+    pub fn new(plan: Arc<Plan>, seed: u64, odds: Odds, crash: Option<Crash>) -> Self {
+        Self {
+            world: World::new(plan.clone(), seed, odds),
+            oracle: Oracle::new(plan.clone()),
+            engine: Engine::new(plan.clone(), facts()),
+            twin: Engine::new(plan.clone(), facts()),
+            plan,
+            journal: Vec::new(),
+            now: Millis::ZERO,
+            crash,
+            crashed: false,
+            decisions: 0,
+            audited: true,
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        self.engine.state()
+    }
+
+    pub fn start(&mut self) {
+        self.input(&|| Input::Start(Box::new(start_info())));
+    }
+
+    /// Feeds an input; the runner may die on the way.
+    pub fn input(&mut self, make: &dyn Fn() -> Input) {
+        self.decisions += 1;
+        assert!(self.decisions < 30_000, "the run does not end");
+        let now = at(self.now);
+        let decision = self.engine.handle(now, make());
+        assert_eq!(decision, self.twin.handle(now, make()), "the same input was decided differently");
+        assert_eq!(self.engine.fault(), None);
+        self.oracle.decision(&decision);
+        if self.audited
+            && let Err(why) = self.engine.audit()
+        {
+            panic!("{why}");
+        }
+        for record in decision.records {
+            if self.crash.is_some_and(|c| self.journal.len() == c.records) {
+                return self.die();
+            }
+            self.oracle.record(&record, &self.world);
+            if let Event::TaskEnded { task, .. } = &record.event {
+                self.world.forget(task);
+            }
+            self.journal.push(record);
+        }
+        assert!(
+            !self.audited || &self.oracle.folded == self.engine.state(),
+            "the state is not the fold of the journal"
+        );
+        let due = self.crash.is_some_and(|c| self.journal.len() == c.records);
+        if due && self.crash.is_some_and(|c| !c.acted) {
+            return self.die();
+        }
+        for act in decision.acts {
+            match act {
+                Act::Start(start) => self.world.start(&start.task, self.now),
+                Act::Stop { task, .. } => self.world.stop(&task, self.now),
+            }
+        }
+        if due {
+            self.die();
+        }
+    }
+
+    pub fn set_crash(&mut self, crash: Option<Crash>) {
+        self.crash = crash;
+    }
+
+    fn die(&mut self) {
+        self.crashed = true;
+        if self.crash.take().is_some_and(|c| c.keeper_dies) {
+            self.world.kill_keeper(self.now);
+        }
+    }
+
+    /// The next thing that happens by itself. False if the run has ended, or its process has died.
+    pub fn step(&mut self) -> bool {
+        if self.crashed || self.state().end().is_some() {
+            return false;
+        }
+        let deadline = self.engine.next_deadline();
+        let next = [deadline, self.world.next_end()].into_iter().flatten().min();
+        let next = next.unwrap_or_else(|| panic!("nothing can happen any more: {:?}", self.state().status));
+        self.now = self.now.max(next);
+        if let Some((task, end)) = self.world.take_ended(self.now) {
+            self.ended(&task, &end);
+        } else {
+            let before = self.journal.len();
+            self.input(&|| Input::Tick);
+            assert!(self.crashed || self.journal.len() > before, "a deadline at which nothing is due");
+        }
+        true
+    }
+
+    fn ended(&mut self, task: &TaskId, end: &TaskEnd) {
+        let input = || Input::TaskEnded {
+            task: task.clone(),
+            end: end.clone(),
+            output: Box::new(TaskOutput::none()),
+        };
+        self.input(&input);
+        if self.oracle.folded.in_flight.contains_key(task) {
+            // The runner did not get to say that it knows: the note stays.
+            self.world.note_again(task, end);
+        }
+    }
+
+    /// Another process takes the run up.
+    pub fn resume(&mut self, rollback: bool, cancel: bool) {
+        self.crashed = false;
+        let mut state = State::new(&self.plan);
+        for record in &self.journal {
+            state.apply(&self.plan, record).expect("a journal that can be folded");
+        }
+        assert_eq!(state, self.oracle.folded);
+        if state.start.is_none() {
+            self.engine = Engine::new(self.plan.clone(), facts());
+            self.twin = Engine::new(self.plan.clone(), facts());
+            return self.start();
+        }
+        let in_flight: Vec<TaskId> = state.in_flight.keys().cloned().collect();
+        self.engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
+        self.twin = Engine::with_state(self.plan.clone(), state, facts());
+        let found: Vec<_> = in_flight
+            .iter()
+            .filter_map(|task| Some((task.clone(), self.world.find(task, self.now)?)))
+            .collect();
+        let input = || Input::Resume {
+            info: resume_info(),
+            before: Vec::new(),
+            found: found.iter().map(|(task, found)| (task.clone(), again(found))).collect(),
+            rollback: rollback.then(|| "bob".to_owned()),
+            cancel: cancel.then(|| "bob".to_owned()),
+        };
+        self.input(&input);
+    }
+
+    /// What `runbook resolve` does.
+    pub fn resolve(&mut self, ix: StepIx, resolution: Resolution) {
+        let event = Event::StepResolved {
+            step: self.plan.steps[ix].id.clone(),
+            resolution,
+            by: "carol".into(),
+            reason: "seen".into(),
+            evidence: None,
+        };
+        let last = self.journal.last().expect("a record");
+        let clock = at(self.now);
+        let record = Record { seq: last.seq + 1, epoch: last.epoch, t: clock.t, at: clock.at, event };
+        self.oracle.record(&record, &self.world);
+        self.journal.push(record);
+    }
+
+    /// To the end, over crashes.
+    pub fn drive(&mut self) -> RunEnd {
+        loop {
+            while self.step() {}
+            // A process that died after the last record left nothing to do.
+            if let Some(end) = self.oracle.folded.end() {
+                let end = end.clone();
+                self.oracle.end(&self.world);
+                return end;
+            }
+            self.resume(false, false);
+        }
+    }
+
+    /// Says the truth of every step that is in doubt.
+    pub fn tell_the_truth(&mut self) {
+        for ix in 0..self.plan.steps.len() {
+            let undo_unknown = matches!(
+                self.oracle.folded.steps[ix].undo,
+                runbook::engine::UndoStatus::Over(runbook::model::UndoneState::Unknown { .. })
+            );
+            if undo_unknown || self.oracle.folded.steps[ix].outcome() == Some(StepOutcome::Unknown) {
+                let there = self.world.has_effect(ix);
+                self.resolve(ix, if there { Resolution::Done } else { Resolution::NotDone });
+            }
+        }
+    }
+
+    pub fn outcomes(&self) -> Vec<Option<StepOutcome>> {
+        self.oracle.folded.steps.iter().map(runbook::engine::StepState::outcome).collect()
+    }
+
+    pub fn has_unknown(&self) -> bool {
+        self.outcomes().contains(&Some(StepOutcome::Unknown))
+    }
+}
+
+pub fn is_final(outcome: RunOutcome) -> bool {
+    matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded | RunOutcome::RolledBack)
+}
+
+fn again(found: &runbook::engine::Found) -> runbook::engine::Found {
+    use runbook::engine::Found;
+    match found {
+        Found::NeverStarted => Found::NeverStarted,
+        Found::Ended { end, output } => Found::Ended { end: end.clone(), output: output.clone() },
+        Found::Unknown { why } => Found::Unknown { why: why.clone() },
+    }
+}
