@@ -1,5 +1,6 @@
 //! What can be typed. Completions and man pages follow from here.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -23,9 +24,10 @@ pub struct Args {
         env = "RUNBOOK_STATE",
         hide_env_values = true,
         value_name = "FOLDER",
-        display_order = 900
+        display_order = 900,
+        value_parser = clap::builder::OsStringValueParser::new()
     )]
-    pub state: Option<PathBuf>,
+    pub state: Option<OsString>,
     /// Show the tool's own diagnostics on stderr
     #[arg(long, global = true, display_order = 901)]
     pub verbose: bool,
@@ -52,7 +54,7 @@ pub enum Command {
     /// Watch a run that another process drives; Ctrl-C ends the run
     Attach(Attach),
     /// Take back what a stopped run did, in reverse order
-    Rollback(Resume),
+    Rollback(Rollback),
     /// Say what became of a step when nobody but you can know
     Resolve(Resolve),
     /// End a run; what it has in flight is stopped
@@ -186,6 +188,16 @@ pub struct Attach {
     #[arg(default_value = "last")]
     pub run: String,
     /// Print each record as one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Rollback {
+    pub run: String,
+    /// Start without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
     #[arg(long)]
     pub json: bool,
 }

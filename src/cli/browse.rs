@@ -1,14 +1,16 @@
 //! `runbook list` and `runbook show`.
 
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::json;
 
+use crate::journal::JournalError;
 use crate::plan::{Plan, Request};
 use crate::playbook::ast::Param;
 use crate::playbook::load::{self as playbooks, Loaded};
 use crate::report::{History, ParamRow, RunSummary, neutral, write_runs, write_show};
-use crate::runner::{load, wall_now};
+use crate::runner::{RunError, load, wall_now};
 
 use super::args::{List, Named, Values};
 use super::context::{Context, print, print_json, print_with, refused};
@@ -89,10 +91,16 @@ fn list_runs(context: &Context, json: bool) -> Result<u8, CliError> {
     let state = context.existing_state()?;
     let mut summaries = Vec::new();
     for run in state.runs()? {
-        // A run that cannot be read is named by `verify`; the others are still listed.
-        let Ok(loaded) = load(&state, &run) else {
-            tracing::warn!("run {run} cannot be read");
-            continue;
+        // A run that cannot be read does not keep the others from being listed.
+        let loaded = match load(&state, &run) {
+            Ok(loaded) => loaded,
+            Err(RunError::Journal(JournalError::Missing { .. })) => continue,
+            Err(_) => {
+                let note = format!("note: run {run} cannot be read; see `runbook verify {run}`\n");
+                // Nobody may be reading.
+                let _ = std::io::stderr().write_all(note.as_bytes());
+                continue;
+            }
         };
         let history = History::of(&loaded.plan, &loaded.records);
         summaries.extend(RunSummary::of(&history, Some(wall_now()), Some(loaded.is_driven())));

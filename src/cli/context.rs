@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::journal::StateDir;
-use crate::model::RunId;
+use crate::model::{RunId, exit_code};
 use crate::plan::{self, CompileError, Plan, Request};
 use crate::playbook::diagnostic::{self, Diagnostic, Severity};
 use crate::playbook::load::{self as playbooks, Invalid, Library, LoadError, Loaded};
@@ -21,7 +21,8 @@ use super::error::CliError;
 const LARGEST_PARAMS: u64 = 1 << 20;
 
 pub struct Context {
-    state: PathBuf,
+    /// Absent if nothing says where; only some commands need it.
+    state: Option<PathBuf>,
     pub cwd: PathBuf,
     pub library: Library,
     /// Of stdout.
@@ -37,34 +38,40 @@ impl Context {
         let cwd = std::env::current_dir()
             .map_err(|e| CliError::io("the working folder", &e).hint("change to a folder that exists"))?;
         let library = Library::discover(&cwd, playbooks::user_folder().as_deref()).map_err(unloadable)?;
+        // An empty variable is no folder, it is one that was not set.
         let state = args
             .state
-            .clone()
+            .as_ref()
+            .filter(|state| !state.is_empty())
             .map(|state| cwd.join(state))
             .or_else(|| {
                 let file = library.config()?;
                 Some(file.folder.join(&file.config.state.as_ref()?.value))
             })
-            .or_else(default_state)
-            .ok_or_else(|| {
-                CliError::usage("there is no folder for the state: HOME is not set")
-                    .hint("name one with --state FOLDER or RUNBOOK_STATE")
-            })?;
+            .or_else(default_state);
         let terminal = std::io::stdout().is_terminal();
         let interactive = terminal && std::io::stdin().is_terminal();
         let draws = terminal && !is_dumb();
         Ok(Self { state, cwd, library, look: look(terminal), interactive, draws })
     }
 
+    fn state(&self) -> Result<&Path, CliError> {
+        self.state.as_deref().ok_or_else(|| {
+            CliError::usage("there is no folder for the state: HOME is not set")
+                .hint("name one with --state FOLDER or RUNBOOK_STATE")
+        })
+    }
+
     /// The state folder, made if it is not there.
     pub fn state_dir(&self) -> Result<StateDir, CliError> {
-        Ok(StateDir::open_or_create(&self.state)?)
+        Ok(StateDir::open_or_create(self.state()?)?)
     }
 
     /// The state folder for those who only look.
     pub fn existing_state(&self) -> Result<StateDir, CliError> {
-        StateDir::open(&self.state)?.ok_or_else(|| {
-            CliError::usage(format!("there is no run yet in {}", self.state.display()))
+        let state = self.state()?;
+        StateDir::open(state)?.ok_or_else(|| {
+            CliError::usage(format!("there is no run yet in {}", state.display()))
                 .hint("start one with `runbook run PLAYBOOK`")
         })
     }
@@ -127,12 +134,22 @@ impl Context {
             Some(file) => read_params(file)?,
             None => Vec::new(),
         };
+        let mut given = std::collections::BTreeMap::new();
         for param in &values.params {
             let Some((name, value)) = param.split_once('=') else {
                 return Err(
                     CliError::usage(format!("-p {param}: there is no `=`")).hint("write -p name=value")
                 );
             };
+            if name.is_empty() {
+                return Err(CliError::usage(format!("-p {param}: there is no name before the `=`")));
+            }
+            if let Some(first) = given.insert(name, value) {
+                let hint = "give it once; nothing was started";
+                return Err(
+                    CliError::usage(format!("-p {name} is given twice: {first:?} and {value:?}")).hint(hint)
+                );
+            }
             params.push((name.to_owned(), Value::from(value)));
         }
         Ok(params)
@@ -165,7 +182,7 @@ fn look(terminal: bool) -> Look {
 
 /// Parameters as a map in YAML, of which JSON is a part.
 fn read_params(file: &Path) -> Result<Vec<(String, Value)>, CliError> {
-    let problem = |e: std::io::Error| CliError::io(file.display(), &e);
+    let problem = |e: std::io::Error| CliError::io(file.display(), &e).code(exit_code::USAGE);
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(problem)?;
     opened.take(LARGEST_PARAMS + 1).read_to_end(&mut bytes).map_err(problem)?;

@@ -36,11 +36,16 @@ impl CliError {
         self
     }
 
+    #[must_use]
+    pub fn code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     /// Reading or writing a file that the person named.
     pub fn io(what: impl fmt::Display, error: &std::io::Error) -> Self {
-        // The system's number helps nobody here.
         let text = error.to_string();
-        let text = text.split(" (os error ").next().unwrap_or_default();
+        // The number is for programs.
+        let text = text.split(" (os error").next().unwrap_or(&text);
         Self { code: 1, ..Self::usage(format!("{what}: {text}")) }
     }
 }
@@ -64,11 +69,18 @@ impl From<StateError> for CliError {
             StateError::Locked { run, holder, .. } if holder.alive => {
                 format!("see `runbook status {run}`; end it with `runbook cancel {run}`")
             }
+            StateError::Busy { run, .. } => {
+                format!("see `runbook status {run}`; watch it with `runbook attach {run}`")
+            }
             StateError::Locked { run, .. } => {
                 format!("go on with `runbook resume {run}`, or end it with `runbook cancel {run}`")
             }
-            StateError::Busy { run, .. } => {
-                format!("see `runbook status {run}`; watch it with `runbook attach {run}`")
+            StateError::Io(fault) if fault.is_full() => {
+                let full = Self { code: exit_code::JOURNAL, ..Self::usage(error.to_string()) };
+                return full.hint("nothing was started; make room, or name another folder with --state");
+            }
+            StateError::Io(_) => {
+                return Self::refused(error.to_string()).hint("another folder can be named with --state");
             }
             _ => return Self::refused(error.to_string()),
         };
@@ -78,6 +90,9 @@ impl From<StateError> for CliError {
 
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
+        if let JournalError::Missing { .. } = error {
+            return Self::refused(error.to_string()).hint("the run never started; see `runbook list --runs`");
+        }
         if error.is_suspect() {
             let hint = "nothing was changed; keep the folder and see `runbook verify`";
             return Self::refused(error.to_string()).hint(hint);

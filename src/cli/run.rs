@@ -55,7 +55,7 @@ fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
                 )));
             }
             None if context.interactive => {
-                let question = format!("This runs in {name}. Type its name to start: ");
+                let question = format!("This runs {} in {name}. Type {name} to start: ", plan.playbook.name);
                 return if ask(&question)?.trim() == name {
                     Ok(())
                 } else {
@@ -78,10 +78,16 @@ fn guard(context: &Context, args: &Run, plan: &Plan) -> Result<(), CliError> {
         plan.playbook.name,
         risky.join(", ")
     );
-    match ask(&question)?.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CliError::refused("nothing was started")
-            .hint("look at the plan with `runbook plan`; start without asking with --yes")),
+    confirm(&question).map_err(|refused| {
+        refused.hint("look at the plan with `runbook plan`; start without asking with --yes")
+    })
+}
+
+/// Anything but a yes means no.
+pub fn confirm(question: &str) -> Result<(), CliError> {
+    match ask(question)?.trim() {
+        "y" | "Y" | "yes" | "Yes" => Ok(()),
+        _ => Err(CliError::refused("nothing was started")),
     }
 }
 

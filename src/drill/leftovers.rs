@@ -16,7 +16,8 @@ pub fn adopt() -> std::io::Result<()> {
 }
 
 /// Ends every process that descends from this one; gives their command lines. The keepers of the drill's own runs end by
-/// themselves, a moment after their runs: they are waited for and are nothing to tell.
+/// themselves, a moment after their runs: they are waited for and are nothing to tell. Neither is a process without a
+/// command line: it is ending already.
 pub fn end_all() -> Vec<String> {
     let found: Vec<String> =
         descendants().into_iter().filter_map(command_of).filter(|command| !is_keeper(command)).collect();

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::find::{self, Found};
 use super::folder::Folder;
-use super::{Holder, IoFault, KeyGuard, RunDir, StateError, locks};
+use super::{Holder, IoFault, JOURNAL_FILE, KeyGuard, RunDir, StateError, locks};
 use crate::model::RunId;
 
 const RUNS: &str = "runs";
@@ -60,7 +60,17 @@ impl StateDir {
         if !find::could_be_a_run(text) {
             return Err(StateError::NotARun(text.to_owned()));
         }
-        match find::choose(text, &self.runs()?) {
+        let all = self.runs()?;
+        // A folder without a journal is of a run that never started: it is found only if nothing else is meant.
+        let begun = |run: &RunId| {
+            std::fs::symlink_metadata(self.runs.path().join(run.as_str()).join(JOURNAL_FILE)).is_ok()
+        };
+        let begun: Vec<RunId> = all.iter().filter(|run| begun(run)).cloned().collect();
+        let found = match find::choose(text, &begun) {
+            Found::None { .. } | Found::NoRuns => find::choose(text, &all),
+            found => found,
+        };
+        match found {
             Found::One(run) => Ok(run),
             Found::NoRuns => Err(StateError::NoRuns),
             Found::Many { count, matches } => {

@@ -103,17 +103,29 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
             all
         }
         Some(RunOutcome::Stuck) => vec![log, resume],
-        Some(RunOutcome::Failed | RunOutcome::Cancelled) if can_roll_back(plan, history) => {
+        Some(RunOutcome::Failed | RunOutcome::Cancelled) if !to_take_back(plan, history).is_empty() => {
             vec![resume, format!("runbook rollback {run}"), log]
         }
         Some(RunOutcome::Failed | RunOutcome::Cancelled | RunOutcome::Waiting) | None => vec![resume, log],
     }
 }
 
-/// Whether anything that was done has a way back.
-fn can_roll_back(plan: &Plan, history: &History) -> bool {
-    let steps = plan.steps.iter().zip(&history.steps);
-    steps.into_iter().any(|(step, past)| step.undo.is_some() && past.undo.is_none() && past.acted())
+/// The steps that acted and have a way back, the last first: what a rollback would take back.
+pub fn to_take_back(plan: &Plan, history: &History) -> Vec<String> {
+    let mut acted: Vec<_> = plan
+        .steps
+        .iter()
+        .zip(&history.steps)
+        .filter(|(step, past)| step.undo.is_some() && past.undo.is_none() && past.acted())
+        .filter(|(_, past)| !counts_as_nothing(past))
+        .collect();
+    acted.sort_by_key(|(_, past)| std::cmp::Reverse(past.acted_at));
+    acted.into_iter().map(|(step, _)| step.id.to_string()).collect()
+}
+
+/// Declared not needed by a person, after it had begun: a rollback leaves it alone.
+pub(super) fn counts_as_nothing(past: &StepHistory) -> bool {
+    matches!(past.final_outcome(), Some(StepOutcome::Skipped))
 }
 
 struct Block {

@@ -1,5 +1,6 @@
 //! What was taken back, what was not, and what nobody can know.
 
+use super::closing::counts_as_nothing;
 use super::history::History;
 use super::{neutral, rendered};
 use crate::model::{StepOutcome, TaskKind, UndoneState};
@@ -50,6 +51,9 @@ impl Rollback {
                         (_, Some(_)) => "its undo has no recorded end",
                         (None, None) if step.irreversible => "it is irreversible",
                         (None, None) => "it has no undo",
+                        (Some(_), None) if counts_as_nothing(past) => {
+                            "a person said to skip it; look whether it did anything"
+                        }
                         (Some(_), None) if history.rollback.is_none() => "no rollback was started",
                         (Some(_), None) => "the rollback did not reach it",
                     };

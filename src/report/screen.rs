@@ -9,6 +9,9 @@ use std::io::Write;
 
 use super::look;
 
+/// Wipes from the cursor to the end of its line.
+const WIPE: &str = "\x1b[K";
+
 /// Draws to a terminal, for as long as there is one.
 pub struct Screen {
     out: Option<Box<dyn Write + Send>>,
@@ -26,17 +29,23 @@ impl Screen {
     pub fn draw(&mut self, permanent: &[String], frame: &[String], columns: usize) {
         let Some(out) = &mut self.out else { return };
         let columns = columns.max(1);
-        let up: usize = self.drawn.iter().map(|wide| wide.div_ceil(columns).max(1)).sum();
+        let old: usize = self.drawn.iter().map(|wide| wide.div_ceil(columns).max(1)).sum();
         let mut text = String::from("\r");
-        if up > 0 {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "\x1b[{up}A");
-        }
-        text.push_str("\x1b[J");
+        up(&mut text, old);
         for line in permanent.iter().chain(frame) {
             text.push_str(line);
+            text.push_str(WIPE);
             text.push('\n');
         }
+        // Line by line: a terminal that is asked to wipe all below its first line keeps what was there as history.
+        let left = old.saturating_sub(permanent.len() + frame.len());
+        for _ in 0..left {
+            text.push_str(WIPE);
+            text.push('\n');
+        }
+        up(&mut text, left);
+        // The cursor's own line may hold an echoed `^C`.
+        text.push_str(WIPE);
         self.drawn = frame.iter().map(|line| look::width(&console::strip_ansi_codes(line))).collect();
         // A terminal that is gone is no reason to stop the run: from now on nobody is told.
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -47,5 +56,12 @@ impl Screen {
     /// What is on the terminal is not ours any more: the next frame is drawn where the cursor is.
     pub fn forget(&mut self) {
         self.drawn.clear();
+    }
+}
+
+fn up(text: &mut String, lines: usize) {
+    if lines > 0 {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\x1b[{lines}A");
     }
 }

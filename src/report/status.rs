@@ -13,6 +13,9 @@ use crate::plan::{Body, Plan, Step};
 /// Of more steps only those that need a look are listed.
 const MAX_ROWS: usize = 40;
 
+/// Of a run without an end that no process drives.
+const ORPHANED: &str = "the process that drove it is gone; a command in flight may still run";
+
 /// What `status` says, as data. Version 1; fields are only added.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -118,7 +121,11 @@ impl Status {
             drill: start.is_some_and(|s| s.drill),
             state: state_word(history, driven).to_owned(),
             outcome: history.end.as_ref().map(|e| e.outcome),
-            why: history.end.as_ref().and_then(|e| e.why.as_ref()).map(neutral::line),
+            why: match &history.end {
+                Some(end) => end.why.as_ref().map(neutral::line),
+                None if driven == Some(false) => Some(ORPHANED.to_owned()),
+                None => None,
+            },
             started: history.started_at,
             operator: start.map(|s| neutral::line(&s.operator)),
             host: start.map(|s| neutral::line(&s.host)),

@@ -130,28 +130,30 @@ impl Screen {
     /// What a terminal of unlimited height shows, for the few escapes that the view may use.
     fn shown(&self) -> Vec<String> {
         let written = self.0.lock().expect("not poisoned").clone();
-        let (mut lines, mut at) = (vec![String::new()], 0);
+        let (mut lines, mut at, mut column) = (vec![String::new()], 0, 0);
         let mut rest = written.as_str();
         while let Some(c) = rest.chars().next() {
             rest = &rest[c.len_utf8()..];
             match c {
                 '\n' => {
-                    at += 1;
+                    (at, column) = (at + 1, 0);
                     lines.resize(lines.len().max(at + 1), String::new());
                 }
-                '\r' => {}
+                '\r' => column = 0,
                 '\x1b' => {
                     let end = rest.find(|c: char| c.is_ascii_alphabetic()).expect("a whole escape");
                     match &rest[..=end] {
-                        "[J" => {
-                            lines.truncate(at);
-                            lines.push(String::new());
-                        }
+                        "[K" => lines[at].truncate(column),
                         up => at -= up[1..end].parse::<usize>().expect("a number of lines up"),
                     }
                     rest = &rest[end + 1..];
                 }
-                c => lines[at].push(c),
+                c => {
+                    let line = &mut lines[at];
+                    let end = line[column..].chars().next().map_or(column, |old| column + old.len_utf8());
+                    line.replace_range(column..end, c.encode_utf8(&mut [0; 4]));
+                    column += c.len_utf8();
+                }
             }
         }
         lines
@@ -237,11 +239,11 @@ fn a_frame_is_found_again_when_the_terminal_became_narrower() {
     live.tick(&plan, &state, now, Timestamp(0));
     // Drawn at 80: an empty line, 44, 40 and 21 columns, and the step's 77: now 1 + 2 + 2 + 1 + 3 rows of 30.
     let written = screen.0.lock().expect("not poisoned").clone();
-    assert!(written.starts_with("\r\x1b[9A\x1b[J"), "{written:?}");
+    assert!(written.starts_with("\r\x1b[9A\x1b[K\n"), "{written:?}");
     // Stopped and gone on: what the shell wrote since is not wiped.
     screen.0.lock().expect("not poisoned").clear();
     live.continued();
     live.tick(&plan, &state, now, Timestamp(0));
     let written = screen.0.lock().expect("not poisoned").clone();
-    assert!(written.starts_with("\r\x1b[J"), "{written:?}");
+    assert!(written.starts_with("\r\x1b[K\n"), "{written:?}");
 }
