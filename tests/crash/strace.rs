@@ -1,0 +1,72 @@
+//! The binary under `strace`, which kills it, or answers in the kernel's place, at a system call of our choice.
+//!
+//! Only the runner's own thread is traced, never the keeper nor a command: `-f` is not given.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::{BIN, Running, World};
+
+pub struct Strace {
+    program: PathBuf,
+}
+
+/// A system call of the traced process.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub name: String,
+    /// Counted among the calls of the same name, from 1: what `when=` means.
+    pub number: u32,
+    /// As strace shows it, descriptors with their paths.
+    pub text: String,
+}
+
+impl Strace {
+    /// None, and said aloud, if it is not there or may not trace.
+    pub fn found() -> Option<Self> {
+        let path = std::env::var_os("PATH")?;
+        let program = std::env::split_paths(&path).map(|dir| dir.join("strace")).find(|p| p.is_file());
+        let works = |program: &Path| {
+            std::process::Command::new(program)
+                .args(["-o", "/dev/null", "true"])
+                .output()
+                .is_ok_and(|output| output.status.success())
+        };
+        match program.filter(|p| works(p)) {
+            Some(program) => Some(Self { program }),
+            None => {
+                eprintln!("SKIPPED: strace is missing or may not trace here; nothing was shown");
+                None
+            }
+        }
+    }
+
+    /// Starts the binary with these `-e` expressions.
+    pub fn start(&self, world: &World, expressions: &[&str], args: &[&str]) -> Running {
+        let mut command = world.command(&self.program);
+        command.args(["-qq", "-o", "/dev/null"]);
+        for expression in expressions {
+            command.args(["-e", expression]);
+        }
+        command.arg("--").arg(BIN).args(args);
+        world.start_command(command)
+    }
+
+    /// Runs it undisturbed and gives its calls of these names, in order.
+    pub fn calls(&self, world: &World, names: &[&str], args: &[&str]) -> Vec<Call> {
+        let log = world.tmp().join("calls");
+        let mut command = world.command(&self.program);
+        command.args(["-qq", "-y", "-s", "60", "-e"]).arg(format!("trace={}", names.join(",")));
+        command.arg("-o").arg(&log).arg("--").arg(BIN).args(args);
+        let shown = world.start_command(command).wait();
+        let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+        let mut calls: Vec<Call> = Vec::new();
+        for line in text.lines() {
+            let Some((name, _)) = line.split_once('(') else { continue };
+            let number = 1 + calls.iter().filter(|c| c.name == name).count();
+            let number = u32::try_from(number).unwrap();
+            calls.push(Call { name: name.to_owned(), number, text: line.to_owned() });
+        }
+        assert!(!calls.is_empty(), "{shown:?}");
+        calls
+    }
+}
