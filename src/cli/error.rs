@@ -90,13 +90,14 @@ impl From<StateError> for CliError {
 
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
-        if error.is_suspect() {
-            let hint = "nothing was changed; keep the folder and see `runbook verify`";
+        if let JournalError::Missing { .. } = error {
+            // A journal that somebody removed looks the same: what is not known is not said.
+            let hint = "a run that never began has none: start it anew with `runbook run`\n  \
+                        if this one did begin, its journal was removed: keep the folder, it shows what ran";
             return Self::refused(error.to_string()).hint(hint);
         }
-        if let JournalError::Missing { .. } = error {
-            let hint =
-                "it stopped before its first record, so nothing was run: start it anew with `runbook run`";
+        if error.is_suspect() {
+            let hint = "nothing was changed; keep the folder and see `runbook verify`";
             return Self::refused(error.to_string()).hint(hint);
         }
         let hint = "nothing new was started; when the cause is gone, go on with `runbook resume last`";

@@ -210,21 +210,36 @@ fn objectives(map: Map<'_>) -> Objectives {
 
 fn param((name, node): &(Text, Node), source: &str) -> Option<Param> {
     let map = Map::of(node, source)?;
+    let kind = map.word("type", |word| {
+        Some(match word {
+            "string" => ParamType::String,
+            "path" => ParamType::Path,
+            "integer" => ParamType::Integer,
+            "number" => ParamType::Number,
+            "boolean" => ParamType::Boolean,
+            "duration" => ParamType::Duration,
+            "size" => ParamType::Size,
+            "list" => ParamType::List,
+            _ => return None,
+        })
+    });
+    let Some(kind) = kind else {
+        // The type is a mistake that is reported already; that the parameter is there is true all the same.
+        return Some(Param {
+            name: name.clone(),
+            kind: Spanned { value: ParamType::String, span: name.span },
+            description: None,
+            required: true,
+            default: None,
+            pattern: None,
+            choices: Vec::new(),
+            min: None,
+            max: None,
+        });
+    };
     Some(Param {
         name: name.clone(),
-        kind: map.word("type", |word| {
-            Some(match word {
-                "string" => ParamType::String,
-                "path" => ParamType::Path,
-                "integer" => ParamType::Integer,
-                "number" => ParamType::Number,
-                "boolean" => ParamType::Boolean,
-                "duration" => ParamType::Duration,
-                "size" => ParamType::Size,
-                "list" => ParamType::List,
-                _ => return None,
-            })
-        })?,
+        kind,
         description: map.text("description"),
         required: map.flag("required"),
         default: map.get("default").cloned(),

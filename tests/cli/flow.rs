@@ -202,7 +202,7 @@ fn stdin_is_empty_unless_given_and_the_environment_is_the_steps_own() {
     assert_eq!(world.ledger(), ["a 1 own"]);
     assert_eq!(world.read("in-a"), "");
     assert_eq!(world.read("sub/in-b"), "some text");
-    assert!(world.read("sub/where").trim_end().ends_with("/work/sub"));
+    assert!(world.read("sub/where").trim_end().ends_with("/desk/sub"));
 }
 
 #[test]

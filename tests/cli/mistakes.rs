@@ -101,6 +101,17 @@ fn json_gives_the_same_mistakes() {
 }
 
 #[test]
+fn a_mistake_is_told_once_and_has_no_false_followers() {
+    let world = World::new();
+    world.playbook(
+        "once",
+        "params: { db: { type: pth, default: 5 } }\nsteps: [{ id: a, title: A, run: 'echo {{ params.db }}' }]\n",
+    );
+    let shown = world.run(&["lint", "once"]).exits(2).says(&["cannot be \"pth\"", "did you mean `path`?"]);
+    assert_eq!(shown.out.lines().filter(|l| l.starts_with("error")).count(), 1, "{}", shown.out);
+}
+
+#[test]
 fn a_warning_fails_only_a_strict_lint() {
     let world = World::new();
     world.playbook("warned", "steps: [{ id: a, title: A, run: rm -rf ./x, destructive: true }]\n");

@@ -39,7 +39,7 @@ pub struct Running {
 impl World {
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("runbook-cli-").tempdir().unwrap();
-        for folder in ["home", "tmp", "work/playbooks"] {
+        for folder in ["home", "tmp", "desk/playbooks"] {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         Self { root }
@@ -47,7 +47,7 @@ impl World {
 
     /// The working folder.
     pub fn dir(&self) -> PathBuf {
-        self.root.path().join("work")
+        self.root.path().join("desk")
     }
 
     pub fn state(&self) -> PathBuf {
