@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::drill::{DrillError, DrillRequest, Fault, Verdict, free_port, run};
 use crate::plan::{DrillPlace, compile_drill};
-use crate::runner::{Identity, wall_now};
+use crate::runner::{Identity, load, wall_now};
 
 use super::args::Drill;
 use super::context::{Context, print, refused};
@@ -46,7 +46,7 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
 
     let mut closing = report.to_text();
     if let Some(run) = &report.run {
-        match write_report(context, run) {
+        match load(&state_dir, run).map_err(CliError::from).and_then(|loaded| write_report(&loaded)) {
             Ok(path) => closing.push_str(&format!("  report   {}\n", path.display())),
             Err(error) => tracing::warn!("the report was not written: {}", error.message),
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::model::{RunId, Timestamp, parse_duration};
 use crate::plan::Plan;
 use crate::report::{Closing, History, Incident, Json, Live, Look, Plain, Reporter, write_closing};
-use crate::runner::{Finished, Identity, StartRequest, load, start, wall_now};
+use crate::runner::{Finished, Identity, LoadedRun, StartRequest, load, start, wall_now};
 
 use super::args::Run;
 use super::context::{Context, print, print_with};
@@ -127,17 +127,22 @@ pub fn reporters(context: &Context, json: bool, run: &RunId, _plan: &Plan) -> Ve
 /// Writes the incident report, prints the closing block, and gives the exit code.
 pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, CliError> {
     let code = finished.end.outcome.exit_code();
-    let report = write_report(context, &finished.run);
+    let loaded = match load(&context.existing_state()?, &finished.run) {
+        // A report that cannot be written never changes what the run did, and nothing else is to be said here.
+        Err(error) if json => {
+            tracing::warn!("the report was not written: {error}");
+            return Ok(code);
+        }
+        loaded => loaded?,
+    };
+    let report = write_report(&loaded);
     if json {
         return Ok(code);
     }
-    let state_dir = context.existing_state()?;
-    let loaded = load(&state_dir, &finished.run)?;
     let history = History::of(&loaded.plan, &loaded.records);
     let report_path = match &report {
         Ok(path) => Some(path.as_path()),
         Err(error) => {
-            // A report that cannot be written never changes what the run did.
             tracing::warn!("the report was not written: {}", error.message);
             None
         }
@@ -159,12 +164,10 @@ fn print_closing(
 }
 
 /// Writes the report into the run's own folder; gives the HTML form's path.
-pub fn write_report(context: &Context, run: &RunId) -> Result<PathBuf, CliError> {
-    let state_dir = context.existing_state()?;
-    let loaded = load(&state_dir, run)?;
+pub fn write_report(loaded: &LoadedRun) -> Result<PathBuf, CliError> {
     let tail = tail_of(loaded.dir.path());
     let incident = Incident::build(&loaded.plan, &loaded.records, &loaded.head, &tail);
-    loaded.dir.write_file("report.html", incident.to_html().as_bytes())?;
-    loaded.dir.write_file("report.md", incident.to_markdown().as_bytes())?;
+    loaded.dir.write_derived("report.html", incident.to_html().as_bytes())?;
+    loaded.dir.write_derived("report.md", incident.to_markdown().as_bytes())?;
     Ok(loaded.dir.path().join("report.html"))
 }
