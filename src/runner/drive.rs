@@ -104,7 +104,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Decides, syncs, tells, acts: in this order.
+    /// Decides, syncs, acts, tells: in this order. The commands start while the reporters write.
     fn answer(&mut self, inputs: Vec<Input>) -> Result<(), RunError> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
@@ -115,16 +115,16 @@ impl Driver<'_> {
         }
         if !records.is_empty() {
             self.journal.append(&records)?;
-            for record in &records {
-                for reporter in self.reporters.iter_mut() {
-                    reporter.record(self.engine.plan(), self.engine.state(), record);
-                }
-            }
         }
         for act in acts {
             match act {
                 Act::Start(task) => self.exec.begin(self.spec(*task)),
                 Act::Stop { task, force } => self.exec.stop(&task, force),
+            }
+        }
+        for record in &records {
+            for reporter in self.reporters.iter_mut() {
+                reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
         Ok(())
