@@ -361,6 +361,23 @@ mod tests {
         assert_eq!(out, b"Continue? hunt");
     }
 
+    /// Near and far from each other, touching and overlapping, at both ends: the same as looking everywhere.
+    #[test]
+    fn a_text_with_many_secrets_is_masked_everywhere() {
+        let (one, two) = ("correct-horse", "horse-battery-staple");
+        let r = redactor(&[one, two]);
+        assert!(r.0.as_ref().unwrap().quick.is_some());
+        let (mut text, mut expected) = (String::new(), String::new());
+        for gap in (0..400).step_by(7) {
+            let filler = "correct-hors ".repeat(gap / 13 + 1);
+            for (secret, masked) in [(one, "***"), (two, "***"), ("correct-horse-battery-staple", "***")] {
+                text += &format!("{secret}|{filler}{secret}{secret}");
+                expected += &format!("{masked}|{filler}{masked}{masked}");
+            }
+        }
+        assert_eq!(r.redact_text(&text), expected);
+    }
+
     #[test]
     fn endless_repetition_is_bounded() {
         let r = redactor(&["aaaa"]);
