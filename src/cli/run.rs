@@ -151,7 +151,7 @@ pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, C
 pub fn write_report(run: &LoadedRun) -> Result<PathBuf, StateError> {
     let tail = tail_of(run.dir.path());
     let incident = Incident::build(&run.plan, &run.records, &run.head, &tail);
-    run.dir.write_file("report.html", incident.to_html().as_bytes())?;
-    run.dir.write_file("report.md", incident.to_markdown().as_bytes())?;
+    run.dir.write_derived("report.html", incident.to_html().as_bytes())?;
+    run.dir.write_derived("report.md", incident.to_markdown().as_bytes())?;
     Ok(run.dir.path().join("report.html"))
 }

@@ -1,10 +1,11 @@
 //! The runner's end of the connection to the keeper: starting one, joining one, talking to it.
 
 use std::fs::DirBuilder;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, send};
 use tokio::io::Interest;
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
 
 use super::keeper::{self, SOCKET};
 use super::notes::{self, Note, Writer};
@@ -20,7 +21,8 @@ use super::procfs;
 use super::protocol::{self, FromKeeper, Inbox, ToKeeper};
 
 pub(super) struct Link {
-    stream: UnixStream,
+    /// Watched for reading only: the kernel would else wake this process each time the keeper takes a message.
+    stream: AsyncFd<UnixStream>,
     inbox: Inbox,
     queue: Vec<u8>,
     /// The keeper, if this process started it: it is to be reaped.
@@ -37,10 +39,14 @@ pub(super) enum Joined {
 impl Link {
     /// Starts a keeper for the run. Its notes' first line is on disk before it exists.
     pub fn start(binary: &Path, run_dir: &Path) -> io::Result<Self> {
+        let mut fresh = false;
         for name in ["keeper", "output"] {
             match DirBuilder::new().mode(0o700).create(run_dir.join(name)) {
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                _ => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made?;
+                    fresh = true;
+                }
             }
         }
         let file = notes::open_for_append(run_dir)?;
@@ -49,10 +55,11 @@ impl Link {
         let mut writer = Writer::new(file);
         writer.add(&Note::Keeper { boot_id: procfs::boot_id() })?;
         writer.sync()?;
-        for dir in [run_dir.join("keeper"), run_dir.to_owned()] {
-            std::fs::File::open(dir)?.sync_all()?;
+        std::fs::File::open(run_dir.join("keeper"))?.sync_all()?;
+        if fresh {
+            std::fs::File::open(run_dir)?.sync_all()?;
         }
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (ours, theirs) = UnixStream::pair()?;
         let mut command = Command::new(binary);
         command
             .arg("__keeper")
@@ -89,9 +96,11 @@ impl Link {
         ))
     }
 
-    fn new(socket: std::os::unix::net::UnixStream, child: Option<Child>) -> io::Result<Self> {
+    fn new(socket: UnixStream, child: Option<Child>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { stream: UnixStream::from_std(socket)?, inbox: Inbox::default(), queue: Vec::new(), child })
+        // SAFETY: the socket owns its descriptor and is dropped with its registration.
+        let stream = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
+        Ok(Self { stream, inbox: Inbox::default(), queue: Vec::new(), child })
     }
 
     /// Sends at once what the socket takes; [`Link::turn`] sends the rest.
@@ -133,38 +142,51 @@ impl Link {
     /// The next messages; at least one. An error means that the keeper is lost. May be dropped at any await.
     pub async fn turn(&mut self) -> io::Result<Vec<FromKeeper>> {
         loop {
-            let interest = if self.queue.is_empty() {
-                Interest::READABLE
+            if self.queue.is_empty() {
+                self.receive().await?;
             } else {
-                Interest::READABLE | Interest::WRITABLE
-            };
-            let ready = self.stream.ready(interest).await?;
-            if ready.is_writable() && !self.queue.is_empty() {
-                // `try_io` needs the stream while `flush` needs all of `self`: a failed send clears the readiness here.
-                if let Err(e) = self.flush() {
-                    if e.kind() != io::ErrorKind::WouldBlock {
-                        return Err(e);
+                // The socket was full. Only for this moment its other side is watched: see `stream`.
+                let again = self.stream.get_ref().try_clone()?;
+                // SAFETY: the socket owns its descriptor and is dropped with its registration.
+                let writable = unsafe { AsyncFd::register_with_interest(again, Interest::WRITABLE) }?;
+                tokio::select! {
+                    received = self.receive() => received?,
+                    ready = writable.writable() => {
+                        drop(ready?);
+                        match self.flush() {
+                            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
+                            _ => continue,
+                        }
                     }
-                    let blocked = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-                    let _ = self.stream.try_io(Interest::WRITABLE, blocked);
                 }
             }
-            if ready.is_readable() || ready.is_read_closed() {
-                let mut buffer = [0; 16 << 10];
-                match self.stream.try_read(&mut buffer) {
-                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    Ok(count) => self.inbox.push(&buffer[..count]),
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                    Err(e) => return Err(e),
-                }
-                let mut messages = Vec::new();
-                while let Some(message) = self.inbox.next_report() {
-                    messages.push(message.map_err(io::Error::other)?);
-                }
-                if !messages.is_empty() {
-                    return Ok(messages);
-                }
+            let mut messages = Vec::new();
+            while let Some(message) = self.inbox.next_report() {
+                messages.push(message.map_err(io::Error::other)?);
             }
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> io::Result<()> {
+        let mut ready = self.stream.readable().await?;
+        let mut buffer = [0; 16 << 10];
+        match ready.try_io(|stream| stream.get_ref().read(&mut buffer)) {
+            Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Ok(count)) => {
+                if count < buffer.len() {
+                    // All there was: no need to ask again. What comes now wakes this anew.
+                    ready.clear_ready();
+                }
+                self.inbox.push(&buffer[..count]);
+                Ok(())
+            }
+            Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Ok(Err(e)) => Err(e),
+            // It was not readable after all.
+            Err(_) => Ok(()),
         }
     }
 }
@@ -195,7 +217,7 @@ fn keeper_lives(run_dir: &Path) -> io::Result<bool> {
 }
 
 /// A socket's path may have 107 bytes; a longer one is reached through a descriptor of the folder.
-fn connect(run_dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {
+fn connect(run_dir: &Path) -> io::Result<UnixStream> {
     const LONGEST: usize = 107;
     let path = run_dir.join(SOCKET);
     let (_folder, path) = if path.as_os_str().as_bytes().len() <= LONGEST {
@@ -205,7 +227,7 @@ fn connect(run_dir: &Path) -> io::Result<std::os::unix::net::UnixStream> {
         let short = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(SOCKET);
         (Some(folder), short)
     };
-    let socket = std::os::unix::net::UnixStream::connect(path)?;
+    let socket = UnixStream::connect(path)?;
     keeper::check_peer(&socket)?;
     Ok(socket)
 }

@@ -35,7 +35,7 @@ struct Patterns {
     /// Pattern numbers by first byte.
     by_first: Vec<Vec<usize>>,
     longest: usize,
-    /// Vectorised; answers "is there anything at all" for output without secrets, which is nearly all output.
+    /// Vectorised; finds where to look closely, which is nowhere in nearly all output.
     quick: Option<packed::Searcher>,
     all: AhoCorasick,
 }
@@ -115,11 +115,30 @@ impl Patterns {
         Self { patterns, by_first, longest, quick, all }
     }
 
-    fn may_match(&self, bytes: &[u8]) -> bool {
-        match &self.quick {
-            Some(quick) => quick.find(bytes).is_some(),
-            None => self.all.is_match(bytes),
+    /// Every match that starts before `safe`, in order.
+    fn matches(&self, bytes: &[u8], safe: usize) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let mut look = |from: usize, to: usize, starts_before: usize| {
+            let matches = self.all.find_overlapping_iter(&bytes[from..to]);
+            let placed = matches.map(|m| (from + m.start(), from + m.end()));
+            found.extend(placed.filter(|(start, _)| *start < starts_before));
+        };
+        let Some(quick) = &self.quick else {
+            look(0, bytes.len(), safe);
+            found.sort_unstable();
+            return found;
+        };
+        let mut at = 0;
+        // The first match from `at` on; what starts within the length of the longest pattern from there lies wholly
+        // within twice that length.
+        while let Some(first) = quick.find_in(bytes, aho_corasick::Span { start: at, end: bytes.len() })
+            && first.start() < safe
+        {
+            at = (first.start() + self.longest).min(bytes.len());
+            look(first.start(), (at + self.longest).min(bytes.len()), at.min(safe));
         }
+        found.sort_unstable();
+        found
     }
 
     /// From where on the bytes may be the unfinished beginning of a match; their length if nowhere.
@@ -140,21 +159,12 @@ impl Patterns {
     /// many bytes after `safe` lie under the last mask.
     fn mask(&self, bytes: &[u8], covered: usize, safe: usize, out: &mut Vec<u8>) -> usize {
         let mut end = covered;
-        if self.may_match(bytes) {
-            let mut matches: Vec<(usize, usize)> = self
-                .all
-                .find_overlapping_iter(bytes)
-                .map(|m| (m.start(), m.end()))
-                .filter(|(start, _)| *start < safe)
-                .collect();
-            matches.sort_unstable();
-            for (start, stop) in matches {
-                if start >= end {
-                    out.extend_from_slice(&bytes[end..start]);
-                    out.extend_from_slice(MASK);
-                }
-                end = end.max(stop);
+        for (start, stop) in self.matches(bytes, safe) {
+            if start >= end {
+                out.extend_from_slice(&bytes[end..start]);
+                out.extend_from_slice(MASK);
             }
+            end = end.max(stop);
         }
         if end < safe {
             out.extend_from_slice(&bytes[end..safe]);
@@ -349,6 +359,23 @@ mod tests {
         assert_eq!(out, b"Continue? ");
         stream.finish(&mut out);
         assert_eq!(out, b"Continue? hunt");
+    }
+
+    /// Near and far from each other, touching and overlapping, at both ends: the same as looking everywhere.
+    #[test]
+    fn a_text_with_many_secrets_is_masked_everywhere() {
+        let (one, two) = ("correct-horse", "horse-battery-staple");
+        let r = redactor(&[one, two]);
+        assert!(r.0.as_ref().unwrap().quick.is_some());
+        let (mut text, mut expected) = (String::new(), String::new());
+        for gap in (0..400).step_by(7) {
+            let filler = "correct-hors ".repeat(gap / 13 + 1);
+            for (secret, masked) in [(one, "***"), (two, "***"), ("correct-horse-battery-staple", "***")] {
+                text += &format!("{secret}|{filler}{secret}{secret}");
+                expected += &format!("{masked}|{filler}{masked}{masked}");
+            }
+        }
+        assert_eq!(r.redact_text(&text), expected);
     }
 
     #[test]

@@ -165,10 +165,20 @@ impl Folder {
 
     /// Replaces (or makes) a file: afterwards it holds either what it held or `bytes`, also after a power cut.
     pub fn replace_file(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.replace(name, bytes, File::sync_all)?;
+        self.sync()
+    }
+
+    /// The same without its price: a power cut may leave neither.
+    pub fn replace_file_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.replace(name, bytes, |_| Ok(()))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8], sync: fn(&File) -> io::Result<()>) -> Result<(), StateError> {
         let draft = format!(".{name}.new");
         self.remove_file(&draft)?;
         let file = self.create_file(&draft)?;
-        let written = io::Write::write_all(&mut &file, bytes).and_then(|()| file.sync_all());
+        let written = io::Write::write_all(&mut &file, bytes).and_then(|()| sync(&file));
         if let Err(error) = written {
             let fault = IoFault::new("write", &self.path.join(name), error);
             // Best effort: what is left is overwritten by the next try.
@@ -176,8 +186,7 @@ impl Folder {
             return Err(fault.into());
         }
         renameat(&self.handle, draft.as_str(), &self.handle, name)
-            .map_err(|error| IoFault::new("write", &self.path.join(name), error))?;
-        self.sync()
+            .map_err(|error| IoFault::new("write", &self.path.join(name), error).into())
     }
 
     /// Removes a file. False if there was none.

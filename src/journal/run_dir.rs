@@ -66,6 +66,12 @@ impl RunDir {
         self.folder.replace_file(name, bytes)
     }
 
+    /// Makes or replaces a file, 0600, that can be made again from the journal. A power cut may lose it.
+    pub fn write_derived(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        check_file_name(name)?;
+        self.folder.replace_file_unsynced(name, bytes)
+    }
+
     /// The file's content; an error if it is longer than `limit` bytes.
     pub fn read_file(&self, name: &str, limit: u64) -> Result<Vec<u8>, StateError> {
         let path = self.path().join(name);

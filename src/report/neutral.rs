@@ -64,8 +64,17 @@ impl Neutral {
         }
     }
 
-    fn text(&mut self, text: &str, out: &mut String) {
-        for c in text.chars() {
+    fn text(&mut self, mut text: &str, out: &mut String) {
+        loop {
+            // Nearly all text is plain ASCII: it is taken in one piece.
+            let plain = text.bytes().position(|b| !(b' '..=b'~').contains(&b)).unwrap_or(text.len());
+            let (head, rest) = text.split_at(plain);
+            if !head.is_empty() {
+                self.end_carriage(out);
+                out.push_str(head);
+            }
+            let Some(c) = rest.chars().next() else { return };
+            text = &rest[c.len_utf8()..];
             if c == '\n' {
                 self.carriage = false;
                 out.push('\n');

@@ -126,7 +126,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Decides, syncs, tells, acts: in this order.
+    /// Decides, syncs, acts, tells: in this order. The commands start while the reporters write.
     fn answer(&mut self, inputs: Vec<Input>) -> Result<(), Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
@@ -139,16 +139,16 @@ impl Driver<'_> {
             if let Err(error) = self.journal.append(&records) {
                 return Err(Stopped { error: error.into(), lost: records });
             }
-            for record in &records {
-                for reporter in self.reporters.iter_mut() {
-                    reporter.record(self.engine.plan(), self.engine.state(), record);
-                }
-            }
         }
         for act in acts {
             match act {
                 Act::Start(task) => self.exec.begin(self.spec(*task)),
                 Act::Stop { task, force } => self.exec.stop(&task, force),
+            }
+        }
+        for record in &records {
+            for reporter in self.reporters.iter_mut() {
+                reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
         Ok(())

@@ -61,7 +61,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let _lock = dir.try_lock()?;
     let plan_bytes = plan.to_json();
     dir.write_file("plan.json", &plan_bytes)?;
-    dir.write_file("playbook.yaml", request.playbook_text.as_bytes())?;
+    // For people; a resume reads the plan.
+    dir.write_derived("playbook.yaml", request.playbook_text.as_bytes())?;
     let journal = Journal::create(&dir)?;
     // Now its folder shows that the run is open: the next one that wants the key finds it held.
     drop(guard);

@@ -15,6 +15,9 @@ use crate::exec::procfs;
 use crate::exec::protocol::{EndedTask, StartTask};
 use crate::model::{Millis, TaskEnd, TaskEndKind};
 
+/// So many tasks at once have their writing ends held; more would need too many descriptors.
+const HELD: usize = 32;
+
 impl Keeper {
     pub(super) fn begin(&mut self, mut order: StartTask) {
         let note = Note::Intent { task: order.task.clone() };
@@ -28,7 +31,8 @@ impl Keeper {
         let token = format!("{}/{}", self.run_dir.display(), order.task);
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
-        let (started, defect) = match spawn::spawn(&order, &extra) {
+        let hold_writers = self.tasks.len() < HELD;
+        let (started, defect) = match spawn::spawn(&order, &extra, hold_writers) {
             Ok(started) => (started, None),
             Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
             Err(Failure::Partly { why, started }) => {
@@ -91,6 +95,7 @@ impl Keeper {
             deadline: order.timeout.map(|t| began.saturating_add(t.0)),
             outlets: [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)],
             stdin: feed,
+            writers: started.writers,
             defect: None,
             ending: None,
             leaked: Vec::new(),

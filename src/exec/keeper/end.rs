@@ -78,6 +78,7 @@ impl Keeper {
             Some(_) if self.tasks[at].reaped.is_none() && self.tasks[at].leaked.is_empty() => return false,
             _ => {}
         }
+        self.tasks[at].writers.clear();
         // What the processes wrote before they ended is in the pipes by now.
         // Twice: the first read may take the last bytes, the second then sees the end.
         for which in [0, 0, 1, 1] {

@@ -5,7 +5,7 @@
 //! children start clean without any code between fork and exec.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, ErrorKind, PipeReader};
+use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ pub(super) struct Started {
     pub stdin: Option<ChildStdin>,
     pub stdout: PipeReader,
     pub stderr: PipeReader,
+    /// The keeper's own writing ends of both, if asked for.
+    pub writers: Vec<PipeWriter>,
 }
 
 pub(super) enum Failure {
@@ -31,8 +33,13 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// `extra` is added to the environment after the task's own.
-pub(super) fn spawn(task: &StartTask, extra: &[(&str, OsString)]) -> Result<Started, Failure> {
+/// `extra` is added to the environment after the task's own. With `hold_writers` the outputs do not end with the
+/// processes, but when `Started::writers` are dropped.
+pub(super) fn spawn(
+    task: &StartTask,
+    extra: &[(&str, OsString)],
+    hold_writers: bool,
+) -> Result<Started, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
     if task.commands.is_empty() || task.commands.iter().any(Vec::is_empty) {
         return Err(Failure::NotStarted("there is no command to run".into()));
@@ -45,8 +52,12 @@ pub(super) fn spawn(task: &StartTask, extra: &[(&str, OsString)]) -> Result<Star
     }
     let (stdout, stdout_writer) = io::pipe().map_err(broken)?;
     let (stderr, stderr_writer) = io::pipe().map_err(broken)?;
+    let mut writers = Vec::new();
+    if hold_writers {
+        writers.extend([&stdout_writer, &stderr_writer].into_iter().filter_map(|w| w.try_clone().ok()));
+    }
     let mut stdout_writer = Some(stdout_writer);
-    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr };
+    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr, writers };
     let mut previous: Option<PipeReader> = None;
     for (at, argv) in task.commands.iter().enumerate() {
         let is_last = at + 1 == task.commands.len();

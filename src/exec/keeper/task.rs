@@ -1,6 +1,6 @@
 //! One running task: its processes, its pipes, and how far its end has come.
 
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ChildStdin;
 
@@ -150,6 +150,9 @@ pub(super) struct Task {
     pub deadline: Option<Moment>,
     pub outlets: [Outlet; 2],
     pub stdin: Option<Feed>,
+    /// The keeper's own writing ends, dropped once the processes are reaped. As long as they are held, a command that
+    /// ends wakes the keeper once, with its exit, and not before that for each output that it closes.
+    pub writers: Vec<PipeWriter>,
     /// Why the task cannot have been whole.
     pub defect: Option<String>,
     pub ending: Option<Ending>,
