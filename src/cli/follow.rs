@@ -22,6 +22,7 @@ pub fn log(context: &Context, args: &Log) -> Result<u8, CliError> {
     let mut tail = Tail::open(&loaded.dir)?;
     let mut timeline = Timeline::new();
     let mut text = LogText::new(&loaded.plan, context.look);
+    let mut abandoned = false;
     loop {
         let records = tail.next_records()?;
         let mut out = String::new();
@@ -41,6 +42,14 @@ pub fn log(context: &Context, args: &Log) -> Result<u8, CliError> {
         print(&out)?;
         if over || !args.follow {
             return Ok(0);
+        }
+        if records.is_empty() && !loaded.is_driven() {
+            // It may have ended between the two looks.
+            if abandoned {
+                return Err(CliError::refused(format!("no process drives run {run} any more"))
+                    .hint(format!("go on with `runbook resume {run}`")));
+            }
+            abandoned = true;
         }
         std::thread::sleep(EVERY);
     }

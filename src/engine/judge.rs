@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{Event, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict};
+use crate::model::{Event, MASK, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict};
 use crate::plan::{Expr, StepIx, template};
 
 use super::core::Engine;
@@ -140,7 +140,16 @@ impl Engine {
         } else {
             None
         };
-        Ok((outputs, result))
+        let kept = outputs.iter().map(|(name, value)| (name.as_str(), value));
+        let masked = kept.chain(result.as_ref().map(|r| ("result", r))).find(|(_, value)| is_masked(value));
+        match masked {
+            // A later step would take the mask for the value.
+            Some((name, _)) if !self.plan.secrets.is_empty() => Err(format!(
+                "output {name} holds a secret, which is masked: secrets do not travel from step to step; \
+                 declare it under `secrets` where it is needed"
+            )),
+            _ => Ok((outputs, result)),
+        }
     }
 
     fn may_retry(&self, ix: StepIx, end: &TaskEnd, output: &TaskOutput) -> bool {
@@ -148,6 +157,16 @@ impl Engine {
         // Without a yes there is no second attempt.
         self.with_ctx(ix, &when.uses, Some((end, output)), |ctx| template::eval_bool(when, ctx))
             .unwrap_or(false)
+    }
+}
+
+/// Whether a text in the value holds what redaction leaves in the place of a secret.
+fn is_masked(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MASK),
+        Value::Array(items) => items.iter().any(is_masked),
+        Value::Object(fields) => fields.values().any(is_masked),
+        _ => false,
     }
 }
 

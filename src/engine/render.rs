@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
+use crate::plan::params::ParamKind;
 use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
 use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
 
@@ -102,6 +103,13 @@ impl Engine {
                 .with_ctx(ix, &late.value.uses, None, |ctx| template::render_value(&late.value, ctx))
                 .map_err(|e| format!("parameter {name}: {e}"))?;
             let value = late.spec.check(&value).map_err(|e| format!("parameter {name}: {e}"))?;
+            // As for a path that is known earlier: it counts from the folder of the playbook that gives it.
+            let value = match value {
+                Value::String(path) if late.spec.kind == ParamKind::Path => {
+                    Value::from(self.plan.root.join(path).to_string_lossy())
+                }
+                other => other,
+            };
             params.insert(name.clone(), value);
         }
         Ok(params)

@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::model::Secret;
 
 /// What stands where a secret stood.
-const MASK: &[u8] = b"***";
+const MASK: &[u8] = crate::model::MASK.as_bytes();
 /// Shorter values would mask half of every text.
 const SHORTEST: usize = 4;
 

@@ -18,5 +18,5 @@ pub use record::{
     Event, FORMAT, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, StartInfo,
     UndoneState,
 };
-pub use secret::{Piece, ResolveError, Secret, SecretName, SecretText, URL_COMPONENT};
+pub use secret::{MASK, Piece, ResolveError, Secret, SecretName, SecretText, URL_COMPONENT};
 pub use time::{Millis, Timestamp, format_bytes, format_millis, parse_bytes, parse_duration};

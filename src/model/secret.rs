@@ -35,6 +35,9 @@ impl Drop for Secret {
     }
 }
 
+/// What stands in the place of a secret in outputs, logs and on the screen.
+pub const MASK: &str = "***";
+
 /// The name of a secret as declared in the playbook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -51,8 +51,7 @@ fn a_secret_reaches_the_command_and_nothing_else() {
         "steps:\n  - id: a\n    title: A\n    env: { A: '{{ secrets.a }}', B: '{{ secrets.b }}', C: '{{ secrets.c }}' }\n    \
          run: |\n      printf '%s.%s.%s' \"$A\" \"$B\" \"$C\" | sha256sum >> ledger\n      \
          echo \"$A\"; echo \"$B\" >&2; printf '%s' \"$C\" | base64\n      \
-         printf '%s' \"$A\" | base64; printf '%s' \"$B\" | fold -w 3 | tr -d '\\n'; echo\n    \
-         outputs: { leak: result.stdout }\n",
+         printf '%s' \"$A\" | base64; printf '%s' \"$B\" | fold -w 3 | tr -d '\\n'; echo\n",
     );
     let shown = run(&world, &["run", "secretive"]).exits(0);
     use sha2::Digest;
@@ -109,4 +108,19 @@ fn a_secret_in_a_script_or_an_argv_is_a_mistake() {
         &format!("{SECRETS}steps: [{{ id: a, title: A, exec: [echo, '{{{{ secrets.a }}}}'] }}]\n"),
     );
     world.run(&["lint", "argv"]).exits(2).says(&["secret"]);
+}
+
+/// A later step would take the mask for the value, and do something wrong with it.
+#[test]
+fn a_secret_does_not_travel_through_an_output() {
+    for output in ["echo \"$A\"", "echo \"leak=$A\" >> \"$RUNBOOK_OUTPUT\""] {
+        let world = world(&format!(
+            "steps:\n  - id: a\n    title: A\n    env: {{ A: '{{{{ secrets.a }}}}' }}\n    run: |\n      {output}\n    \
+             outputs: {{ said: result.stdout }}\n  - id: b\n    title: B\n    run: echo {{{{ steps.a.outputs.said }}}} >> ledger\n"
+        ));
+        let shown = run(&world, &["run", "secretive"]).exits(1);
+        assert!(shown.out.contains("secrets do not travel from step to step"), "{}", shown.out);
+        assert!(!world.path("ledger").exists(), "the second step did not start");
+        assert_nowhere(&world, &shown);
+    }
 }
