@@ -97,11 +97,6 @@ impl From<JournalError> for CliError {
             let hint = "nothing was changed; keep the folder and see `runbook verify`";
             return Self::refused(error.to_string()).hint(hint);
         }
-        if let JournalError::Missing { .. } = error {
-            let hint =
-                "it stopped before its first record, so nothing was run: start it anew with `runbook run`";
-            return Self::refused(error.to_string()).hint(hint);
-        }
         let hint = "nothing new was started; when the cause is gone, go on with `runbook resume last`";
         Self { code: exit_code::JOURNAL, ..Self::usage(error.to_string()).hint(hint) }
     }

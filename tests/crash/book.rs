@@ -159,7 +159,8 @@ fn exited(events: &[(String, Value)]) -> BTreeSet<String> {
     ended.map(|(_, body)| body["task"].as_str().unwrap().to_owned()).collect()
 }
 
-fn exited_by_itself(body: &Value) -> bool {
+/// Not ended by the tool, and not lost.
+pub fn exited_by_itself(body: &Value) -> bool {
     body["end"].get("exited").is_some() || body["end"]["kind"].get("exited").is_some()
 }
 
