@@ -133,11 +133,6 @@ impl World {
         status["run"].as_str().unwrap().to_owned()
     }
 
-    /// Whether the newest run has a record. One that was killed before its first has nothing to go on with.
-    pub fn has_begun(&self) -> bool {
-        !self.runs().is_empty() && !self.run(&["log", "last", "--json"]).out.is_empty()
-    }
-
     pub fn run_dir(&self, run: &str) -> PathBuf {
         self.state().join("runs").join(run)
     }

@@ -87,6 +87,11 @@ pub fn twenty(shape: Shape) -> World {
     world
 }
 
+/// Whether the newest run has a record. One that was killed before its first has nothing to go on with.
+pub fn has_begun(world: &World) -> bool {
+    !world.runs().is_empty() && !world.run(&["log", "last", "--json"]).out.is_empty()
+}
+
 /// The sorted ledger of a run that nobody disturbs.
 pub fn undisturbed(shape: Shape) -> Vec<String> {
     let world = twenty(shape);

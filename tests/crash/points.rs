@@ -3,6 +3,7 @@
 
 use nix::sys::signal::Signal;
 
+use crate::book;
 use crate::chance::is_long;
 use crate::strace::{Call, Strace};
 use crate::support::{Running, World};
@@ -58,8 +59,11 @@ pub fn assert_recovers(world: &World, what: &str) {
                 status.exits(8).says(&["there is no journal", "the run never started"]);
             }
         }
-        let shown =
-            if world.has_begun() { world.run(&["resume", "last"]) } else { world.run(&["run", "three"]) };
+        let shown = if book::has_begun(world) {
+            world.run(&["resume", "last"])
+        } else {
+            world.run(&["run", "three"])
+        };
         assert!(!shown.err.contains("panicked"), "{what}: {shown:?}");
         codes.push(shown.code);
         if shown.code == 0 {
@@ -75,8 +79,8 @@ pub fn assert_recovers(world: &World, what: &str) {
     if !told_as_failed(world) {
         assert_eq!(world.ledger(), DONE, "{what}");
     }
-    assert_eq!(recorded_effects(world), crate::book::sorted(world.ledger()), "{what}: journal, then ledger");
-    let unknown: Vec<_> = world.events().into_iter().filter(|(_, b)| crate::book::is_unknown(b)).collect();
+    assert_eq!(recorded_effects(world), book::sorted(world.ledger()), "{what}: journal, then ledger");
+    let unknown: Vec<_> = world.events().into_iter().filter(|(_, b)| book::is_unknown(b)).collect();
     assert!(unknown.is_empty(), "{what}: {unknown:?}");
     world.run(&["verify", "last"]).exits(0);
     world.assert_nothing_runs();
@@ -84,9 +88,9 @@ pub fn assert_recovers(world: &World, what: &str) {
 
 /// The lines that the ledger must have: one for each attempt that is recorded as ended by itself.
 fn recorded_effects(world: &World) -> Vec<String> {
-    let ended = world.events_named("task_ended").into_iter().filter(crate::book::exited_by_itself);
+    let ended = world.events_named("task_ended").into_iter().filter(book::exited_by_itself);
     let steps = ended.filter_map(|e| Some(e["task"].as_str()?.split_once('.')?.0.to_owned()));
-    crate::book::sorted(steps.filter(|step| step != "hold").collect())
+    book::sorted(steps.filter(|step| step != "hold").collect())
 }
 
 /// Which points are tried: all in the long form; in CI those on the journal and every third of the others.

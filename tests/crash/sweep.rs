@@ -25,7 +25,7 @@ pub fn runs_for(running: &mut Running, length: Duration) -> bool {
 
 /// Goes on with the run, or starts it if the one before was killed too early to be there.
 pub fn go_on(world: &World, shape: Shape) -> Running {
-    if !world.has_begun() {
+    if !book::has_begun(world) {
         assert!(world.ledger().is_empty(), "commands ran, and there is no run");
         return world.start(&["run", shape.name()]);
     }
