@@ -112,6 +112,11 @@ impl Journal {
         }
     }
 
+    /// Whether [`Journal::append_outcomes`] may still succeed. If so, the file holds exactly what is durable.
+    pub fn takes_outcomes(&self) -> bool {
+        !matches!(self.health, Health::Dead(_))
+    }
+
     /// As [`Journal::append`], for records of what has happened already. If the disk is full, these may use the reserve.
     pub fn append_outcomes(&mut self, records: &[Record]) -> Result<(), JournalError> {
         match &self.health {

@@ -15,6 +15,10 @@ use super::load;
 /// Waits for what is in flight. A person who asks for the end again is not kept waiting: the commands stay with the
 /// keeper.
 pub(super) async fn wind_down(mut driver: Driver<'_>, lost: Vec<Record>, signals: &mut Signals) {
+    // After a failed sync nobody knows what is in the file: to wait for what could not be recorded helps nobody.
+    if !driver.journal.takes_outcomes() {
+        return;
+    }
     let Some(mut engine) = durable_engine(&driver) else { return };
     for record in lost {
         if matches!(record.event, Event::TaskEnded { .. })

@@ -87,6 +87,11 @@ pub fn twenty(shape: Shape) -> World {
     world
 }
 
+/// Whether the newest run has a record. One that was killed before its first has nothing to go on with.
+pub fn has_begun(world: &World) -> bool {
+    !world.runs().is_empty() && !world.run(&["log", "last", "--json"]).out.is_empty()
+}
+
 /// The sorted ledger of a run that nobody disturbs.
 pub fn undisturbed(shape: Shape) -> Vec<String> {
     let world = twenty(shape);
@@ -159,7 +164,8 @@ fn exited(events: &[(String, Value)]) -> BTreeSet<String> {
     ended.map(|(_, body)| body["task"].as_str().unwrap().to_owned()).collect()
 }
 
-fn exited_by_itself(body: &Value) -> bool {
+/// Not ended by the tool, and not lost.
+pub fn exited_by_itself(body: &Value) -> bool {
     body["end"].get("exited").is_some() || body["end"]["kind"].get("exited").is_some()
 }
 

@@ -10,9 +10,13 @@
 mod alone;
 mod book;
 mod chance;
+mod faults;
+mod fulldisk;
 mod points;
+mod reboot;
 mod strace;
 mod sweep;
+mod torn;
 
 #[path = "../cli/support.rs"]
 #[expect(dead_code, reason = "shared with the tests of the command line, which use all of it")]

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{BIN, Running, World};
+use crate::support::{BIN, Running, World, wait_until};
 
 pub struct Strace {
     program: PathBuf,
@@ -49,6 +49,23 @@ impl Strace {
         }
         command.arg("--").arg(BIN).args(args);
         world.start_command(command)
+    }
+
+    /// Holds on to a process that is there already, with a fault in calls on `path` alone if one is given; gone when that has ended. Returns once it is held.
+    pub fn attach(&self, world: &World, pid: i32, expression: &str, path: Option<&Path>) -> Running {
+        let mut command = world.command(&self.program);
+        // It would else be taken for a process that the run left behind.
+        command.env_remove("RUNBOOK_STATE");
+        command.args(["-qq", "-o", "/dev/null", "-e", expression, "-p", &pid.to_string()]);
+        if let Some(path) = path {
+            command.arg("-P").arg(path);
+        }
+        let tracer = world.start_command(command);
+        wait_until("the tracer", || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().any(|l| l.strip_prefix("TracerPid:").is_some_and(|t| t.trim() != "0"))
+        });
+        tracer
     }
 
     /// Runs it undisturbed and gives its calls of these names, in order.

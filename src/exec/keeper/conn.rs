@@ -107,7 +107,8 @@ impl Conn {
             match send(self.socket.as_raw_fd(), &self.queue[self.sent..], MsgFlags::MSG_NOSIGNAL) {
                 Ok(count) => self.sent += count,
                 Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => break,
+                // Short of memory the kernel may refuse for a while. A lost message would be waited for without end.
+                Err(nix::Error::EAGAIN | nix::Error::ENOBUFS | nix::Error::ENOMEM) => break,
                 // The reading side may still hold orders: only `receive` decides that it is over.
                 Err(_) => self.sent = self.queue.len(),
             }

@@ -1,0 +1,167 @@
+//! Errors in the kernel's place, at each system call of the runner that touches the run's folder and in the keeper: no
+//! hang, no panic, the documented exit code with a message, and a later resume that is right.
+
+use std::time::{Duration, Instant};
+
+use crate::chance::is_long;
+use crate::points::{DONE, assert_recovers, chosen, points, three};
+use crate::strace::{Call, Strace};
+use crate::support::{Running, Shown, World, wait_until};
+
+/// No fault may keep a run of a tenth of a second longer than this.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// What the kernel may answer to these calls.
+fn errors(call: &str) -> &'static [&'static str] {
+    match call {
+        "write" => &["ENOSPC", "EIO", "EINTR"],
+        "fdatasync" | "fsync" | "renameat" | "ftruncate" => &["EIO"],
+        "openat" => &["EMFILE", "EACCES"],
+        "mkdirat" | "fallocate" => &["ENOSPC"],
+        "unlinkat" => &["EACCES"],
+        "bind" => &["ENOSPC"],
+        "sendto" => &["EPIPE"],
+        other => panic!("no error for {other}"),
+    }
+}
+
+/// The command's end; the panic names the fault.
+fn ends_in_time(mut running: Running, what: &str) -> Shown {
+    let began = Instant::now();
+    while running.is_running() {
+        assert!(began.elapsed() < BOUND, "it hangs: {what}\n{}", running.out());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.wait()
+}
+
+/// One fault in a command that would else end with 0.
+fn faulty(strace: &Strace, world: &World, call: &Call, errno: &str, args: &[&str]) -> Shown {
+    let expression = format!("inject={}:error={errno}:when={}", call.name, call.number);
+    let shown =
+        ends_in_time(strace.start(world, &[&expression], args), &format!("{expression} {}", call.text));
+    let what = format!("{expression} {}\n{shown:?}", call.text);
+    assert!(!shown.err.contains("panicked") && !shown.out.contains("panicked"), "{what}");
+    assert!([0, 1, 2, 5, 8, 74].contains(&shown.code), "{what}");
+    if ![0, 1, 5].contains(&shown.code) {
+        assert!(
+            shown.err.starts_with("error: ") || shown.err.contains("\nerror: "),
+            "it says nothing: {what}"
+        );
+    }
+    let on_journal = call.text.contains("/journal.jsonl>");
+    if on_journal && ["write", "fdatasync"].contains(&call.name.as_str()) && errno != "EINTR" {
+        assert_eq!(shown.code, 74, "{what}");
+        let cause = if errno == "ENOSPC" { "no space left on device" } else { "I/O error" };
+        for text in ["journal.jsonl", cause, "runbook resume"] {
+            assert!(shown.err.contains(text), "{text:?} is not said: {what}");
+        }
+    }
+    shown
+}
+
+/// An error at each of the points; then everything goes on.
+fn sweep(strace: &Strace, what: &str, world: &dyn Fn() -> World, args: &[&str]) {
+    let points = chosen(points(strace, &world(), args));
+    let (mut faults, mut told) = (0, 0);
+    for call in &points {
+        for errno in errors(&call.name) {
+            let world = world();
+            told += usize::from(faulty(strace, &world, call, errno, args).code != 0);
+            assert_recovers(
+                &world,
+                &format!("{what}: {errno} at {} {}: {}", call.name, call.number, call.text),
+            );
+            faults += 1;
+        }
+    }
+    println!("{faults} errors at {} calls of {what}; {told} of them ended it", points.len());
+    assert!(told * 3 >= faults, "only {told} of {faults} errors were felt");
+}
+
+#[test]
+fn errors_in_a_run() {
+    let Some(strace) = Strace::found() else { return };
+    sweep(&strace, "a run", &three, &["run", "three"]);
+}
+
+#[test]
+fn errors_in_a_resume() {
+    let Some(strace) = Strace::found() else { return };
+    let half = || {
+        let world = three();
+        let expression = "inject=fdatasync:signal=SIGKILL:when=4";
+        strace.start(&world, &[expression], &["run", "three"]).wait().exits(-9);
+        world
+    };
+    sweep(&strace, "a resume", &half, &["resume", "last"]);
+}
+
+/// The keeper cannot be started: the step surely did not run, and a resume runs it.
+#[test]
+fn no_process_for_the_keeper() {
+    let Some(strace) = Strace::found() else { return };
+    for call in ["clone", "clone3", "vfork", "fork"] {
+        let world = three();
+        // All of them, for nobody knows which one the C library takes; the loader needs none.
+        let shown = strace.start(&world, &[&format!("inject={call}:error=EAGAIN")], &["run", "three"]).wait();
+        assert!(!shown.err.contains("panicked"), "{shown:?}");
+        if shown.code == 0 {
+            assert_eq!(world.ledger(), DONE);
+            continue;
+        }
+        let shown = shown.exits(1);
+        shown.says(&["the process that starts commands could not be started", "runbook resume "]);
+        assert_eq!(world.ledger(), [""; 0]);
+        assert_recovers(&world, call);
+    }
+}
+
+/// Four steps, the first of which waits so that the keeper can be got hold of. `any` of them may fail once.
+fn held() -> World {
+    let world = three();
+    world.playbook(
+        "three",
+        "steps:\n  - { id: hold, title: Hold, run: 'touch held; while ! test -e go; do sleep 0.02; done' }\n  \
+         - { id: one, title: One, run: echo one >> ledger }\n  \
+         - { id: two, title: Two, run: 'echo two >> ledger; test $(grep -c two ledger) -ge 2', \
+         retry: { attempts: 2, delay: 10ms } }\n  \
+         - { id: three, title: Three, run: echo three >> ledger }\n",
+    );
+    world
+}
+
+/// The keeper gets an error at its n-th call while the runner lives.
+#[test]
+fn errors_in_the_keeper() {
+    let Some(strace) = Strace::found() else { return };
+    let mut faults = 0;
+    for (calls, errno, most) in [
+        ("clone,clone3,vfork,fork", "EAGAIN", 3),
+        ("write", "ENOSPC", 8),
+        ("openat", "EMFILE", 8),
+        ("sendto", "ENOBUFS", 3),
+    ] {
+        for number in (1..=most).filter(|n| is_long() || n % 2 == 1) {
+            let world = held();
+            let running = world.start(&["run", "three"]);
+            wait_until("the step", || world.path("held").exists());
+            let keeper = world.processes_like("__keeper");
+            assert_eq!(keeper.len(), 1);
+            let expression = format!("inject={calls}:error={errno}:when={number}");
+            // Only what the keeper writes into files: the kernel never refuses its wake-up calls to itself.
+            let notes = world.run_dir(&world.runs()[0]).join("keeper/notes.jsonl");
+            let path = (calls == "write").then_some(notes);
+            let tracer = strace.attach(&world, keeper[0], &expression, path.as_deref());
+            world.write("go", "");
+            let shown = ends_in_time(running, &expression);
+            tracer.wait();
+            let what = format!("{expression} in the keeper: {shown:?}");
+            assert!(!shown.err.contains("panicked"), "{what}");
+            assert!([0, 1].contains(&shown.code), "{what}");
+            assert_recovers(&world, &what);
+            faults += 1;
+        }
+    }
+    println!("{faults} errors in the keeper");
+}
