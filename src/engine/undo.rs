@@ -164,9 +164,17 @@ impl Engine {
             .filter(|ix| plan.steps[*ix].irreversible && self.state.steps[*ix].effect_at.is_some())
             .map(name)
             .collect();
+        let unknown: Vec<String> = (0..plan.steps.len())
+            .filter(|ix| self.state.steps[*ix].outcome() == Some(StepOutcome::Unknown))
+            .map(name)
+            .collect();
         if !failed.is_empty() {
             let why = format!("{because}; the undo of {} failed", failed.join(", "));
             self.end_run(RunOutcome::Stuck, Some(why));
+        } else if !unknown.is_empty() {
+            // It has no undo, and nobody knows whether there is anything to take back.
+            let why = format!("{because}; taken back, except {}, which is in doubt", unknown.join(", "));
+            self.end_run(RunOutcome::InDoubt, Some(why));
         } else if kept.is_empty() {
             self.end_run(RunOutcome::RolledBack, Some(because));
         } else {

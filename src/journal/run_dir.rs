@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -106,7 +108,7 @@ impl RunDir {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))) {
             Ok(_) => {}
             Err(Errno::EAGAIN | Errno::EACCES) => {
-                let note = read_note(&file);
+                let note = awaited_note(&file);
                 let (pid, since) = (note.as_ref().map(|n| n.pid), note.map(|n| n.since));
                 return Err(StateError::Busy { run: self.id.clone(), pid, since });
             }
@@ -150,9 +152,24 @@ fn whole_file(kind: i32) -> libc::flock {
 
 /// None if the holder is just writing it, or nothing sensible stands there: it is only for a message.
 fn read_note(file: &File) -> Option<LockNote> {
-    let mut text = String::new();
-    file.take(4096).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    let mut text = [0; 4096];
+    let length = file.read_at(&mut text, 0).ok()?;
+    serde_json::from_slice(&text[..length]).ok()
+}
+
+/// The note of a holder that may have taken the lock only just now: until it has written its own, there is none, or
+/// that of a process that is gone.
+fn awaited_note(file: &File) -> Option<LockNote> {
+    const STEP: Duration = Duration::from_millis(10);
+    const STEPS: u32 = 30;
+    let living = |note: &LockNote| Path::new(&format!("/proc/{}", note.pid)).exists();
+    for _ in 0..STEPS {
+        if let Some(note) = read_note(file).filter(living) {
+            return Some(note);
+        }
+        std::thread::sleep(STEP);
+    }
+    read_note(file).filter(living)
 }
 
 pub(super) fn now() -> Timestamp {

@@ -135,10 +135,10 @@ impl Driver<'_> {
             records.extend(decision.records);
             acts.extend(decision.acts);
         }
-        if !records.is_empty() {
-            if let Err(error) = self.journal.append(&records) {
-                return Err(Stopped { error: error.into(), lost: records });
-            }
+        if !records.is_empty()
+            && let Err(error) = self.journal.append(&records)
+        {
+            return Err(Stopped { error: error.into(), lost: records });
         }
         for act in acts {
             match act {

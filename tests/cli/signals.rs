@@ -9,7 +9,8 @@ use crate::support::{Running, World, kill_hard, wait_until};
 /// Ends on TERM and says so.
 const POLITE: &str = "trap 'echo TERM >> ledger; exit 1' TERM; echo begun >> ledger; sleep 300.7 & wait";
 /// Hears TERM and stays.
-const STUBBORN: &str = "trap 'echo TERM >> ledger' TERM; echo begun >> ledger; while :; do sleep 0.1 || :; done";
+const STUBBORN: &str =
+    "trap 'echo TERM >> ledger' TERM; echo begun >> ledger; while :; do sleep 0.1 || :; done";
 
 fn begun(world: &World, script: &str) -> Running {
     world.playbook(

@@ -56,7 +56,7 @@ pub fn assert_recovers(world: &World, what: &str) {
         if !world.runs().is_empty() {
             let status = world.run(&["status", "last"]);
             if status.code != 0 {
-                status.exits(8).says(&["there is no journal", "the run never started"]);
+                status.exits(8).says(&["there is no journal", "start it anew with `runbook run`"]);
             }
         }
         let shown = if book::has_begun(world) {
