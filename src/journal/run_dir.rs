@@ -132,7 +132,7 @@ impl RunDir {
         if i32::from(lock.l_type) == libc::F_UNLCK {
             return None;
         }
-        let note = read_note(&file);
+        let note = awaited_note(&file);
         Some(Driver { pid: note.as_ref().map(|n| n.pid), since: note.map(|n| n.since) })
     }
 }

@@ -35,9 +35,10 @@ fn ends_in_time(mut running: Running, what: &str) -> Shown {
     running.wait()
 }
 
-/// One fault in a command that would else end with 0.
-fn faulty(strace: &Strace, world: &World, call: &Call, errno: &str, args: &[&str]) -> Shown {
-    let expression = format!("inject={}:error={errno}:when={}", call.name, call.number);
+/// One fault in a command that would else end with 0; or, if it is to last, the same at every later call of that name.
+fn faulty(strace: &Strace, world: &World, call: &Call, errno: &str, lasts: bool, args: &[&str]) -> Shown {
+    let when = if lasts { "+" } else { "" };
+    let expression = format!("inject={}:error={errno}:when={}{when}", call.name, call.number);
     let shown =
         ends_in_time(strace.start(world, &[&expression], args), &format!("{expression} {}", call.text));
     let what = format!("{expression} {}\n{shown:?}", call.text);
@@ -49,8 +50,7 @@ fn faulty(strace: &Strace, world: &World, call: &Call, errno: &str, args: &[&str
             "it says nothing: {what}"
         );
     }
-    let on_journal = call.text.contains("/journal.jsonl>");
-    if on_journal && ["write", "fdatasync"].contains(&call.name.as_str()) && errno != "EINTR" {
+    if is_append(call) && errno != "EINTR" {
         assert_eq!(shown.code, 74, "{what}");
         let cause = if errno == "ENOSPC" { "no space left on device" } else { "I/O error" };
         for text in ["journal.jsonl", cause, "runbook resume"] {
@@ -60,19 +60,25 @@ fn faulty(strace: &Strace, world: &World, call: &Call, errno: &str, args: &[&str
     shown
 }
 
+fn is_append(call: &Call) -> bool {
+    call.text.contains("/journal.jsonl>") && ["write", "fdatasync"].contains(&call.name.as_str())
+}
+
 /// An error at each of the points; then everything goes on.
 fn sweep(strace: &Strace, what: &str, world: &dyn Fn() -> World, args: &[&str]) {
     let points = chosen(points(strace, &world(), args));
     let (mut faults, mut told) = (0, 0);
     for call in &points {
         for errno in errors(&call.name) {
-            let world = world();
-            told += usize::from(faulty(strace, &world, call, errno, args).code != 0);
-            assert_recovers(
-                &world,
-                &format!("{what}: {errno} at {} {}: {}", call.name, call.number, call.text),
-            );
-            faults += 1;
+            // A broken disk does not mend itself. (Writes that all fail would take the error's own words away.)
+            let lasting = is_append(call) && call.name == "fdatasync";
+            for lasts in [false, true].into_iter().take(1 + usize::from(lasting)) {
+                let world = world();
+                told += usize::from(faulty(strace, &world, call, errno, lasts, args).code != 0);
+                let at = format!("{errno} at {} {}: {}", call.name, call.number, call.text);
+                assert_recovers(&world, &format!("{what}: {at} (lasts: {lasts})"));
+                faults += 1;
+            }
         }
     }
     println!("{faults} errors at {} calls of {what}; {told} of them ended it", points.len());
