@@ -347,8 +347,10 @@ impl Exec {
                     let error = format!("{why} before this command was started");
                     (TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO), TaskOutput::none())
                 }
-                Some(Trace::Orphan { pid, .. }) => {
-                    unknown(format!("{}; it still runs as process {pid}", attach::ORPHANED))
+                // Before it has ended, nobody may ask whether it took effect, let alone start it again.
+                Some(Trace::Orphan { pid, start }) => {
+                    self.watch(task, pid, start);
+                    continue;
                 }
                 Some(Trace::Unknown { why }) => unknown(why),
                 None => unknown(why.clone()),

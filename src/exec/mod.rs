@@ -65,7 +65,8 @@ pub enum ExecEvent {
         end: TaskEnd,
         output: TaskOutput,
     },
-    /// The keeper is gone. An `Ended` follows for each of its tasks: with what it had noted, else with `Unknown`.
+    /// The keeper is gone. An `Ended` follows for each of its tasks: with what it had noted, else with `Unknown`; for a
+    /// process that outlived the keeper, once that has ended.
     KeeperLost {
         why: String,
     },

@@ -31,12 +31,13 @@ fn keeper(world: &World) -> i32 {
     keepers[0]
 }
 
-/// Kills the runner, then the keeper with all it started, as a reboot would.
+/// Kills the runner, then the keeper with all it started, as a reboot would. In this order: a runner that outlives its
+/// keeper goes on.
 fn reboot(world: &World, running: Running) {
     let keeper = keeper(world);
-    kill_hard(keeper);
     kill_hard_if_alive(&running);
     let _ = running.wait();
+    kill_hard(keeper);
     for pid in world.processes() {
         kill_hard(pid);
     }
@@ -336,15 +337,17 @@ fn an_idempotent_step_is_repeated() {
 }
 
 #[test]
-fn a_killed_keeper_under_a_live_runner_is_told_at_once() {
+fn a_killed_keeper_under_a_live_runner_is_told_at_once_and_its_command_waited_for() {
     let world = World::new();
     five(&world, "");
     let running = to_three(&world);
     let keeper = keeper(&world);
     kill_hard(keeper);
+    wait_until("the word of it", || !world.events_named("keeper_lost").is_empty());
+    world.write("go", "");
     running.wait().exits(5).says(&["three", "runbook resolve "]);
-    assert_eq!(world.outcome("three"), "unknown");
-    assert_eq!(world.ledger(), ["one", "two"]);
+    assert_eq!(world.outcome("three"), "unknown", "how it ended nobody saw");
+    assert_eq!(world.ledger(), ["one", "two", "three"]);
 }
 
 #[test]
@@ -371,4 +374,24 @@ fn a_run_that_is_over_is_not_resumed() {
     resume(&world).exits(8).says(&["recovered", "nothing to resume", "runbook report "]);
     world.run(&["cancel", "last"]).exits(8).says(&["ended recovered"]);
     assert_eq!(world.ledger(), ["a"]);
+}
+
+/// The keeper alone is killed, and the command lives on: as long as it does, nobody asks whether it took effect, and
+/// nobody starts it again.
+#[test]
+fn a_command_that_outlives_its_keeper_is_waited_for() {
+    for third in [CHECK, ", idempotent: true"] {
+        let world = World::new();
+        five(&world, third);
+        let running = to_three(&world);
+        kill_hard(keeper(&world));
+        // Time enough for a check or a second start, if there were one.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let started = world.events_named("task_started");
+        assert_eq!(started.last().unwrap()["task"], "three.1", "nothing follows while it runs");
+        world.write("go", "");
+        running.wait().exits(0);
+        let threes = if third == CHECK { 1 } else { 2 };
+        assert_eq!(world.ledger().iter().filter(|line| *line == "three").count(), threes);
+    }
 }
