@@ -101,10 +101,6 @@ impl SecretText {
         }
         Ok(Secret::new(out))
     }
-
-    pub fn has_secret(&self) -> bool {
-        self.0.iter().any(|p| !matches!(p, Piece::Plain(_)))
-    }
 }
 
 /// For people: the plain text, each secret as `‹secret NAME›`.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::template::{Place, analyse};
-use super::{Action, Body, Command, HttpBody, JsonTemplate, OnFailure, Plan, Step, StepIx, Template};
+use super::{Action, Body, Command, HttpBody, JsonTemplate, Plan, Step, StepIx, Template};
 
 impl Plan {
     /// The steps directly inside a group; none for what is no group.
@@ -164,11 +164,6 @@ impl Plan {
     /// Steps that destroy something, in the order of the plan.
     pub fn destructive(&self) -> Vec<StepIx> {
         (0..self.steps.len()).filter(|ix| self.steps[*ix].destructive).collect()
-    }
-
-    /// Whether a failure anywhere can start a rollback.
-    pub fn can_roll_back(&self) -> bool {
-        self.steps.iter().any(|step| step.on_failure == OnFailure::Rollback)
     }
 
     /// Every place where text is spliced into a script or a query unquoted (`raw`): the step and the spliced part.

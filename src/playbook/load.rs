@@ -71,8 +71,6 @@ pub struct Library {
     /// In the order of the search. Some may not exist.
     folders: Vec<PathBuf>,
     config: Option<ConfigFile>,
-    /// Holds the configuration's text, for diagnostics about it.
-    sources: SourceMap,
 }
 
 /// A playbook that was found, not yet read.
@@ -137,7 +135,7 @@ impl Library {
         Ok(library)
     }
 
-    fn read_config(&mut self, path: &Path) -> Result<ConfigFile, LoadError> {
+    fn read_config(&self, path: &Path) -> Result<ConfigFile, LoadError> {
         let shown = self.shown(path);
         let bytes =
             read_file(path).map_err(|reason| LoadError::Unreadable { path: shown.clone(), reason })?;
@@ -151,7 +149,6 @@ impl Library {
         };
         match config {
             Some(config) if !has_errors(&diagnostics) => {
-                self.sources = sources;
                 let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
                 Ok(ConfigFile { path: path.to_owned(), folder, config })
             }
@@ -161,11 +158,6 @@ impl Library {
 
     pub fn config(&self) -> Option<&ConfigFile> {
         self.config.as_ref()
-    }
-
-    /// The text of `runbook.yaml`, for diagnostics about it. Its spans name file 0 of this map, not of [`Loaded`].
-    pub fn config_sources(&self) -> &SourceMap {
-        &self.sources
     }
 
     /// The folders that are searched, in order.
