@@ -6,6 +6,7 @@ mod id;
 mod nearest;
 mod op;
 mod outcome;
+mod question;
 mod record;
 mod secret;
 mod time;
@@ -14,6 +15,7 @@ pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
+pub use question::{Answer, Binding, Choice, OnTimeout, Person, Question, QuestionKind, Reply, Via};
 pub use record::{
     Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     StartInfo, UndoneState,
