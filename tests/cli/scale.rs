@@ -111,3 +111,74 @@ fn ten_thousand_steps_can_be_planned() {
     let peak: u64 = shown.err.trim().parse().unwrap();
     assert!(peak < 200 << 10, "plan held {peak} KiB");
 }
+
+/// The pids below this one, dead ones that nobody has collected among them.
+fn children(pid: i32) -> Vec<i32> {
+    let parent = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok();
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter(|p: &i32| {
+        fs::read_to_string(format!("/proc/{p}/stat")).is_ok_and(|stat| parent(&stat) == Some(pid))
+    })
+    .collect()
+}
+
+/// Open descriptors; none of a process that is gone.
+fn open(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_run_of_ten_thousand_commands_leaks_nothing() {
+    let steps = 10_000;
+    let world = World::new();
+    let wait = |name: &str| format!("touch {name}-begun; while ! test -e {name}-go; do sleep 0.02; done");
+    let mut body =
+        format!("max_parallel: 16\nsteps:\n  - {{ id: first, title: First, run: '{}' }}\n", wait("first"));
+    let mut all = Vec::new();
+    for n in 0..steps {
+        body.push_str(&format!("  - {{ id: s{n}, title: Step {n}, exec: [\"true\"], needs: [first] }}\n"));
+        all.push(format!("s{n}"));
+    }
+    body.push_str(&format!(
+        "  - {{ id: last, title: Last, needs: [{}], run: '{}' }}\n",
+        all.join(", "),
+        wait("last")
+    ));
+    world.playbook("many", &body);
+    let mut running = world.start(&["run", "many"]);
+    let began = Instant::now();
+    let until = |running: &mut crate::support::Running, name: &str, look: &mut dyn FnMut()| {
+        while !world.path(name).exists() {
+            assert!(running.is_running() && began.elapsed() < Duration::from_secs(300), "{}", running.out());
+            look();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&mut running, "first-begun", &mut || {});
+    let (runner, keeper) = (running.pid(), world.processes_like("__keeper")[0]);
+    let before = (open(runner), open(keeper));
+    let mut most = before;
+    world.write("first-go", "");
+    let work = Instant::now();
+    until(&mut running, "last-begun", &mut || {
+        most = (most.0.max(open(runner)), most.1.max(open(keeper)));
+    });
+    let took = work.elapsed();
+    let after = (open(runner), open(keeper));
+    let left = (children(runner), children(keeper).len());
+    println!(
+        "{steps} commands in {took:?}: the runner had {} descriptors before, {} at most, {} after; the keeper {}, {}, {}",
+        before.0, most.0, after.0, before.1, most.1, after.1
+    );
+    assert_eq!(after, before, "descriptors were left open: runner, keeper");
+    // Two pipes, each with both ends, and an input for each of the sixteen.
+    assert!(most.0 <= before.0 + 8 && most.1 <= before.1 + 8 * 16, "{most:?} at once, {before:?} before");
+    assert_eq!(
+        left,
+        (vec![keeper], 1),
+        "the runner has the keeper, the keeper the last command, and nothing more"
+    );
+    world.write("last-go", "");
+    running.wait().exits(0);
+    world.assert_nothing_runs();
+}
