@@ -74,6 +74,7 @@ impl Link {
         // SAFETY: setsid is async-signal-safe and touches no memory. It must happen before the exec: a Ctrl-C in
         // between would else reach the keeper through the terminal's process group.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
+        super::give_limit_back(&mut command);
         let child = command.spawn()?;
         Self::new(ours, Some(child))
     }

@@ -5,7 +5,7 @@
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
 //! - `outputs`: what a task left behind · `redact`: secrets out of it · `procfs`: who a process is
-//! - `http`, `sql`: carried out in the runner itself
+//! - `http`, `sql`: carried out in the runner itself · `descriptors`: how many may be open, here and in what is started
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use crate::model::{Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, 
 
 mod attach;
 mod client;
+mod descriptors;
 mod http;
 mod keeper;
 mod link;
@@ -26,6 +27,7 @@ mod redact;
 mod sql;
 
 pub use client::Exec;
+pub use descriptors::{give_limit_back, raise_descriptor_limit};
 pub use keeper::keeper_main;
 pub use redact::Redactor;
 

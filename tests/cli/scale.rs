@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
+
 use crate::support::World;
 
 /// The most memory that a process has ever held, in KiB.
@@ -181,4 +184,43 @@ fn a_run_of_ten_thousand_commands_leaks_nothing() {
     world.write("last-go", "");
     running.wait().exits(0);
     world.assert_nothing_runs();
+}
+
+/// The soft limit of descriptors that a login gives is made for programs with few of them. The hard one is what counts;
+/// and what a command gets is what this program was given.
+#[test]
+fn a_thousand_commands_at_once_need_no_higher_soft_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if hard < 4096 {
+        eprintln!("SKIPPED: the hard limit of descriptors is {hard} here; a thousand commands need more");
+        return;
+    }
+    let world = World::new();
+    nix::unistd::mkfifo(&world.path("gate"), Mode::S_IRWXU).unwrap();
+    world.write("key", "a long enough secret\n");
+    // Each has two pipes and a file. Reading the gate waits until somebody has opened it for writing.
+    let script = "ulimit -Sn >> ledger; echo out; read _ < gate || exit 0";
+    let mut body = "max_parallel: 1000\nsecrets:\n  key: { command: [sh, -c, 'ulimit -Sn > secret; cat key'] }\nsteps:\n"
+        .to_owned();
+    for n in 0..1000 {
+        body.push_str(&format!(
+            "  - {{ id: s{n}, title: Step {n}, needs: [], exec: [sh, -c, \"{script}\"] }}\n"
+        ));
+    }
+    world.playbook("wide", &body);
+    let mut command = world.command("bash");
+    command.args(["-c", "ulimit -S -n 256; exec \"$@\"", "bash", crate::support::BIN, "run", "wide"]);
+    let mut running = world.start_command(command);
+    let began = Instant::now();
+    while world.ledger().len() < 1000 {
+        assert!(running.is_running() && began.elapsed() < Duration::from_secs(120), "{}", running.out());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let keeper = world.processes_like("__keeper")[0];
+    println!("the keeper held {} descriptors, the runner {}", open(keeper), open(running.pid()));
+    assert!(open(keeper) > 2000, "all of them run at once");
+    drop(fs::File::options().read(true).write(true).open(world.path("gate")).unwrap());
+    running.wait().exits(0);
+    assert!(world.ledger().iter().all(|limit| limit == "256"), "the limit leaks into the commands");
+    assert_eq!(world.read("secret"), "256\n");
 }

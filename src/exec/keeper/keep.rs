@@ -19,6 +19,7 @@ use super::task::{Moment, Outlet, Task};
 use crate::exec::notes::{Note, Writer};
 use crate::exec::procfs::{self, Stat};
 use crate::exec::protocol::{FromKeeper, ToKeeper};
+use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
 
 const BUFFER: usize = 64 << 10;
@@ -70,6 +71,7 @@ pub(super) fn now() -> Moment {
 impl Keeper {
     pub fn new(run_dir: &Path) -> io::Result<Self> {
         let inherited = setup::take_over()?;
+        raise_descriptor_limit();
         std::env::set_current_dir(run_dir)?;
         nix::sys::prctl::set_child_subreaper(true)?;
         let children = setup::signals()?;

@@ -2,7 +2,6 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::ChildStdin;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::wait::WaitStatus;
@@ -85,13 +84,13 @@ impl Outlet {
 
 /// What is still to be written to a command's stdin.
 pub(super) struct Feed {
-    pub pipe: ChildStdin,
+    pub pipe: PipeWriter,
     bytes: Vec<u8>,
     written: usize,
 }
 
 impl Feed {
-    pub fn new(pipe: ChildStdin, bytes: Vec<u8>) -> io::Result<Self> {
+    pub fn new(pipe: PipeWriter, bytes: Vec<u8>) -> io::Result<Self> {
         set_nonblocking(pipe.as_fd())?;
         Ok(Self { pipe, bytes, written: 0 })
     }
