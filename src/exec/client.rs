@@ -330,6 +330,9 @@ impl Exec {
             }
             _ => format!("the process that starts commands cannot be reached: {error}"),
         };
+        if let Some(link) = &mut link {
+            link.hang_up();
+        }
         let lingers = link::keeper_lingers(&self.config.run_dir);
         if !lingers && let Some(link) = &mut link {
             link.reap();

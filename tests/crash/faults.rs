@@ -20,7 +20,7 @@ fn errors(call: &str) -> &'static [&'static str] {
         "mkdirat" | "fallocate" => &["ENOSPC"],
         "unlinkat" => &["EACCES"],
         "bind" => &["ENOSPC"],
-        "sendto" => &["EPIPE"],
+        "sendto" => &["EPIPE", "ENOBUFS"],
         other => panic!("no error for {other}"),
     }
 }
@@ -170,4 +170,73 @@ fn errors_in_the_keeper() {
         }
     }
     println!("{faults} errors in the keeper");
+}
+
+/// The command ended well and what it said cannot be read back: nobody may take that for a failure and start it again.
+#[test]
+fn an_output_that_cannot_be_read_back_leaves_the_step_in_doubt() {
+    let Some(strace) = Strace::found() else { return };
+    for (file, errno, more) in [
+        ("one.1.out", "EMFILE", ", outputs: { said: result.stdout }"),
+        ("one.1.out", "EACCES", ", expect: [\"'42' in result.stdout\"]"),
+        ("one.1.kv", "EIO", ""),
+    ] {
+        for check in ["", ", check: { run: grep -qx one ledger }"] {
+            let world = World::new();
+            let wait = "while ! test -e go; do sleep 0.02; done";
+            world.playbook(
+                "once",
+                &format!(
+                    "steps:\n  - {{ id: one, title: One, run: 'touch held; {wait}; echo 42; echo one >> ledger'{more}{check} }}\n  \
+                     - {{ id: two, title: Two, run: echo two >> ledger }}\n"
+                ),
+            );
+            let mut running = world.start(&["run", "once"]);
+            wait_until("the step", || !running.is_running() || world.path("held").exists());
+            let path = world.run_dir(&world.runs()[0]).join("output").join(file);
+            let expression = format!("inject=openat:error={errno}:when=1+");
+            let tracer = strace.attach(&world, running.pid(), &expression, Some(&path));
+            world.write("go", "");
+            let shown = ends_in_time(running, &expression);
+            tracer.wait();
+            if check.is_empty() {
+                shown.exits(5).says(&[
+                    "what it said is lost",
+                    "it may have taken effect",
+                    "runbook resolve ",
+                ]);
+                assert_eq!(world.outcome("one"), "unknown");
+                world.run(&["resume", "last"]).exits(5);
+                assert_eq!(world.ledger(), ["one"], "it was repeated, or something followed");
+                world.run(&["resolve", "last", "one", "--done", "--reason", "it is in the ledger"]).exits(0);
+                world.run(&["resume", "last"]).exits(0);
+            } else {
+                // The check finds the effect.
+                shown.exits(0);
+            }
+            assert_eq!(world.ledger(), ["one", "two"]);
+            world.run(&["verify", "last"]).exits(0);
+        }
+    }
+}
+
+/// Short of buffers for a while is not lost for ever.
+#[test]
+fn a_socket_without_buffers_is_tried_again() {
+    let Some(strace) = Strace::found() else { return };
+    for (errno, when, code) in [("ENOBUFS", "1..6", 0), ("ENOMEM", "2..4", 0), ("ENOBUFS", "1+", 1)] {
+        let world = three();
+        let expression = format!("inject=sendto:error={errno}:when={when}");
+        let running = strace.start(&world, &[&expression], &["run", "three"]);
+        let shown = ends_in_time(running, &expression);
+        assert!(!shown.err.contains("panicked") && shown.code == code, "{expression}: {shown:?}");
+        if code == 0 {
+            assert_eq!(world.ledger(), DONE);
+            assert!(world.events_named("keeper_lost").is_empty());
+        } else {
+            // Nothing ever reached the keeper.
+            assert_eq!(world.ledger(), [""; 0]);
+        }
+        assert_recovers(&world, &expression);
+    }
 }
