@@ -16,6 +16,7 @@ use super::conn::Conn;
 use super::pause::Rest;
 use super::setup;
 use super::task::{Moment, Outlet, Task};
+use crate::exec::boot;
 use crate::exec::notes::{Note, Writer};
 use crate::exec::procfs::{self, Stat};
 use crate::exec::protocol::{FromKeeper, ToKeeper};
@@ -63,9 +64,7 @@ enum Source {
 }
 
 pub(super) fn now() -> Moment {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-    // It cannot fail for a clock that exists.
-    time.map_or(0, |t| u64::try_from(t.num_milliseconds()).unwrap_or(0))
+    boot::now()
 }
 
 impl Keeper {

@@ -2,7 +2,7 @@
 //!
 //! `std::process::Command` without `pre_exec` stays on the fast path of `posix_spawn`. The keeper's own descriptors are
 //! all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which `Command` resets: so the
-//! children start clean without any code between fork and exec. Only the limit of descriptors is not theirs: see `start`.
+//! children start clean without any code between fork and exec. Only two limits are not theirs: see `start`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,6 +17,7 @@ use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
 use crate::exec::descriptors::{give_limit_back, limit_given, with_limit_given};
+use crate::exec::mark;
 use crate::exec::protocol::StartTask;
 
 /// The processes of a task, just started.
@@ -36,11 +37,12 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// `extra` is added to the environment after the task's own. With `hold_writers` the outputs do not end with the
+/// Every process carries `mark`. `extra` is added to the environment after the task's own. With `hold_writers` the outputs do not end with the
 /// processes, but when `Started::writers` are dropped.
 pub(super) fn spawn(
     task: &StartTask,
     extra: &[(&str, OsString)],
+    mark: u64,
     hold_writers: bool,
 ) -> Result<Started, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
@@ -92,7 +94,11 @@ pub(super) fn spawn(
                     writer
                 }
             };
-            start(&mut command, [stdin, OwnedFd::from(stdout), OwnedFd::from(stderr_writer.try_clone()?)])
+            start(
+                &mut command,
+                mark,
+                [stdin, OwnedFd::from(stdout), OwnedFd::from(stderr_writer.try_clone()?)],
+            )
         })();
         match result {
             Ok(child) => started.pids.push(i32::try_from(child.id()).unwrap_or(0)),
@@ -108,8 +114,9 @@ pub(super) fn spawn(
     Ok(started)
 }
 
-/// Starts it with these as stdin, stdout and stderr, and with the limit of descriptors that this program was given.
-fn start(command: &mut Command, descriptors: [OwnedFd; 3]) -> io::Result<Child> {
+/// Starts it with these as stdin, stdout and stderr, with its task's mark, and with the limit of descriptors that this
+/// program was given.
+fn start(command: &mut Command, mark: u64, descriptors: [OwnedFd; 3]) -> io::Result<Child> {
     let all_below =
         |limit| descriptors.iter().all(|fd| u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd < limit));
     // The C library's `posix_spawn` refuses a descriptor above the limit of the moment.
@@ -117,10 +124,10 @@ fn start(command: &mut Command, descriptors: [OwnedFd; 3]) -> io::Result<Child> 
     let [stdin, stdout, stderr] = descriptors;
     command.stdin(stdin).stdout(stdout).stderr(stderr);
     if fast {
-        return with_limit_given(|| command.spawn());
+        return mark::with(mark, || with_limit_given(|| command.spawn()));
     }
     give_limit_back(command);
-    command.spawn()
+    mark::with(mark, || command.spawn())
 }
 
 /// The search path that the command will see.
