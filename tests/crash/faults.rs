@@ -240,3 +240,50 @@ fn a_socket_without_buffers_is_tried_again() {
         assert_recovers(&world, &expression);
     }
 }
+
+/// No descriptor, or no process, for the keeper for as long as it lives: what cannot start says so, what runs is ended by
+/// its timeout all the same, and nothing hangs.
+#[test]
+fn shortages_in_the_keeper_that_last() {
+    let Some(strace) = Strace::found() else { return };
+    for (expression, told) in [
+        ("inject=openat:error=EMFILE:when=1+", "Too many open files"),
+        ("inject=pipe2:error=EMFILE:when=1+", "no pipe could be made"),
+        ("inject=clone,clone3,vfork,fork:error=EAGAIN:when=1+", "could not be started"),
+    ] {
+        let world = held();
+        let running = world.start(&["run", "three"]);
+        wait_until("the step", || world.path("held").exists());
+        let keeper = world.processes_like("__keeper")[0];
+        let tracer = strace.attach(&world, keeper, expression, None);
+        world.write("go", "");
+        let shown = ends_in_time(running, expression);
+        tracer.wait();
+        assert_eq!(shown.code, 1, "{expression}: {shown:?}");
+        shown.says(&[told, "one", "runbook resume "]);
+        assert_eq!(world.outcome("hold"), "succeeded");
+        assert_eq!(world.ledger(), [""; 0], "{expression}");
+        assert_recovers(&world, expression);
+    }
+}
+
+/// Nobody can look at who is there, and the command is deaf to TERM: its group is ended.
+#[test]
+fn a_timeout_is_kept_without_a_descriptor() {
+    let Some(strace) = Strace::found() else { return };
+    let world = World::new();
+    world.playbook(
+        "deaf",
+        "steps:\n  - { id: deaf, title: Deaf, timeout: 5s, grace: 1s, \
+         run: 'trap \"\" TERM; touch held; while :; do sleep 0.1; done' }\n",
+    );
+    let running = world.start(&["run", "deaf"]);
+    wait_until("the step", || world.path("held").exists());
+    let keeper = world.processes_like("__keeper")[0];
+    let expression = "inject=openat,pidfd_open:error=EMFILE:when=1+";
+    let tracer = strace.attach(&world, keeper, expression, None);
+    let shown = ends_in_time(running, expression).exits(1);
+    tracer.wait();
+    shown.says(&["timed out after 5"]);
+    world.assert_nothing_runs();
+}
