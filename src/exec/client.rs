@@ -347,7 +347,7 @@ impl Exec {
             link.reap();
         }
         let boot_id = procfs::boot_id();
-        let notes = if lingers { None } else { Notes::read(&self.config.run_dir, &boot_id).ok() };
+        let notes = Notes::read(&self.config.run_dir, &boot_id).ok();
         self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
         for (task, want) in kept {
             let unknown =
@@ -355,7 +355,8 @@ impl Exec {
             let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
             let (end, output) = match trace {
                 Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, want)),
-                Some(Trace::NeverStarted) => {
+                // A keeper that lives may still find the order.
+                Some(Trace::NeverStarted) if !lingers => {
                     let error = format!("{why} before this command was started");
                     (TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO), TaskOutput::none())
                 }
@@ -364,8 +365,8 @@ impl Exec {
                     self.watch(task, orphan);
                     continue;
                 }
-                Some(Trace::Unknown { why }) => unknown(why),
-                None => unknown(why.clone()),
+                Some(Trace::Unknown { why }) if !lingers => unknown(why),
+                _ => unknown(why.clone()),
             };
             self.ready.push_back(ExecEvent::Ended { task, end, output });
         }

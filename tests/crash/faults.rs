@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::chance::is_long;
 use crate::points::{DONE, assert_recovers, chosen, points, three};
 use crate::strace::{Call, Strace};
-use crate::support::{Running, Shown, World, wait_until};
+use crate::support::{Running, Shown, World, kill_hard, wait_until};
 
 /// No fault may keep a run of a tenth of a second longer than this.
 const BOUND: Duration = Duration::from_secs(60);
@@ -286,4 +286,35 @@ fn a_timeout_is_kept_without_a_descriptor() {
     tracer.wait();
     shown.says(&["timed out after 5"]);
     world.assert_nothing_runs();
+}
+
+/// The keeper lives and cannot be reached any more: what it runs is waited for like an orphan, not started beside itself.
+#[test]
+fn what_an_unreachable_keeper_runs_is_not_started_again_meanwhile() {
+    let Some(strace) = Strace::found() else { return };
+    let world = World::new();
+    world.playbook(
+        "apart",
+        "steps:\n  - { id: hold, title: Hold, needs: [], idempotent: true, \
+         run: 'echo begun >> ledger; touch held; while ! test -e go; do sleep 0.05; done; echo done >> ledger' }\n  \
+         - { id: pause, title: Pause, needs: [], wait: 2s }\n  \
+         - { id: later, title: Later, needs: [pause], idempotent: true, run: echo later >> ledger }\n",
+    );
+    let running = world.start(&["run", "apart"]);
+    wait_until("the step", || world.path("held").exists());
+    let tracer = strace.attach(&world, running.pid(), "inject=sendto:error=ENOBUFS:when=1+", None);
+    wait_until("the loss", || !world.events_named("keeper_lost").is_empty());
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(world.ledger(), ["begun"], "it was started beside itself");
+    assert!(!world.events_named("task_ended").iter().any(|e| e["task"] == "hold.1"), "it has not ended");
+    kill_hard(running.pid());
+    running.wait();
+    tracer.wait();
+    world.write("go", "");
+    wait_until("the keeper's end", || world.processes().is_empty());
+    // The next process reads what the keeper noted. That the later step could not be started is on record already.
+    world.run(&["resume", "last"]).exits(1).says(&["later", "could not be started"]);
+    assert_eq!(world.outcome("hold"), "succeeded");
+    world.run(&["resume", "last"]).exits(0);
+    assert_eq!(world.ledger(), ["begun", "done", "later"]);
 }

@@ -37,8 +37,8 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// Every process carries `mark`. `extra` is added to the environment after the task's own. With `hold_writers` the outputs do not end with the
-/// processes, but when `Started::writers` are dropped.
+/// Every process carries `mark`. `extra` is added to the environment after the task's own. With `hold_writers` the outputs
+/// do not end with the processes, but when `Started::writers` are dropped.
 pub(super) fn spawn(
     task: &StartTask,
     extra: &[(&str, OsString)],
