@@ -42,7 +42,7 @@ pub struct StartRequest<'a> {
 /// Starts a run and drives it to its end.
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
-    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
+    limits::prepare().map_err(RunError::io("signal handlers"))?;
     let problems = requires::unmet(&plan.requires);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
