@@ -27,7 +27,7 @@ mod sql;
 
 pub use client::Exec;
 pub use keeper::keeper_main;
-pub use redact::Redactor;
+pub use redact::{RedactStream, Redactor};
 
 /// A task to start.
 #[derive(Debug, Clone)]

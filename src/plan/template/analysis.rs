@@ -117,8 +117,7 @@ impl<'n> Walker<'n> {
 
     fn syntax(&mut self, error: &minijinja::Error) {
         let (message, range) = environment::syntax_error(error);
-        let size = self.normalised.text.len();
-        let range = range.map(|r| self.normalised.to_source(r.start.min(size)..r.end.min(size)));
+        let range = range.map(|r| self.normalised.to_source(r));
         let help = (self.place != Place::Expression).then(|| {
             "braces that are not a template are written between {% raw %} and {% endraw %}".to_owned()
         });
