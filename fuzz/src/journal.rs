@@ -77,7 +77,11 @@ enum Rest {
 /// A journal that differs from the golden one in any way. Nobody can forge a line of it, so whole lines of the golden
 /// journal from its beginning are good, and no others.
 fn changed(place: &Place, journal: &[u8]) {
-    let good = newlines(journal).map(|at| at + 1).take_while(|end| GOLDEN.starts_with(&journal[..*end])).last().unwrap_or(0);
+    let good = newlines(journal)
+        .map(|at| at + 1)
+        .take_while(|end| GOLDEN.starts_with(&journal[..*end]))
+        .last()
+        .unwrap_or(0);
     let rest = match &journal[good..] {
         [] => Rest::Nothing,
         torn if !torn.contains(&b'\n') && torn.len() <= MAX_LINE => Rest::Torn(torn.len() as u64),
@@ -98,7 +102,11 @@ fn sealed(place: &Place, events: &[u8]) {
     for (n, event) in events.split(|byte| *byte == b'\n').enumerate() {
         let at = Timestamp(1_795_257_475_120 + n as i64);
         let at = serde_json::to_string(&at).expect("a time");
-        let mut line = format!("{{\"v\":{FORMAT},\"seq\":{},\"epoch\":1,\"t\":{n},\"at\":{at},\"prev\":\"{prev}\",\"event\":", n + 1).into_bytes();
+        let mut line = format!(
+            "{{\"v\":{FORMAT},\"seq\":{},\"epoch\":1,\"t\":{n},\"at\":{at},\"prev\":\"{prev}\",\"event\":",
+            n + 1
+        )
+        .into_bytes();
         line.extend_from_slice(event);
         let sum = hex(&line);
         line.extend_from_slice(format!(",\"sum\":\"{}\"}}", &sum[..16]).as_bytes());
@@ -135,7 +143,8 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let state = StateDir::open_or_create(folder.path()).expect("the state folder");
-        let run = state.create_run(&RunId::parse("db-20261121T103755Z-ab1d").expect("a run id")).expect("a run");
+        let run =
+            state.create_run(&RunId::parse("db-20261121T103755Z-ab1d").expect("a run id")).expect("a run");
         let mut place = Self { _folder: folder, run, golden: Vec::new() };
         drop(Journal::create(&place.run).expect("a journal"));
         place.set(GOLDEN);
@@ -202,7 +211,11 @@ impl Place {
         self.opens(journal, &before, read)
     }
 
-    fn others_agree(&self, read: &Result<(runbook::journal::Contents, Option<u64>), JournalError>, good: u64) {
+    fn others_agree(
+        &self,
+        read: &Result<(runbook::journal::Contents, Option<u64>), JournalError>,
+        good: u64,
+    ) {
         let verdict = verify(&self.run, None);
         assert_eq!(verdict.bytes, good);
         let followed = Tail::open(&self.run).expect("the journal opens").next_records();

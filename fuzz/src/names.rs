@@ -29,8 +29,11 @@ pub fn check(bytes: &[u8]) {
 
 /// A single folder's or file's name: not hidden, nothing that a shell, a terminal or a path would read.
 fn is_plain(name: &str) -> bool {
-    let one = matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(c)] if c == name);
-    one && !name.starts_with(['.', '-']) && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+.".contains(&b))
+    let one =
+        matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(c)] if c == name);
+    one && !name.starts_with(['.', '-'])
+        && name.len() <= 255
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+.".contains(&b))
 }
 
 fn ids(text: &str) {
@@ -106,7 +109,10 @@ impl Place {
         if let Ok(run) = self.state.find(text) {
             assert!(self.runs.contains(&run), "{text:?} found {run}");
             let name = run.as_str().rsplitn(3, '-').last();
-            assert!(text == "last" || run.as_str().starts_with(text) || name == Some(text), "{text:?} found {run}");
+            assert!(
+                text == "last" || run.as_str().starts_with(text) || name == Some(text),
+                "{text:?} found {run}"
+            );
         }
         let Ok(run) = RunId::parse(text) else { return };
         match self.state.run(&run) {

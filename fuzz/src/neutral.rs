@@ -7,7 +7,6 @@ use runbook::report::neutral::{Neutral, block, last_segment, line};
 
 use super::input::Input;
 
-
 /// Written down here once more, on purpose: what must never reach a terminal. Newline and tab are judged apart.
 fn is_dangerous(c: char) -> bool {
     match u32::from(c) {
@@ -40,7 +39,8 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(pieces, whole, "borders between pieces do not matter");
 
     if let Ok(text) = std::str::from_utf8(bytes) {
-        let harmless = |c: char| matches!(c, '\n' | '\t' | ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}');
+        let harmless =
+            |c: char| matches!(c, '\n' | '\t' | ' '..='~' | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}');
         if text.chars().all(harmless) {
             assert_eq!(whole, text, "plain text is left alone");
         }
@@ -54,5 +54,8 @@ pub fn check(bytes: &[u8]) {
     let one = line(bytes);
     assert!(!one.chars().any(is_dangerous), "{one:?}");
     let segment = last_segment(bytes);
-    assert!(!segment.contains(&b'\r') && bytes.windows(segment.len().max(1)).any(|w| w == segment) || segment.is_empty());
+    assert!(
+        !segment.contains(&b'\r') && bytes.windows(segment.len().max(1)).any(|w| w == segment)
+            || segment.is_empty()
+    );
 }

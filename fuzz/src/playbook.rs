@@ -59,7 +59,7 @@ fn placed(diagnostics: &[Diagnostic], sources: &SourceMap) {
     }
     let shown = diagnostic::render(diagnostics, sources, diagnostic::Look::default());
     assert_eq!(shown.is_empty(), diagnostics.is_empty());
-    let hidden = |c: &char| *c != '\n' && is_hidden(*c);
+    let hidden = |c: &char| !matches!(c, '\n' | '\t') && is_hidden(*c);
     assert_eq!(shown.chars().find(hidden), None, "a diagnostic shows what a terminal would obey: {shown:?}");
     let json = diagnostic::to_json(diagnostics, sources);
     assert_eq!(json.as_array().map(Vec::len), Some(diagnostics.len()));

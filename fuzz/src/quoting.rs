@@ -127,7 +127,9 @@ impl Maker<'_, '_> {
             8 => dotted(format!("\"$(x={text}; printf %s. \"$x\")\"")),
             9 => dotted(format!("\"$( (printf %s. {text}) )\"")),
             10 => dotted(format!("\"$(cat <<{end}\n$(printf %s. {text})\n{end}\n)\"")),
-            11 => dotted(format!("\"$(cat <<-'{end}' >/dev/null\n\tit's $( \" `\n\t{end}\nprintf %s. {text})\"")),
+            11 => dotted(format!(
+                "\"$(cat <<-'{end}' >/dev/null\n\tit's $( \" `\n\t{end}\nprintf %s. {text})\""
+            )),
             12 => dotted(format!("\"$(printf %s. {text}; : \"${{z:-\\}}\\\"}}\" $((1+(2))))\"")),
             _ => dotted(format!("\"$(for each in {text}; do printf %s. \"$each\"; done)\"")),
         }
@@ -148,7 +150,8 @@ pub fn check(bytes: &[u8]) {
     }
     WORLD.with(|world| {
         for (shell, binary) in &world.shells {
-            let maker = Maker { shape: Input::new(shape), shell: *shell, values: &values, next: 0, pieces: 0 };
+            let maker =
+                Maker { shape: Input::new(shape), shell: *shell, values: &values, next: 0, pieces: 0 };
             world.arrives(binary, maker, command, &values);
         }
     });
@@ -176,7 +179,9 @@ impl World {
         for (shell, name) in [(Shell::Bash, "bash"), (Shell::Sh, "dash")] {
             match find(name) {
                 Some(path) => shells.push((shell, path)),
-                None => eprintln!("SKIPPED: there is no {name} on this machine, so its quoting is not tested"),
+                None => {
+                    eprintln!("SKIPPED: there is no {name} on this machine, so its quoting is not tested")
+                }
             }
         }
         let programs = tempfile::tempdir().expect("a folder");
@@ -205,7 +210,14 @@ impl World {
         };
         assert!(!nul, "NUL was taken: {source}");
         let output = self.run(binary, shell, &script);
-        let what = || format!("{}: {}\n{values:?}\nstderr {}", binary.display(), script.script, String::from_utf8_lossy(&output.stderr));
+        let what = || {
+            format!(
+                "{}: {}\n{values:?}\nstderr {}",
+                binary.display(),
+                script.script,
+                String::from_utf8_lossy(&output.stderr)
+            )
+        };
         let expected = format!("{means}\0");
         let got = String::from_utf8_lossy(&output.stdout);
         assert!(got == expected, "got {got:?}\nnot {expected:?}\n{}", what());

@@ -25,7 +25,8 @@ pub fn check(bytes: &[u8]) {
             value => values.push(value),
         }
     }
-    let forms: Vec<Vec<u8>> = values.iter().flat_map(|v| parts(v)).flat_map(forms).collect::<BTreeSet<_>>().into_iter().collect();
+    let forms: Vec<Vec<u8>> =
+        values.iter().flat_map(|v| parts(v)).flat_map(forms).collect::<BTreeSet<_>>().into_iter().collect();
     let output = spell(input, &forms);
 
     let secrets: Vec<Secret> = values.iter().map(|value| Secret::new(value.to_vec())).collect();
@@ -64,7 +65,9 @@ fn spell(mut input: Input<'_>, forms: &[Vec<u8>]) -> Vec<u8> {
     let mut output = Vec::new();
     while !input.is_empty() {
         match input.byte() {
-            0xfe if !forms.is_empty() => output.extend_from_slice(&forms[usize::from(input.byte()) % forms.len()]),
+            0xfe if !forms.is_empty() => {
+                output.extend_from_slice(&forms[usize::from(input.byte()) % forms.len()])
+            }
             byte => output.push(byte),
         }
     }
@@ -128,7 +131,11 @@ fn forms(value: &[u8]) -> BTreeSet<Vec<u8>> {
         let ascii = |c: char| -> String {
             let mut units = [0; 2];
             let escape = |unit: &mut u16| format!("\\u{unit:04x}");
-            if c.is_ascii() { c.to_string() } else { c.encode_utf16(&mut units).iter_mut().map(escape).collect() }
+            if c.is_ascii() {
+                c.to_string()
+            } else {
+                c.encode_utf16(&mut units).iter_mut().map(escape).collect()
+            }
         };
         forms.insert(json.chars().map(ascii).collect::<String>().into_bytes());
         forms.insert(json.replace('/', "\\/").into_bytes());

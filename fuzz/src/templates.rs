@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use runbook::model::{Millis, Piece, SecretText, StepOutcome, TaskEnd, TaskEndKind, TaskOutput};
 use runbook::plan::template::{
-    Ctx, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool, render_json, render_query,
-    render_script, render_secret_text, render_text, render_url, render_value,
+    Ctx, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool, render_json,
+    render_query, render_script, render_secret_text, render_text, render_url, render_value,
 };
 use runbook::plan::{DrillPlace, Expr, JsonTemplate, Shell, Template};
 use serde_json::{Value, json};
@@ -41,7 +41,10 @@ pub fn check(bytes: &[u8]) {
             assert!(!errors.is_empty());
             for error in &errors {
                 assert!(!error.message.is_empty());
-                assert!(error.range.clone().is_none_or(|range| source.get(range).is_some()), "{source:?}: {error:?}");
+                assert!(
+                    error.range.clone().is_none_or(|range| source.get(range).is_some()),
+                    "{source:?}: {error:?}"
+                );
             }
             assert_eq!(analyse(&source, place), Err(errors));
             return;
@@ -90,7 +93,8 @@ fn rendered(world: &World, source: &str, place: Place, src: String) {
             let json = world.twice(|ctx| render_json(&body, ctx));
             bounded(json.as_ref().map(size));
             if let Ok(json) = json {
-                let text: String = json.0.iter().map(|piece| if let Piece::Plain(p) = piece { p } else { "s" }).collect();
+                let text: String =
+                    json.0.iter().map(|piece| if let Piece::Plain(p) = piece { p } else { "s" }).collect();
                 let map: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
                 assert_eq!(map.as_object().map(|map| map.len()), Some(1), "a value broke out: {text}");
             }

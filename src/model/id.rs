@@ -270,7 +270,17 @@ mod tests {
                 assert!(!task.file_stem().contains('/'));
             }
         }
-        for bad in ["a.01", "a.+1", "a.1r0", "a.1r", "a.unlessr", "a.1.verify+0.2", "a.1.verify0.02", "a.", "a..check"] {
+        for bad in [
+            "a.01",
+            "a.+1",
+            "a.1r0",
+            "a.1r",
+            "a.unlessr",
+            "a.1.verify+0.2",
+            "a.1.verify0.02",
+            "a.",
+            "a..check",
+        ] {
             assert!(TaskId::parse(bad).is_err(), "{bad}");
         }
         assert!(TaskId::parse("a.1.verify.2").is_err());

@@ -285,6 +285,22 @@ fn references_are_listed_as_typed() {
     assert_eq!(literal.normalised, "'steps.a-b' ~ steps[\"2nd-x\"].choice");
 }
 
+/// MiniJinja's parser forgets what cannot be read when it stands behind a quoted text.
+#[test]
+fn nothing_behind_a_text_is_left_out() {
+    for (src, place, range) in [
+        ("params.db == 'a' && params.flag", Place::Expression, 17..18),
+        ("params.db == 'a' ? 1 : 2", Place::Expression, 17..18),
+        ("'a' 'open", Place::Expression, 9..9),
+        ("result.duration < '2s' \u{fffd}", Place::Expression, 23..26),
+        ("{% if params.db == 'a' && params.flag %}x{% endif %}", Place::Text, 23..24),
+    ] {
+        let errors = analyse(src, place).expect_err(src);
+        assert_eq!(errors.iter().map(|e| e.range.clone()).collect::<Vec<_>>(), [Some(range)], "{src}");
+    }
+    assert_eq!(value("'a' 'b'"), Ok(json!("ab")));
+}
+
 #[test]
 fn expressions_keep_types_and_truth_is_strict() {
     assert_eq!(value("params.list"), Ok(json!([1, "two"])));
