@@ -12,8 +12,11 @@ pub mod quoting;
 pub mod redactor;
 pub mod templates;
 
+/// Panics if the input breaks it.
+pub type Property = fn(&[u8]);
+
 /// Each target's name and its property.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Property); 7] = [
     ("journal", journal::check),
     ("names", names::check),
     ("neutral", neutral::check),

@@ -536,6 +536,29 @@ fn endless_texts_end() {
 }
 
 #[test]
+fn filters_make_no_more_than_can_be_held() {
+    for src in [
+        "range(100000) | join(range(100000) | join('x')) | length",
+        "range(100000) | join | replace('1', range(9999) | join) | length",
+        "'a\\nb' | indent(99999999999) | length",
+        "'a\\nb' | indent(width=99999999999) | length",
+        "[1] | batch(99999999999, 0) | length",
+        "[1] | slice(99999999999, 0) | length",
+        "[1] | tojson(indent=99999999999) | length",
+    ] {
+        let error = value(src).unwrap_err();
+        assert!(error.ends_with("would make more than 16 MiB"), "{src}: {error}");
+    }
+    assert_eq!(value("params.list | join(', ')"), Ok(json!("1, two")));
+    assert_eq!(value("[1, 2, 3] | batch(2, 0) | list"), Ok(json!([[1, 2], [3, 0]])));
+    assert_eq!(value("'a\\nb' | indent(2)"), Ok(json!("a\n  b")));
+    assert_eq!(value("'abc' | replace('b', 'xx')"), Ok(json!("axxc")));
+    assert_eq!(value("[{'a': 1}, {'a': 2}] | join('-', attribute='a')"), Ok(json!("1-2")));
+    assert_eq!(value("[1] | tojson"), Ok(json!("[1]")));
+    assert_eq!(value("[1] | tojson(indent=1)"), Ok(json!("[\n 1\n]")));
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test itself measures")]
 fn ten_thousand_scripts_are_no_burden() {
     let world = World::new();
