@@ -34,20 +34,21 @@ fn limit(
     builtin: &'static str,
     size: fn(&Value, &[Value]) -> usize,
 ) {
-    let limited = move |state: &mut State<'_, '_>, args: Rest<Value>, named: Kwargs| -> Result<Value, Error> {
-        if let Some((value, further)) = args.split_first() {
-            let named: Vec<Value> = named.args().filter_map(|name| named.peek(name).ok()).collect();
-            if size(value, &[further, &named].concat()) > MOST_BYTES {
-                return Err(own_error(format!("`{name}` would make more than {} MiB", MOST_BYTES >> 20)));
+    let limited =
+        move |state: &mut State<'_, '_>, args: Rest<Value>, named: Kwargs| -> Result<Value, Error> {
+            if let Some((value, further)) = args.split_first() {
+                let named: Vec<Value> = named.args().filter_map(|name| named.peek(name).ok()).collect();
+                if size(value, &[further, &named].concat()) > MOST_BYTES {
+                    return Err(own_error(format!("`{name}` would make more than {} MiB", MOST_BYTES >> 20)));
+                }
             }
-        }
-        let mut args = args.0;
-        // Filters without named arguments take not even an empty list of them.
-        if named.args().next().is_some() {
-            args.push(Value::from(named));
-        }
-        state.apply_filter(builtin, &args)
-    };
+            let mut args = args.0;
+            // Filters without named arguments take not even an empty list of them.
+            if named.args().next().is_some() {
+                args.push(Value::from(named));
+            }
+            state.apply_filter(builtin, &args)
+        };
     env.add_filter(name, limited);
 }
 
