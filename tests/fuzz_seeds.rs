@@ -80,3 +80,29 @@ fn every_target_is_built_and_has_seeds() {
         assert!(folder("src").join(format!("{name}.rs")).is_file());
     }
 }
+
+/// Each package of a lock file, `name version`.
+fn locked(path: PathBuf) -> Vec<String> {
+    let text = std::fs::read_to_string(&path).expect("a lock file");
+    let field =
+        |line: &str, name: &str| line.strip_prefix(name).map(|value| value.trim_matches('"').to_owned());
+    let pairs: Vec<&str> = text.lines().collect();
+    let package =
+        |two: &[&str]| Some(format!("{} {}", field(two[0], "name = ")?, field(two[1], "version = ")?));
+    pairs.windows(2).filter_map(package).collect()
+}
+
+/// What is fuzzed is what is shipped, with the same versions of everything.
+#[test]
+fn the_targets_are_built_with_the_same_crates() {
+    let ours = locked(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock"));
+    let theirs = locked(folder("Cargo.lock"));
+    assert!(ours.len() > 100 && theirs.len() > 100);
+    let only_for_fuzzing = ["arbitrary", "jobserver", "libfuzzer-sys", "runbook-fuzz"];
+    let others: Vec<&String> = theirs
+        .iter()
+        .filter(|package| !ours.contains(package))
+        .filter(|package| !only_for_fuzzing.contains(&package.split(' ').next().unwrap_or_default()))
+        .collect();
+    assert!(others.is_empty(), "fuzz/Cargo.lock differs from Cargo.lock in {others:?}: see CONTRIBUTING.md");
+}

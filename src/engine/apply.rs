@@ -42,7 +42,11 @@ impl State {
                 Ok(())
             }
             Event::RunResumed(_) => self.resumed(plan),
-            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } => Ok(()),
+            // The plan that is folded with is the newest one already: see `replan`.
+            Event::TailSetAside { .. }
+            | Event::Gap { .. }
+            | Event::KeeperLost { .. }
+            | Event::Replanned(_) => Ok(()),
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());

@@ -207,6 +207,11 @@ impl StepState {
         }
     }
 
+    /// Nothing was ever recorded of it. Resumes count for every step.
+    pub(super) fn is_fresh(&self) -> bool {
+        *self == Self { round: self.round, ..Self::new() }
+    }
+
     pub fn outcome(&self) -> Option<StepOutcome> {
         match self.status {
             StepStatus::Over(outcome) => Some(outcome),
