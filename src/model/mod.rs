@@ -2,6 +2,7 @@
 //!
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
+mod hidden;
 mod id;
 mod nearest;
 mod op;
@@ -11,6 +12,7 @@ mod record;
 mod secret;
 mod time;
 
+pub use hidden::is_hidden;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
