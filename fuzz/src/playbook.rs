@@ -137,6 +137,7 @@ impl Place {
             params: &[],
             cwd: self.folder.path(),
             shared: &[],
+            roles: &[],
             shared_folder: self.folder.path(),
             show_missing,
             root: None,
