@@ -226,6 +226,7 @@ impl Engine {
         };
         match self.state.status {
             RunStatus::Running => {}
+            RunStatus::Ended(ref end) if end.outcome == RunOutcome::Waiting => {}
             _ => return Err("the run is being ended, and nothing is started any more".into()),
         }
         if binding.is_some_and(|b| b.number != asking.number) {
