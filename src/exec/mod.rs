@@ -35,7 +35,7 @@ pub use boot::sleep;
 pub use client::Exec;
 pub use descriptors::{give_limit_back, raise_descriptor_limit};
 pub use keeper::keeper_main;
-pub use redact::Redactor;
+pub use redact::{RedactStream, Redactor};
 
 /// A task to start.
 #[derive(Debug, Clone)]

@@ -102,6 +102,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         started_at: state.started_at.to_string(),
         operator: identity.operator.clone(),
         environment: start.environment.clone(),
+        waits: true,
     };
     let mut reporters = (request.reporters)(run, &plan);
     // Those who watch get to know what was before.

@@ -92,6 +92,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         started_at: started.to_string(),
         operator: identity.operator.clone(),
         environment: info.environment.clone(),
+        waits: true,
     };
     let engine = Engine::new(Arc::new(plan), facts);
     let config = ExecConfig {
