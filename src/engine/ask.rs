@@ -103,11 +103,10 @@ impl Engine {
 
     /// The step has failed for good, and its author wants a person to say what now.
     fn ask_what_now(&mut self, ix: StepIx, why: String) {
-        let step = &self.plan.steps[ix];
         let question = Question {
             kind: QuestionKind::Failure,
             attempt: self.state.steps[ix].attempts,
-            prompt: format!("{} failed: {why}", step.title),
+            prompt: format!("It failed: {why}. What now?"),
             options: Vec::new(),
             suggestion: None,
             approvers: Vec::new(),

@@ -118,9 +118,9 @@ impl Question {
     /// The words that answer it, for whoever is asked.
     pub fn takes(&self) -> String {
         match self.kind {
-            QuestionKind::Approval => "yes or no".into(),
-            QuestionKind::Manual => "done or failed".into(),
-            QuestionKind::Failure => "retry, skip, done, rollback or abort".into(),
+            QuestionKind::Approval => "yes, or no with a reason".into(),
+            QuestionKind::Manual => "done, or failed with a reason".into(),
+            QuestionKind::Failure => "retry, rollback or abort; skip or done with a reason".into(),
             QuestionKind::Choice => {
                 let open = self.options.iter().filter(|o| o.closed.is_none());
                 open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" or ")

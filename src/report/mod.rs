@@ -25,6 +25,7 @@ pub mod neutral;
 mod output;
 mod plain;
 pub mod plan_view;
+pub mod question;
 mod rendered;
 mod rollback;
 mod screen;
@@ -44,6 +45,7 @@ pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
 pub use plan_view::PlanView;
+pub use question::write_question;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
 

@@ -226,19 +226,22 @@ impl Driver<'_> {
             Woken::Suspend => inputs.push(Input::Note(self.suspend())),
             Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
             Woken::Deadline => inputs.push(Input::Tick),
-            Woken::Tick => {
-                self.ticked = Instant::now();
-                let now = self.clock.now();
-                for reporter in self.reporters.iter_mut() {
-                    reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
-                }
-            }
+            Woken::Tick => self.redraw(),
         }
         Ok(())
     }
 }
 
 impl Driver<'_> {
+    /// Tells the reporters the time.
+    pub(super) fn redraw(&mut self) {
+        self.ticked = Instant::now();
+        let now = self.clock.now();
+        for reporter in self.reporters.iter_mut() {
+            reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
+        }
+    }
+
     /// Stops this process as its terminal asks, and the commands with it, until it is continued.
     fn suspend(&mut self) -> Event {
         let since = self.clock.now().t;

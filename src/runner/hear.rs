@@ -64,6 +64,7 @@ impl Driver<'_> {
                     keys.listen();
                     let prompt = keys.is_listening().then_some(Prompt { step, line: "", note: "" });
                     self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
+                    self.redraw();
                 }
             }
             None if keys.is_listening() => {
@@ -87,6 +88,7 @@ impl Driver<'_> {
             let next = asked_here(self.engine.state(), &self.operator);
             let prompt = next.map(|step| Prompt { step, line: keys.line(), note: &note });
             self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
+            self.redraw();
         }
         Ok(())
     }

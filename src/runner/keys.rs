@@ -26,7 +26,10 @@ impl Keys {
         let mut options = OpenOptions::new();
         let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY | nix::libc::O_CLOEXEC;
         let tty = options.read(true).write(true).custom_flags(flags).open("/dev/tty").ok()?;
-        Some(Self { tty: AsyncFd::register(tty.into()).ok()?, before: None, editor: Editor::default() })
+        let tty: OwnedFd = tty.into();
+        // SAFETY: an owned descriptor stays the same and open for as long as it lives.
+        let tty = unsafe { AsyncFd::register(tty) }.ok()?;
+        Some(Self { tty, before: None, editor: Editor::default() })
     }
 
     /// A process in the background that reads from its terminal, or changes it, would be stopped.
