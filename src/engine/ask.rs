@@ -242,8 +242,13 @@ impl Engine {
         Ok((ix, asking.number))
     }
 
-    /// Nothing goes on but by a person's word, and this process cannot wait for it.
-    pub(super) fn end_waiting(&mut self) -> bool {
+    /// Ends a run in which nothing goes on but by a person's word.
+    pub(super) fn stop_waiting(&mut self) {
+        let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
+        let settled = self.figures.heard.is_empty() && self.figures.ready.is_empty();
+        if !idle || !settled || self.figures.asking == 0 || self.state.status != RunStatus::Running {
+            return;
+        }
         let waits = |s: &super::state::StepState| matches!(s.status, StepStatus::Active(Activity::Asking(_)));
         let asking: Vec<String> = self
             .state
@@ -255,7 +260,7 @@ impl Engine {
             .collect();
         let verb = if asking.len() == 1 { "waits" } else { "wait" };
         let why = format!("{} {verb} for a person", asking.join(", "));
-        self.end_run(RunOutcome::Waiting, Some(why))
+        self.end_run(RunOutcome::Waiting, Some(why));
     }
 }
 

@@ -53,11 +53,7 @@ impl Engine {
         }
         // Nothing is under way and nothing can start: a step ended so that a person must look.
         let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
-        match (idle, self.figures.asking) {
-            (false, _) => false,
-            (true, 0) => self.end_stopped(),
-            (true, _) => !self.facts.waits && self.end_waiting(),
-        }
+        idle && self.figures.asking == 0 && self.end_stopped()
     }
 
     fn start_ready(&mut self) -> bool {

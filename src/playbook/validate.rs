@@ -378,7 +378,11 @@ impl<'n> Walker<'n> {
                             || object.fields.is_empty();
                         if !excused {
                             let diagnostic = self.missing(object, at, what);
-                            let also = or.iter().map(|or| format!(" (or only `{or}`)")).collect::<String>();
+                            let or: Vec<String> = or.iter().map(|or| format!("`{or}`")).collect();
+                            let also = match or.as_slice() {
+                                [] => String::new(),
+                                or => format!(" (or only {})", or.join(" or ")),
+                            };
                             self.report(
                                 diagnostic.help(format!("write one of {}{also}", choices.join(", "))),
                             );

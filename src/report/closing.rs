@@ -8,7 +8,7 @@ use super::look::{Look, Sign, Tone};
 use super::output::last_lines;
 use super::rollback::{Rollback, Taken, failures};
 use super::{TailFn, neutral, words};
-use crate::model::{RunOutcome, StepOutcome, TaskKind};
+use crate::model::{QuestionKind, RunOutcome, StepOutcome, TaskKind};
 use crate::plan::{Plan, StepIx};
 
 /// More failed steps than this are only counted: the report has them all.
@@ -106,8 +106,29 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
         Some(RunOutcome::Failed | RunOutcome::Cancelled) if !to_take_back(plan, history).is_empty() => {
             vec![resume, format!("runbook rollback {run}"), log]
         }
-        Some(RunOutcome::Failed | RunOutcome::Cancelled | RunOutcome::Waiting) | None => vec![resume, log],
+        Some(RunOutcome::Waiting) => {
+            let mut all = answers(plan, history, run);
+            all.push(resume);
+            all
+        }
+        Some(RunOutcome::Failed | RunOutcome::Cancelled) | None => vec![resume, log],
     }
+}
+
+/// How the open questions are answered.
+fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
+    let open =
+        |past: &StepHistory| past.questions.last().filter(|q| q.closed.is_none()).map(|q| q.question.kind);
+    let asked = plan.steps.iter().zip(&history.steps).filter_map(|(step, past)| Some((step, open(past)?)));
+    let command = |(step, kind): (&crate::plan::Step, QuestionKind)| {
+        let option = match kind {
+            QuestionKind::Choice => " OPTION",
+            QuestionKind::Failure => " retry | skip | done | rollback | abort",
+            QuestionKind::Approval | QuestionKind::Manual => "",
+        };
+        format!("runbook {} {run} {}{option}", words::answer_command(kind), step.id)
+    };
+    asked.take(MAX_FAILURES).map(command).collect()
 }
 
 /// The steps that acted and have a way back, the last first: what a rollback would take back.

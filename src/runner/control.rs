@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
@@ -117,6 +119,8 @@ fn address(run: &str) -> std::io::Result<SocketAddr> {
 /// Listens for the time the run is driven.
 pub struct Listener {
     heard: mpsc::Receiver<Heard>,
+    /// One more for each request whose reply is not written yet.
+    busy: Arc<()>,
     path: PathBuf,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -136,14 +140,30 @@ impl Listener {
         let listener = UnixListener::bind(&short).map_err(RunError::io(path.display().to_string()))?;
         let (say, heard) = mpsc::channel(16);
         // Keeps the folder open, through which the socket is named.
-        let mut tasks = vec![tokio::spawn(accept(listener, say.clone(), Some(folder)))];
+        let busy = Arc::new(());
+        let mut tasks = vec![tokio::spawn(accept(listener, (say.clone(), busy.clone()), Some(folder)))];
         // Somebody else may have taken the name, to keep others from answering: then they are told so by their own
         // program, which finds that it is not the owner's, and the owner's terminals still reach the run.
         match bind_named(dir.id()) {
-            Ok(named) => tasks.push(tokio::spawn(accept(named, say, None))),
+            Ok(named) => tasks.push(tokio::spawn(accept(named, (say, busy.clone()), None))),
             Err(error) => tracing::warn!("other users cannot answer: {error}"),
         }
-        Ok(Self { heard, path, tasks })
+        Ok(Self { heard, busy, path, tasks })
+    }
+
+    /// Lets the last replies be written: the answer that ends a run is answered, too.
+    pub async fn finish(&mut self) {
+        const STEP: Duration = Duration::from_millis(5);
+        // Whoever asked between the end and here is told that the run is over.
+        self.heard.close();
+        while self.heard.try_recv().is_ok() {}
+        for _ in 0..100 {
+            // This one, and one for each accepting task.
+            if Arc::strong_count(&self.busy) <= 1 + self.tasks.len() {
+                return;
+            }
+            tokio::time::sleep(STEP).await;
+        }
     }
 
     pub async fn next(&mut self) -> Heard {
@@ -160,9 +180,12 @@ fn bind_named(run: &RunId) -> std::io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-async fn accept(listener: UnixListener, say: mpsc::Sender<Heard>, _folder: Option<std::fs::File>) {
+/// Where requests go, and what counts those that are not replied to.
+type Way = (mpsc::Sender<Heard>, Arc<()>);
+
+async fn accept(listener: UnixListener, way: Way, _folder: Option<std::fs::File>) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, say.clone()));
+        tokio::spawn(serve(stream, way.clone()));
     }
 }
 
@@ -174,12 +197,15 @@ impl Drop for Listener {
     }
 }
 
-async fn serve(stream: UnixStream, say: mpsc::Sender<Heard>) {
+async fn serve(stream: UnixStream, (say, busy): Way) {
+    // Only a request under way counts.
+    let busy = Arc::downgrade(&busy);
     let Ok(peer) = stream.peer_cred() else { return };
     let (read, mut write) = stream.into_split();
     let mut lines = tokio::io::BufReader::new(tokio::io::AsyncReadExt::take(read, LONGEST)).lines();
     loop {
         let Ok(Some(line)) = lines.next_line().await else { return };
+        let _busy = busy.upgrade();
         let reply = match serde_json::from_str::<Request>(&line) {
             Ok(request) => {
                 let (answer, answered) = oneshot::channel();

@@ -44,6 +44,8 @@ pub(super) struct Driver<'a> {
     pub operator: String,
     /// What is said by nobody in particular.
     pub script: Script,
+    /// It waits for people's answers.
+    pub waits: bool,
     /// The terminal, if somebody sits there.
     pub keys: Option<Keys>,
     pub reporters: &'a mut [Box<dyn Reporter>],
@@ -92,6 +94,7 @@ impl Driver<'_> {
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
         self.keys = None;
+        self.listener.finish().await;
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
@@ -122,6 +125,12 @@ impl Driver<'_> {
                 return Ok(end.clone());
             }
             inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
+            if inputs.is_empty() && !self.waits && !self.engine.state().open_questions().is_empty() {
+                let records = self.answer(vec![Input::CannotWait])?;
+                if !records.is_empty() {
+                    continue;
+                }
+            }
             if !inputs.is_empty() {
                 continue;
             }

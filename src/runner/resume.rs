@@ -104,7 +104,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         started_at: state.started_at.to_string(),
         operator: identity.operator.clone(),
         environment: start.environment.clone(),
-        waits: request.people.waits,
     };
     let mut reporters = (request.reporters)(run, &plan);
     // Those who watch get to know what was before.
@@ -142,6 +141,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             script: request.people.script,
+            waits: request.people.waits,
             keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),

@@ -106,7 +106,6 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         started_at: started.to_string(),
         operator: identity.operator.clone(),
         environment: info.environment.clone(),
-        waits: request.people.waits,
     };
     let engine = Engine::new(Arc::new(plan), facts);
     let config = ExecConfig {
@@ -125,6 +124,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             script: request.people.script,
+            waits: request.people.waits,
             keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),

@@ -53,7 +53,6 @@ pub fn facts() -> RunFacts {
         started_at: Timestamp(START).to_string(),
         operator: "alice".into(),
         environment: None,
-        waits: true,
     }
 }
 
