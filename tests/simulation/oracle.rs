@@ -198,7 +198,9 @@ impl Oracle {
     fn may_begin(&self, ix: StepIx) {
         let step = &self.plan.steps[ix];
         let state = &self.folded;
-        for &need in &step.needs {
+        // A person may have taken up again what this step, which has begun, was let through by.
+        let begun = state.steps[ix].started.is_some();
+        for &need in step.needs.iter().filter(|need| !begun || !self.resolved.contains(need)) {
             let outcome = state.steps[need].outcome();
             let passed = matches!(
                 outcome,

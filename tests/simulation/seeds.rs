@@ -95,6 +95,9 @@ fn life(sim: &mut Sim, random: &mut Random) {
             sim.resume(true, false);
             continue;
         }
+        if outcome == RunOutcome::Waiting && random.chance(60) {
+            sim.answer_undriven();
+        }
         if random.chance(70) {
             sim.tell_the_truth();
         } else if random.chance(30) {
@@ -126,6 +129,9 @@ fn go(sim: &mut Sim, random: &mut Random, cancel_after: Option<usize>) -> bool {
     let mut steps = 0;
     while sim.step() {
         steps += 1;
+        if !sim.crashed && random.chance(4) {
+            sim.input(&|| Input::CannotWait);
+        }
         if !sim.crashed && Some(steps) == cancel_after {
             let force = random.chance(30);
             sim.input(&|| Input::Cancel { by: "dave".into(), how: "Ctrl-C".into(), force });

@@ -291,6 +291,22 @@ impl Sim {
         self.journal.push(record);
     }
 
+    /// What `runbook approve` does when nobody drives the run: the answers stand, and a resume acts on them.
+    pub fn answer_undriven(&mut self) {
+        for _ in 0..4 {
+            let had = |_, _| true;
+            let state = &self.oracle.folded;
+            let Some(word) = words(&self.plan, state, self.seed, &had).into_iter().next() else { return };
+            let mut engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
+            let step = self.plan.steps[word.step].id.clone();
+            self.now = self.now.max(word.at);
+            for record in engine.record_answer(at(self.now), step, None, word.reply, word.by) {
+                self.oracle.record(&record, &self.world);
+                self.journal.push(record);
+            }
+        }
+    }
+
     /// To the end, over crashes.
     pub fn drive(&mut self) -> RunEnd {
         loop {
