@@ -4,7 +4,7 @@
 //!
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
-//! - `outputs`: what a task left behind · `redact`: secrets out of it · `procfs`: who a process is
+//! - `outputs`: what a task left behind, secrets taken out by [`crate::text`] · `procfs`: who a process is
 //! - `http`, `sql`: carried out in the runner itself
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, Want};
+use crate::text::redact;
 
 mod attach;
 mod client;
@@ -22,7 +23,6 @@ mod notes;
 mod outputs;
 mod procfs;
 mod protocol;
-mod redact;
 mod sql;
 
 pub use client::Exec;

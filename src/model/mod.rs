@@ -2,6 +2,8 @@
 //!
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
+mod channel;
+mod environ;
 mod id;
 mod nearest;
 mod op;
@@ -10,6 +12,11 @@ mod record;
 mod secret;
 mod time;
 
+pub use channel::{
+    Channel, ChannelKind, CommandChannel, Delivery, EmailChannel, Notice, NoticeAction, PagerDutyChannel,
+    Severity, SlackChannel, SmtpSecurity, SmtpServer, WebhookChannel, dedup_key, notice_id,
+};
+pub use environ::changes_a_shell;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};

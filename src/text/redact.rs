@@ -45,7 +45,7 @@ impl Redactor {
         Self::from_values(secrets.into_iter().map(Secret::expose))
     }
 
-    pub(super) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut patterns = BTreeSet::new();
         for value in values {
             let trimmed = value.trim_ascii();
@@ -79,11 +79,11 @@ impl Redactor {
     }
 
     /// True: there is nothing to look for, the bytes may be passed on as they are.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 
-    pub(super) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         let mut stream = self.stream();
         stream.push(bytes, &mut out);
@@ -99,7 +99,7 @@ impl Redactor {
         String::from_utf8_lossy(&self.redact_bytes(text.as_bytes())).into_owned()
     }
 
-    pub(super) fn stream(&self) -> RedactStream {
+    pub(crate) fn stream(&self) -> RedactStream {
         RedactStream { patterns: self.0.clone(), held: Vec::new(), covered: 0 }
     }
 }
@@ -174,7 +174,7 @@ impl Patterns {
 }
 
 /// One output on its way.
-pub(super) struct RedactStream {
+pub(crate) struct RedactStream {
     patterns: Option<Arc<Patterns>>,
     /// Bytes that may be the beginning of a match.
     held: Vec<u8>,
