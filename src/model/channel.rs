@@ -165,15 +165,16 @@ impl Channel {
 
     /// Relative paths counted from `root`: the certificates, the command's folder, and a command that is a path.
     pub fn root(&mut self, root: &Path) {
+        let join = |path: &Path| -> PathBuf { root.join(path).components().collect() };
         if let Some(file) = &mut self.ca_file {
-            *file = root.join(&*file);
+            *file = join(file);
         }
         if let ChannelKind::Command(command) = &mut self.kind {
-            command.workdir = root.join(&command.workdir);
+            command.workdir = join(&command.workdir);
             if let Some(program) = command.argv.first_mut()
                 && program.contains('/')
             {
-                *program = command.workdir.join(&*program).to_string_lossy().into_owned();
+                *program = join(Path::new(program)).to_string_lossy().into_owned();
             }
         }
     }
@@ -325,13 +326,13 @@ mod tests {
             ca_file: None,
         };
         for (program, rooted) in
-            [("./call.sh", "/srv/books/./call.sh"), ("/bin/call", "/bin/call"), ("call", "call")]
+            [("./call.sh", "/srv/books/call.sh"), ("/bin/call", "/bin/call"), ("call", "call")]
         {
             let mut channel = command(program);
             channel.root(Path::new("/srv/books"));
             let ChannelKind::Command(command) = channel.kind else { unreachable!() };
             assert_eq!(command.argv, [rooted, "a/b"]);
-            assert_eq!(command.workdir, Path::new("/srv/books/"));
+            assert_eq!(command.workdir, Path::new("/srv/books"));
         }
     }
 }

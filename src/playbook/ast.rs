@@ -56,6 +56,7 @@ pub struct Playbook {
     pub params: Vec<Param>,
     pub secrets: Vec<SecretDecl>,
     pub environments: Vec<Environment>,
+    pub channels: Vec<Channel>,
     pub requires: Requires,
     pub defaults: Defaults,
     pub max_parallel: Option<Spanned<u32>>,
@@ -120,6 +121,25 @@ pub enum SecretSource {
     Env(Text),
     File(Text),
     Command(Vec<Text>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel {
+    pub name: Text,
+    pub kind: ChannelKind,
+    pub timeout: Option<Spanned<Millis>>,
+    pub retry_for: Option<Spanned<Millis>>,
+    pub ca_file: Option<Text>,
+}
+
+/// All texts but those of a command's arguments, of addresses and of `smtp` may hold secrets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChannelKind {
+    Slack { url: Text },
+    Pagerduty { routing_key: Text, url: Option<Text> },
+    Webhook { url: Text, headers: Vec<(Text, Text)>, sign: Option<Text> },
+    Email { smtp: Text, from: Text, to: Vec<Text>, username: Option<Text>, password: Option<Text> },
+    Command { argv: Vec<Text>, env: Vec<(Text, Text)> },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -321,4 +341,7 @@ pub struct Config {
     pub playbooks: Vec<Text>,
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
+    pub channels: Vec<Channel>,
+    /// For the channels.
+    pub secrets: Vec<SecretDecl>,
 }

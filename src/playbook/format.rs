@@ -2,6 +2,10 @@
 
 use super::shape::{Field, Keys, Kind, Object, Refusal, Rule, Word};
 
+mod channels;
+
+use channels::CHANNELS;
+
 /// The version of the format that this program reads.
 pub const API_VERSION: &str = "runbook/v1";
 
@@ -140,6 +144,11 @@ pub static PLAYBOOK: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Sets of parameters, chosen with `--env`. They beat the defaults of `params`.",
         ),
+        optional(
+            "channels",
+            CHANNELS,
+            "Where word of a run can be sent. One of the same name in `runbook.yaml` is set aside.",
+        ),
         optional("requires", Kind::Object(&REQUIRES), "What must be there before the first step."),
         optional("defaults", Kind::Object(&DEFAULTS), "Options for every step that does not say otherwise."),
         optional("max_parallel", Kind::Int { min: 1, max: 1000 }, "How many steps run at once. Default: 8."),
@@ -160,7 +169,6 @@ pub static PLAYBOOK: Object = Object {
     rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: None }],
     refused: &[
         ("hosts", Refusal::Later),
-        ("channels", Refusal::Later),
         ("roles", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),
@@ -672,11 +680,16 @@ pub static CONFIG: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Environments for every playbook.",
         ),
+        optional("channels", CHANNELS, "Where word of a run can be sent, for every playbook."),
+        optional(
+            "secrets",
+            Kind::Map { keys: Keys::Identifier, values: &Kind::Object(&SECRET) },
+            "For `channels`. A playbook's secret of the same name is used instead.",
+        ),
     ]],
     rules: &[],
     refused: &[
         ("hosts", Refusal::Later),
-        ("channels", Refusal::Later),
         ("roles", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),

@@ -26,4 +26,5 @@ pub use error::RunError;
 pub use facts::{Identity, boot_id};
 pub use load::{LoadedRun, holder, load};
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};
+pub use secrets::keys;
 pub use start::{MakeReporters, StartRequest, start};

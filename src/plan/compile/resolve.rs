@@ -68,6 +68,7 @@ pub(super) fn plan(
     let title = main.title.as_ref().map_or_else(|| main.name.value.clone(), text);
     let objectives = builder.objectives.clone();
     let phases = phases(&builder);
+    let (secrets, channel_secrets) = builder.split_secrets();
     Ok(Plan {
         format: PLAN_FORMAT,
         playbook: Meta {
@@ -80,7 +81,10 @@ pub(super) fn plan(
         },
         environment,
         objectives: if section.is_some() { Objectives::default() } else { objectives },
-        secrets: builder.secrets,
+        secrets,
+        // What builds, breaks or takes down a drill's world is nobody's news.
+        channels: if section.is_some() { Vec::new() } else { builder.channels },
+        channel_secrets,
         requires,
         max_parallel: main
             .max_parallel
