@@ -4,10 +4,12 @@
 
 mod channel;
 mod environ;
+mod hidden;
 mod id;
 mod nearest;
 mod op;
 mod outcome;
+mod question;
 mod record;
 mod secret;
 mod time;
@@ -17,10 +19,12 @@ pub use channel::{
     Severity, SlackChannel, SmtpSecurity, SmtpServer, WebhookChannel, dedup_key, notice_id,
 };
 pub use environ::changes_a_shell;
+pub use hidden::is_hidden;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
+pub use question::{Answer, Binding, Choice, OnTimeout, Person, Question, QuestionKind, Reply, Via};
 pub use record::{
     Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     StartInfo, UndoneState,

@@ -38,10 +38,12 @@ pub fn explain(error: &(dyn Error + 'static), host: &str) -> Fault {
     soft(format!("{host}: {}", deepest.unwrap_or_else(|| "it failed".into())))
 }
 
-/// An error of TLS, also one inside of an input error, which does not name it as its source.
+/// An error of TLS, also one inside of errors of input, which do not name as their source what they hold.
 fn tls<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
-    let inside = || cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>();
-    cause.downcast_ref::<rustls::Error>().or_else(inside)
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    tls(cause.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 fn untrusted(error: &rustls::Error, host: &str) -> Fault {

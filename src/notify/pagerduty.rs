@@ -23,13 +23,16 @@ fn event(notice: &Notice) -> Value {
         NoticeAction::Acknowledge => "acknowledge",
         NoticeAction::Resolve => "resolve",
     };
-    let mut event = json!({ "routing_key": "", "event_action": action, "dedup_key": notice.dedup_key });
-    if action == "trigger" {
-        event["payload"] = payload(notice);
-        event["client"] = "runbook".into();
-        if let Some(link) = &notice.link {
-            event["links"] = json!([{ "href": link, "text": notice.run.as_str() }]);
-        }
+    let mut event = json!({
+        "routing_key": "",
+        "event_action": action,
+        "dedup_key": notice.dedup_key,
+        // The API needs it only for a trigger; whoever looks at the event later finds the journal's head in each.
+        "payload": payload(notice),
+        "client": "runbook",
+    });
+    if let Some(link) = &notice.link {
+        event["links"] = json!([{ "href": link, "text": notice.run.as_str() }]);
     }
     event
 }
@@ -89,7 +92,7 @@ mod tests {
             notice.id = format!("another-{word}");
             let event = event(&notice);
             assert_eq!(event["event_action"], word);
-            assert_eq!(event.get("payload").is_some(), word == "trigger", "the API wants it only there");
+            assert_eq!(event["payload"]["custom_details"]["journal head"], "ab".repeat(32));
             keys.push(event["dedup_key"].as_str().unwrap().to_owned());
         }
         keys.dedup();

@@ -29,6 +29,9 @@ pub fn body(notice: &Notice) -> Result<Value, String> {
     let fields = serde_json::to_value(notice).map_err(|error| error.to_string())?;
     if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), fields) {
         body.extend(fields);
+        // By name, as receivers read them.
+        let facts = notice.facts.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        body.insert("facts".into(), Value::Object(facts.collect()));
     }
     Ok(body)
 }

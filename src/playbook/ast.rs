@@ -57,6 +57,8 @@ pub struct Playbook {
     pub secrets: Vec<SecretDecl>,
     pub environments: Vec<Environment>,
     pub channels: Vec<Channel>,
+    /// Accounts by role; the first of each is the primary.
+    pub roles: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
     pub defaults: Defaults,
     pub max_parallel: Option<Spanned<u32>>,
@@ -202,6 +204,7 @@ pub struct Step {
     pub needs: Option<Vec<Text>>,
     pub when: Option<Text>,
     pub unless: Option<Box<Check>>,
+    pub approval: Option<Box<Ask>>,
     pub retry: Option<Retry>,
     pub expect: Vec<Text>,
     pub outputs: Vec<(Text, Text)>,
@@ -220,6 +223,46 @@ pub enum OnFailure {
     Stop,
     Continue,
     Rollback,
+    Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTimeout {
+    Fail,
+    Wait,
+    Proceed,
+    Suggest,
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    pub span: Span,
+    /// A template.
+    pub prompt: Text,
+    /// Accounts and roles.
+    pub approvers: Vec<Text>,
+    pub count: Option<Spanned<u32>>,
+    pub exclude_operator: bool,
+    pub timeout: Option<Spanned<Millis>>,
+    pub on_timeout: Option<Spanned<OnTimeout>>,
+    pub evidence: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choose {
+    pub ask: Ask,
+    pub options: Vec<ChoiceOption>,
+    pub suggest: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChoiceOption {
+    pub id: Text,
+    pub title: Option<Text>,
+    pub eta: Option<Text>,
+    pub loss: Option<Text>,
+    pub when: Option<Text>,
 }
 
 /// What every command can be given.
@@ -252,6 +295,8 @@ pub enum ActionKind {
     },
     Http(Http),
     Wait(Spanned<Millis>),
+    Choose(Box<Choose>),
+    Manual(Box<Ask>),
     AnyOf(Vec<Step>),
     Playbook {
         name: Text,
@@ -331,6 +376,8 @@ pub struct Drill {
     pub symptom: Vec<Check>,
     /// Expressions over `run.outcome`, `run.rto`, `run.rpo`, `steps`, `params`.
     pub assert: Vec<Text>,
+    /// What people say, by step.
+    pub answers: Vec<(Text, Text)>,
     pub teardown: Vec<Step>,
 }
 
@@ -344,4 +391,8 @@ pub struct Config {
     pub channels: Vec<Channel>,
     /// For the channels.
     pub secrets: Vec<SecretDecl>,
+    /// Accounts by role; the first of each is the primary.
+    pub roles: Vec<(Text, Vec<Text>)>,
+    pub responsibilities: Vec<(Text, Vec<Text>)>,
+    pub contacts: Vec<(Text, Text)>,
 }

@@ -64,8 +64,7 @@ impl Page {
             Kind::Int { min, max } => format!("whole number, {min} to {max}"),
             Kind::Number { min, max } => format!("number, {min} to {max}"),
             Kind::Choice(words) => {
-                let words: Vec<String> =
-                    words.iter().filter(|w| !w.later).map(|w| format!("`{}`", w.word)).collect();
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 words.join(", ")
             }
             Kind::Value => "any value".into(),
@@ -78,6 +77,7 @@ impl Page {
                 let keys = match keys {
                     Keys::Variable => "variable",
                     Keys::Header => "header",
+                    Keys::Step => "step",
                     Keys::Identifier | Keys::Name => "name",
                 };
                 format!("map: {keys} to {}", self.kind(values))
@@ -85,7 +85,7 @@ impl Page {
             Kind::Object(object) => {
                 self.queue.push(object);
                 let title = noun(object);
-                format!("[{title}](#{})", title.replace(' ', "-"))
+                format!("[{title}](#{})", title.to_lowercase().replace(' ', "-"))
             }
             Kind::Bool
             | Kind::Duration
@@ -106,7 +106,7 @@ fn rule(rule: &Rule) -> String {
     let list = |keys: &[&str]| keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
     match rule {
         Rule::One { keys, or, .. } => {
-            let or = or.map_or(String::new(), |or| format!(", or only `{or}`"));
+            let or: String = or.iter().map(|or| format!(", or only `{or}`")).collect();
             format!("- Exactly one of {}{or}.", list(keys))
         }
         Rule::Not { key, with, because } => format!("- `{key}` not with {}: {because}.", list(with)),

@@ -4,4 +4,4 @@
 pub mod neutral;
 pub(crate) mod redact;
 
-pub use redact::Redactor;
+pub use redact::{RedactStream, Redactor};

@@ -99,7 +99,8 @@ impl Redactor {
         String::from_utf8_lossy(&self.redact_bytes(text.as_bytes())).into_owned()
     }
 
-    pub(crate) fn stream(&self) -> RedactStream {
+    /// For an output that arrives in pieces.
+    pub fn stream(&self) -> RedactStream {
         RedactStream { patterns: self.0.clone(), held: Vec::new(), covered: 0 }
     }
 }
@@ -174,7 +175,7 @@ impl Patterns {
 }
 
 /// One output on its way.
-pub(crate) struct RedactStream {
+pub struct RedactStream {
     patterns: Option<Arc<Patterns>>,
     /// Bytes that may be the beginning of a match.
     held: Vec<u8>,
@@ -184,10 +185,11 @@ pub(crate) struct RedactStream {
 
 impl RedactStream {
     /// True: bytes may bypass the stream.
-    pub fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.patterns.is_none()
     }
 
+    /// Appends to `out` what of the output is known to be harmless by now, masked.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         let Some(patterns) = &self.patterns else { return out.extend_from_slice(chunk) };
         if self.held.is_empty() {

@@ -45,7 +45,7 @@ static CHANNEL: Object = Object {
         ],
     ],
     rules: &[
-        Rule::One { what: "a kind", keys: KINDS, or: None },
+        Rule::One { what: "a kind", keys: KINDS, or: &[] },
         Rule::Only { key: "env", with: &["command"] },
         Rule::Not { key: "ca_file", with: &["command"], because: "a command makes its own connections" },
     ],

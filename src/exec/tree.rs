@@ -1,28 +1,39 @@
 //! Finds every process that belongs to a task, also those that left its process group or lost their parent, and
-//! ends them. Only used when a task is to be ended: a normal end looks at nobody.
+//! ends them. Only used when a task is to be ended: a normal end looks at nobody. By the keeper, and for a task that outlived
+//! its keeper by the runner.
 
 use std::collections::HashSet;
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use nix::sys::signal::Signal;
 
-use crate::exec::procfs::{self, Stat};
+use super::mark;
+use super::procfs::{self, Stat};
+use crate::model::TaskId;
 
 /// What marks a task's processes.
 pub(super) struct Tree {
-    /// The processes that the keeper started, by pid; the first leads the group.
-    pub mains: Vec<i32>,
+    /// The processes that the keeper started, each by pid and start time; the first leads the group.
+    pub mains: Vec<(i32, u64)>,
     /// Start time of the first. Nothing that is older can belong to the task.
     pub start: u64,
-    /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them.
+    /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them that has not changed it.
     pub token: String,
+    /// See [`mark`]: what those have kept that have changed it.
+    pub mark: u64,
     /// Nothing of another task was there at any moment of this one, so an orphan without a token can only be its own.
     pub alone: bool,
 }
 
 pub(super) const TOKEN: &str = "RUNBOOK_TASK_TOKEN";
 
-/// Whose a process is by its environment.
+/// What tells a task from all others. The whole path: two runs of different state folders could have the same name.
+pub(super) fn token(run_dir: &Path, task: &TaskId) -> String {
+    format!("{}/{task}", run_dir.display())
+}
+
+/// Whose a process is by what it was born with.
 #[derive(PartialEq)]
 enum Token {
     Ours,
@@ -31,18 +42,20 @@ enum Token {
 }
 
 impl Tree {
-    /// The living members.
-    pub fn members(&self, keeper: &Stat) -> Vec<Stat> {
-        let all: Vec<Stat> = procfs::all()
+    /// The living members. An error: nobody knows whether there are any.
+    ///
+    /// Of `keeper` its pid and its session matter. For a dead one, the pid is one that no process has.
+    pub fn members(&self, keeper: &Stat) -> io::Result<Vec<Stat>> {
+        let all: Vec<Stat> = procfs::all()?
             .into_iter()
             .filter(|p| p.pid != keeper.pid && p.start >= self.start && !p.has_ended())
             .collect();
-        let group = self.mains.first().copied().unwrap_or(-1);
+        let group = self.mains.first().map_or(-1, |(pid, _)| *pid);
         let mut inside: HashSet<i32> = all
             .iter()
             .filter(|p| {
                 let in_group = p.group == group && p.session == keeper.session;
-                in_group || self.mains.contains(&p.pid) || self.is_marked(p, keeper)
+                in_group || self.mains.contains(&(p.pid, p.start)) || self.is_marked(p, keeper)
             })
             .map(|p| p.pid)
             .collect();
@@ -58,7 +71,7 @@ impl Tree {
                 break;
             }
         }
-        all.into_iter().filter(|p| inside.contains(&p.pid)).collect()
+        Ok(all.into_iter().filter(|p| inside.contains(&p.pid)).collect())
     }
 
     fn is_marked(&self, p: &Stat, keeper: &Stat) -> bool {
@@ -70,6 +83,9 @@ impl Tree {
     }
 
     fn token_of(&self, pid: i32) -> Token {
+        if let Some(mark) = mark::of_process(pid) {
+            return if mark == self.mark { Token::Ours } else { Token::Other };
+        }
         // Another user's environment cannot be read; nor can that user's process be signalled.
         let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Other };
         let mut found = Token::None;
@@ -84,25 +100,24 @@ impl Tree {
         found
     }
 
-    /// Asks every member to end. Returns how many there are.
-    pub fn terminate(&self, keeper: &Stat) -> usize {
-        let members = self.members(keeper);
-        for p in &members {
+    /// Asks every member to end.
+    pub fn terminate(&self, keeper: &Stat) -> io::Result<()> {
+        for p in self.members(keeper)? {
             procfs::signal(p.pid, p.start, Signal::SIGTERM);
             // A stopped process takes the signal only when it goes on.
             procfs::signal(p.pid, p.start, Signal::SIGCONT);
         }
-        members.len()
+        Ok(())
     }
 
     /// One round of ending them by force: first stop them all, so that none can fork while the others are being
     /// killed, then kill.
-    pub fn kill(&self, keeper: &Stat) {
+    pub fn kill(&self, keeper: &Stat) -> io::Result<()> {
         const PASSES: usize = 20;
         let mut stopped: HashSet<(i32, u64)> = HashSet::new();
         for _ in 0..PASSES {
             let fresh: Vec<Stat> =
-                self.members(keeper).into_iter().filter(|p| !stopped.contains(&(p.pid, p.start))).collect();
+                self.members(keeper)?.into_iter().filter(|p| !stopped.contains(&(p.pid, p.start))).collect();
             if fresh.is_empty() {
                 break;
             }
@@ -114,5 +129,6 @@ impl Tree {
         for (pid, start) in stopped {
             procfs::signal(pid, start, Signal::SIGKILL);
         }
+        Ok(())
     }
 }

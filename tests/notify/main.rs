@@ -1,0 +1,7 @@
+//! The channels against real receivers: an HTTP server on threads, a mail server in Python, real commands.
+
+mod command;
+mod http;
+mod mail;
+mod order;
+mod support;
