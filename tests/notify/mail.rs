@@ -17,7 +17,7 @@ struct MailServer {
 }
 
 impl MailServer {
-    /// None: there is no aiosmtpd here, which is said.
+    /// None: there is no aiosmtpd (or no openssl) here, which is said.
     fn start(mut options: Value) -> Option<Self> {
         let Some(python) = python() else {
             println!("SKIPPED: there is no aiosmtpd here; mail is not tested");
@@ -25,10 +25,10 @@ impl MailServer {
         };
         let dir = tempfile::tempdir().unwrap();
         if options["starttls"] == true || options["smtps"] == true {
-            let (cert, key) = certificate(dir.path(), "DNS:localhost");
+            let (cert, key) = certificate(dir.path(), "DNS:localhost")?;
             (options["cert"], options["key"]) = (json!(cert), json!(key));
         }
-        // Free a moment ago; the suite asks the system for ports the same way everywhere.
+        // Free a moment ago, and nobody here asks for a port by its number.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notify/smtpd.py");
         let mut process = Command::new(python)

@@ -1,5 +1,6 @@
 //! The channels against real receivers: an HTTP server on threads, a mail server in Python, real commands.
 
+mod cli;
 mod command;
 mod http;
 mod mail;

@@ -263,7 +263,8 @@ pub fn assert_silent_about(secret: &str, texts: &[&dyn std::fmt::Debug]) {
 // ---- certificates --------------------------------------------------------------------------------------------------
 
 /// A certificate that signs itself, for `name` (such as `DNS:localhost`), and its key, as `cert.pem` and `key.pem` in `dir`.
-pub fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+/// None: there is no openssl here, which is said.
+pub fn certificate(dir: &Path, name: &str) -> Option<(PathBuf, PathBuf)> {
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
     let output = Command::new("openssl")
         .args([
@@ -283,8 +284,11 @@ pub fn certificate(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
         .arg(&key)
         .arg("-out")
         .arg(&cert)
-        .output()
-        .expect("openssl is there: scripts/test installs it");
+        .output();
+    let Ok(output) = output else {
+        println!("SKIPPED: there is no openssl here; TLS of channels is not tested");
+        return None;
+    };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (cert, key)
+    Some((cert, key))
 }
