@@ -63,7 +63,7 @@ pub struct Line {
 
 impl Line {
     pub fn new(channel: Channel) -> Self {
-        let client = Client::new(channel.ca_file.clone());
+        let client = Client::new(channel.ca_file.clone(), channel.timeout.std());
         Self { channel, client }
     }
 

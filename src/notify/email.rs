@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
@@ -22,17 +23,21 @@ use crate::text::neutral;
 /// Saying goodbye is polite, not important.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+enum Standing {
+    Left,
+    Has,
+    /// Why the server will never take it for this one.
+    Refused(String),
+}
+
 pub struct Mail {
     server: SmtpServer,
     tls: Option<TlsParameters>,
     credentials: Option<Credentials>,
     hello: ClientId,
     from: Mailbox,
-    /// Those who do not have it yet.
-    left: Vec<Mailbox>,
-    /// Those who will never get it, and why.
-    refused: Vec<String>,
-    delivered: usize,
+    /// Changed only by what the server has said: a try may be broken off anywhere.
+    recipients: Vec<(Address, Standing)>,
     message: Vec<u8>,
     /// The message is under way and not acknowledged.
     unsure: bool,
@@ -73,9 +78,7 @@ impl Mail {
             credentials,
             hello,
             from,
-            left: to,
-            refused: Vec::new(),
-            delivered: 0,
+            recipients: to.into_iter().map(|to| (to.email, Standing::Left)).collect(),
             message,
             unsure: false,
         })
@@ -122,44 +125,28 @@ impl Mail {
         connection: &mut AsyncSmtpConnection,
     ) -> Result<(Option<String>, Option<String>), Error> {
         connection.command(MailFrom::new(Some(self.from.email.clone()), Vec::new())).await?;
-        let (mut accepted, mut waiting, mut later) = (0, Vec::new(), None);
-        for recipient in std::mem::take(&mut self.left) {
-            match connection.command(Rcpt::new(recipient.email.clone(), Vec::new())).await {
-                Ok(_) => accepted += 1,
+        let (mut accepted, mut later) = (Vec::new(), None);
+        for (number, (address, standing)) in self.recipients.iter_mut().enumerate() {
+            if !matches!(standing, Standing::Left) {
+                continue;
+            }
+            match connection.command(Rcpt::new(address.clone(), Vec::new())).await {
+                Ok(_) => accepted.push(number),
                 Err(error) if error.is_permanent() => {
-                    self.refused.push(format!("{}: {}", recipient.email, words(&error)));
-                    continue;
+                    *standing = Standing::Refused(format!("{address}: {}", words(&error)));
                 }
-                Err(error) if error.is_transient() => {
-                    later = Some(format!("{}: {}", recipient.email, words(&error)));
-                    waiting.push(recipient);
-                    continue;
-                }
-                Err(error) => {
-                    self.left.push(recipient);
-                    return Err(error);
-                }
-            }
-            self.left.push(recipient);
-        }
-        let mut answered = None;
-        if accepted > 0 {
-            let accepted_ones = std::mem::take(&mut self.left);
-            let result = self.hand_over(connection).await;
-            match result {
-                Ok(response) => {
-                    answered = Some(said(&response));
-                    self.delivered += accepted;
-                }
-                Err(error) => {
-                    self.left = accepted_ones;
-                    self.left.append(&mut waiting);
-                    return Err(error);
-                }
+                Err(error) if error.is_transient() => later = Some(format!("{address}: {}", words(&error))),
+                Err(error) => return Err(error),
             }
         }
-        self.left = waiting;
-        Ok((answered, later))
+        if accepted.is_empty() {
+            return Ok((None, later));
+        }
+        let response = self.hand_over(connection).await?;
+        for number in accepted {
+            self.recipients[number].1 = Standing::Has;
+        }
+        Ok((Some(said(&response)), later))
     }
 
     async fn hand_over(&mut self, connection: &mut AsyncSmtpConnection) -> Result<Response, Error> {
@@ -175,11 +162,19 @@ impl Mail {
         if let Some(why) = later {
             return Tried::Later { why, answered, unsure: false, wait: None };
         }
-        if self.refused.is_empty() {
+        let refused: Vec<&str> = self
+            .recipients
+            .iter()
+            .filter_map(|(_, standing)| match standing {
+                Standing::Refused(why) => Some(why.as_str()),
+                Standing::Left | Standing::Has => None,
+            })
+            .collect();
+        if refused.is_empty() {
             return Tried::Delivered { answered };
         }
-        let all = self.delivered + self.refused.len();
-        let why = format!("{} of {all} have it; refused: {}", self.delivered, self.refused.join("; "));
+        let all = self.recipients.len();
+        let why = format!("{} of {all} have it; refused: {}", all - refused.len(), refused.join("; "));
         Tried::Never { why, answered }
     }
 

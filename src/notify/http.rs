@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
@@ -21,12 +21,15 @@ const REDIRECTS: usize = 5;
 /// Made at the first use: reading the system's certificates takes time.
 pub struct Client {
     ca_file: Option<PathBuf>,
+    /// Shorter than a try, so that one that reached nobody is known as such.
+    connect: Duration,
     made: OnceLock<reqwest::Client>,
 }
 
 impl Client {
-    pub fn new(ca_file: Option<PathBuf>) -> Self {
-        Self { ca_file, made: OnceLock::new() }
+    /// `timeout`: of one try.
+    pub fn new(ca_file: Option<PathBuf>, timeout: Duration) -> Self {
+        Self { ca_file, connect: timeout * 3 / 4, made: OnceLock::new() }
     }
 
     fn get(&self) -> Result<&reqwest::Client, String> {
@@ -37,6 +40,7 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.connect)
             .redirect(reqwest::redirect::Policy::custom(redirect));
         if let Some(file) = &self.ca_file {
             let pem = read_ca(file)?;

@@ -218,6 +218,25 @@ fn one_who_is_asked_to_wait_gets_it_later_and_the_others_not_twice() {
     assert_eq!(got, [json!(["ops@example.org"]), json!(["grey@example.org"])]);
 }
 
+/// A try that is broken off while the mail is on its way forgets nobody.
+#[test]
+fn a_server_that_stalls_with_the_mail_is_tried_again_for_all() {
+    let Some(server) = MailServer::start(json!({ "stall": 1, "refuse": ["gone@example.org"] })) else {
+        return;
+    };
+    let to = ["a@example.org", "gone@example.org", "b@example.org"];
+    let mut channel = server.channel("127.0.0.1", SmtpSecurity::Plain, false, &to);
+    channel.timeout = Millis::secs(5);
+    let delivery = send(&channel, &notice("7"), &Keys::default());
+    assert!(!delivery.delivered && delivery.attempts >= 2 && delivery.unsure, "{delivery:?}");
+    assert!(
+        delivery.why.as_deref().unwrap().starts_with("2 of 3 have it; refused: gone@example.org"),
+        "{delivery:?}"
+    );
+    let got: Vec<Value> = server.mails().iter().map(|m| m["to"].clone()).collect();
+    assert_eq!(got, [json!(["a@example.org", "b@example.org"])]);
+}
+
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

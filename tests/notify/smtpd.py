@@ -1,9 +1,10 @@
 """A mail server for tests: keeps what it accepts in FOLDER, one JSON object a line in mails.jsonl.
 
 smtpd.py FOLDER PORT OPTIONS, where OPTIONS is JSON: starttls, smtps (bool), cert, key, user, password,
-refuse (addresses answered 550), later (addresses answered 451 at their first RCPT), busy (mails answered 451 first).
+refuse (addresses answered 550), later (addresses answered 451 at their first RCPT), busy (mails answered 451 first),
+stall (mails that are taken and not answered, first).
 """
-import json, ssl, sys, threading
+import asyncio, json, ssl, sys, threading
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 
@@ -19,6 +20,7 @@ class Handler:
     def __init__(self):
         self.later = set(options.get("later", []))
         self.busy = options.get("busy", 0)
+        self.stall = options.get("stall", 0)
 
     async def handle_RCPT(self, server, session, envelope, address, rcpt_options):
         if address in options.get("refuse", []):
@@ -30,6 +32,9 @@ class Handler:
         return "250 OK"
 
     async def handle_DATA(self, server, session, envelope):
+        if self.stall > 0:
+            self.stall -= 1
+            await asyncio.sleep(600)
         if self.busy > 0:
             self.busy -= 1
             return "451 busy"
