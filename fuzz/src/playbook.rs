@@ -137,8 +137,8 @@ impl Place {
             params: &[],
             cwd: self.folder.path(),
             shared: &[],
-            shared_folder: self.folder.path(),
             roles: &[],
+            shared_folder: self.folder.path(),
             show_missing,
             root: None,
         };

@@ -53,6 +53,14 @@ pub enum Command {
     Resume(Resume),
     /// Watch a run that another process drives; Ctrl-C ends the run
     Attach(Attach),
+    /// Agree to what a step asks
+    Approve(Approve),
+    /// Say no to what a step asks, or that it could not be done
+    Reject(Reject),
+    /// Choose one of the ways to go on that a step offers
+    Choose(ChooseOption),
+    /// Say that a step that people do is done
+    Done(Approve),
     /// Take back what a stopped run did, in reverse order
     Rollback(Rollback),
     /// Say what became of a step when nobody but you can know
@@ -170,6 +178,8 @@ pub struct Run {
     /// When the incident began, RFC 3339 or a duration ago (`20m`); the RTO counts from then [default: now]
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+    #[command(flatten)]
+    pub asking: Asking,
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -191,6 +201,8 @@ pub struct Resume {
     /// Go on with the edit without asking
     #[arg(short = 'y', long, requires = "replan")]
     pub yes: bool,
+    #[command(flatten)]
+    pub asking: Asking,
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -216,6 +228,58 @@ pub struct Rollback {
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Approve {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// The step that asks [default: the only one that does]
+    pub step: Option<String>,
+    /// A note; it stands in the log and the report
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// A file that shows it; a copy and its checksum are kept with the run
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Reject {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// The step that asks [default: the only one that does]
+    pub step: Option<String>,
+    /// Why not; it stands in the log and the report
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ChooseOption {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// The step that asks
+    pub step: String,
+    /// One of its options; of a failed step: retry, skip, done, rollback or abort
+    pub option: String,
+    /// A note; it stands in the log and the report
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// A file that shows it; a copy and its checksum are kept with the run
+    #[arg(long, value_name = "FILE")]
+    pub evidence: Option<PathBuf>,
+}
+
+/// How people are reached who are asked something.
+#[derive(Debug, clap::Args)]
+pub struct Asking {
+    /// Answers to the steps' questions from a YAML file, as `step: answer`
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
+    /// Without a terminal: wait for answers from others instead of ending with exit code 3
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! `runbook cancel`: ends a run, whether a process drives it or not.
 
 use crate::model::exit_code;
-use crate::runner::control::{Request, tell};
+use crate::runner::control::{Line, Request};
 use crate::runner::{Intent, load};
 
 use super::args::Cancel;
@@ -16,7 +16,8 @@ pub fn cancel(context: &Context, args: &Cancel) -> Result<u8, CliError> {
         return Err(CliError::refused(format!("run {run} ended {}", end.outcome))
             .hint(format!("see `runbook report {run}`")));
     }
-    if let Some(reply) = tell(&loaded.dir, &Request::Cancel { force: args.force })? {
+    if let Some(mut line) = Line::open(&loaded.dir)? {
+        let reply = line.ask(&Request::Cancel { force: args.force })?;
         if !reply.ok {
             return Err(CliError::refused(reply.message));
         }

@@ -135,7 +135,7 @@ impl Context {
 
     pub fn params(&self, values: &Values) -> Result<Vec<(String, Value)>, CliError> {
         let mut params = match &values.params_file {
-            Some(file) => read_params(file)?,
+            Some(file) => read_values(file)?,
             None => Vec::new(),
         };
         let mut given = std::collections::BTreeMap::new();
@@ -184,8 +184,8 @@ fn look(terminal: bool) -> Look {
     Look { color: terminal && !is_dumb() && !set("NO_COLOR"), unicode, width }
 }
 
-/// Parameters as a map in YAML, of which JSON is a part.
-fn read_params(file: &Path) -> Result<Vec<(String, Value)>, CliError> {
+/// A map in YAML, of which JSON is a part: parameters, answers.
+pub fn read_values(file: &Path) -> Result<Vec<(String, Value)>, CliError> {
     let problem = |e: std::io::Error| CliError::io(file.display(), &e).code(exit_code::USAGE);
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(file).map_err(problem)?;

@@ -1,5 +1,6 @@
 //! The command line: arguments, one file per command, errors and exit codes at the edge. Nobody uses this module.
 
+mod answer;
 mod args;
 mod attach;
 mod browse;
@@ -79,6 +80,10 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Run(run) => run::run(&context, &run),
         Command::Resume(resume) => resume::resume(&context, &resume),
         Command::Attach(attach) => attach::attach(&context, &attach),
+        Command::Approve(approve) => answer::approve(&context, &approve),
+        Command::Reject(reject) => answer::reject(&context, &reject),
+        Command::Choose(choose) => answer::choose(&context, &choose),
+        Command::Done(done) => answer::done(&context, &done),
         Command::Rollback(resume) => resume::rollback(&context, &resume),
         Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
         Command::Cancel(cancel) => cancel::cancel(&context, &cancel),

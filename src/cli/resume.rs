@@ -3,13 +3,13 @@
 use crate::model::RunOutcome;
 use crate::report::History;
 use crate::report::closing::to_take_back;
-use crate::runner::{Identity, Intent, NewPlan, ResumeRequest, resume as take_up};
+use crate::runner::{Identity, Intent, NewPlan, People, ResumeRequest, resume as take_up};
 
 use super::args::{Resume, Rollback};
 use super::context::Context;
 use super::error::CliError;
 use super::replan::replan;
-use super::run::{close, confirm, program, reporters};
+use super::run::{close, confirm, people, program, reporters};
 
 pub fn resume(context: &Context, args: &Resume) -> Result<u8, CliError> {
     let replan = match &args.replan {
@@ -19,7 +19,8 @@ pub fn resume(context: &Context, args: &Resume) -> Result<u8, CliError> {
         },
         None => None,
     };
-    go_on(context, &args.run, Intent::GoOn, replan, args.json)
+    let people = people(context, &args.asking, args.json)?;
+    go_on(context, &args.run, Intent::GoOn, (replan, people), args.json)
 }
 
 pub fn rollback(context: &Context, args: &Rollback) -> Result<u8, CliError> {
@@ -39,14 +40,14 @@ pub fn rollback(context: &Context, args: &Rollback) -> Result<u8, CliError> {
 }
 
 pub fn drive(context: &Context, run: &str, intent: Intent, json: bool) -> Result<u8, CliError> {
-    go_on(context, run, intent, None, json)
+    go_on(context, run, intent, (None, People::default()), json)
 }
 
 fn go_on(
     context: &Context,
     run: &str,
     intent: Intent,
-    replan: Option<NewPlan>,
+    (replan, people): (Option<NewPlan>, People),
     json: bool,
 ) -> Result<u8, CliError> {
     let (state_dir, run) = context.find_run(run)?;
@@ -56,6 +57,7 @@ fn go_on(
         intent,
         replan,
         identity: Identity::current(),
+        people,
         program: program()?,
         reporters: &mut |run, _| reporters(context, json, run),
     })?;

@@ -1,16 +1,19 @@
 //! `runbook run`: everything that can be refused is refused first, then the run is driven to its end.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use crate::journal::StateError;
-use crate::model::{RunId, Timestamp, parse_duration};
+use crate::model::{RunId, StepId, Timestamp, parse_duration};
 use crate::plan::Plan;
 use crate::report::{Closing, History, Incident, Json, Live, Plain, Reporter, write_closing};
-use crate::runner::{Finished, Identity, LoadedRun, StartRequest, load, start, wall_now};
+use crate::runner::{Finished, Identity, LoadedRun, People, Script, StartRequest, load, start, wall_now};
 
-use super::args::Run;
-use super::context::{Context, print, print_with};
+use super::args::{Asking, Run};
+use super::context::{Context, print, print_with, read_values};
 use super::error::CliError;
 use super::report::tail_of;
 use super::views::show_plan;
@@ -30,12 +33,42 @@ pub fn run(context: &Context, args: &Run) -> Result<u8, CliError> {
         plan,
         playbook_text: &loaded.sources.files.first().map(|f| f.text.clone()).unwrap_or_default(),
         identity: Identity::current(),
+        people: people(context, &args.asking, args.json)?,
         incident_since,
         drill: false,
         program: program()?,
         reporters: &mut |run, _| reporters(context, args.json, run),
     })?;
     close(context, &finished, args.json)
+}
+
+/// How people are reached from here.
+pub fn people(context: &Context, asking: &Asking, json: bool) -> Result<People, CliError> {
+    let here = context.interactive && !json;
+    let script = match &asking.answers {
+        Some(file) => Script::of_operator(read_answers(file)?, &Identity::current().operator),
+        None => Script::default(),
+    };
+    Ok(People { here: here && context.draws, waits: here || asking.wait, script })
+}
+
+fn read_answers(file: &Path) -> Result<BTreeMap<StepId, String>, CliError> {
+    let mut answers = BTreeMap::new();
+    for (step, answer) in read_values(file)? {
+        let id = StepId::parse(&step).map_err(|e| {
+            CliError::usage(format!("{}: {step}: {e}", file.display())).hint("nothing was started")
+        })?;
+        let text = match answer {
+            Value::String(text) => text,
+            Value::Bool(yes) => if yes { "yes" } else { "no" }.to_owned(),
+            other => {
+                let message = format!("{}: {step}: {other} is no answer", file.display());
+                return Err(CliError::usage(message).hint("write `step: approve`; nothing was started"));
+            }
+        };
+        answers.insert(id, text);
+    }
+    Ok(answers)
 }
 
 /// This program, to be started again as the keeper; also right after an upgrade has replaced the file.

@@ -1,5 +1,6 @@
 //! The stages of a drill, one after the other; teardown comes always.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,9 @@ use crate::journal::{StateDir, StateError};
 use crate::model::RunOutcome;
 use crate::plan::template::RunVerdict;
 use crate::plan::{DrillPlans, Plan};
-use crate::runner::{Finished, Identity, MakeReporters, RunError, StartRequest, load, start, wall_now};
+use crate::runner::{
+    Finished, Identity, MakeReporters, People, RunError, Script, StartRequest, load, start, wall_now,
+};
 
 use super::report::DRILL_FORMAT;
 use super::{Assertion, DrillReport, Fault, StageReport, Verdict, leftovers};
@@ -153,11 +156,14 @@ fn drive(request: &mut DrillRequest<'_>, plan: Plan, section: Option<&str>) -> R
             &own
         }
     };
+    // Nobody is asked in a drill but by its `answers`: without one the run ends waiting, and the drill says so.
+    let answers = if section.is_none() { request.plans.answers.clone() } else { BTreeMap::new() };
     Ok(start(StartRequest {
         state_dir,
         plan,
         playbook_text: request.playbook_text,
         identity: request.identity.clone(),
+        people: People { script: Script::of_drill(answers), ..People::default() },
         incident_since: None,
         drill: true,
         program: request.program.clone(),

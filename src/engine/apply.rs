@@ -1,8 +1,8 @@
 //! Folding one record into the state. Total: a record that this state does not allow is an error, never a guess.
 
 use crate::model::{
-    Event, FORMAT, Millis, Record, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
-    UndoneState,
+    Event, FORMAT, Millis, Record, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
+    TaskVerdict, UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
 
@@ -69,6 +69,8 @@ impl State {
                 }
                 Ok(())
             }
+            // A run that ended only because it could not wait is answered when nobody drives it.
+            Event::Answered { .. } if self.waits() => self.apply_to_step(plan, record),
             _ if matches!(self.status, RunStatus::Ended(_)) => Err("the run has ended".into()),
             Event::CancelRequested { by, .. } => {
                 // The rollback was due, only its record is missing: a resume has to go on with it.
@@ -358,6 +360,11 @@ impl State {
     pub(super) fn is_in_doubt(&self, plan: &Plan, ix: StepIx) -> bool {
         let mut around = std::iter::successors(plan.steps[ix].parent, |p| plan.steps[*p].parent);
         self.steps[ix].outcome() == Some(StepOutcome::Unknown) && around.all(|p| self.steps[p].is_inside())
+    }
+
+    /// It ended because only a person could go on with it.
+    pub fn waits(&self) -> bool {
+        matches!(&self.status, RunStatus::Ended(end) if end.outcome == RunOutcome::Waiting)
     }
 
     /// From the moment a rollback is due; also when it is being cancelled, or has ended.

@@ -103,11 +103,10 @@ impl Engine {
 
     /// The step has failed for good, and its author wants a person to say what now.
     fn ask_what_now(&mut self, ix: StepIx, why: String) {
-        let step = &self.plan.steps[ix];
         let question = Question {
             kind: QuestionKind::Failure,
             attempt: self.state.steps[ix].attempts,
-            prompt: format!("{} failed: {why}", step.title),
+            prompt: format!("It failed: {why}. What now?"),
             options: Vec::new(),
             suggestion: None,
             approvers: Vec::new(),
@@ -226,6 +225,7 @@ impl Engine {
         };
         match self.state.status {
             RunStatus::Running => {}
+            RunStatus::Ended(ref end) if end.outcome == RunOutcome::Waiting => {}
             _ => return Err("the run is being ended, and nothing is started any more".into()),
         }
         if binding.is_some_and(|b| b.number != asking.number) {

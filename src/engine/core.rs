@@ -233,6 +233,21 @@ impl Engine {
         std::mem::take(&mut self.out).records
     }
 
+    /// Records what somebody says, and draws no conclusion from it: for a run that nobody drives. Nothing else may be
+    /// asked of this engine afterwards.
+    pub fn record_answer(
+        &mut self,
+        now: Clock,
+        step: StepId,
+        binding: Option<Binding>,
+        reply: Reply,
+        by: Person,
+    ) -> Vec<Record> {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        self.answer(step, binding, reply, by);
+        std::mem::take(&mut self.out).records
+    }
+
     /// The same for an end that was judged already, but could not be written with what followed from it.
     pub fn record_again(&mut self, event: Event) -> Vec<Record> {
         self.emit(event);

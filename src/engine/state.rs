@@ -211,6 +211,15 @@ impl State {
         }
     }
 
+    /// Steps that wait for a person, the one that has waited longest first.
+    pub fn open_questions(&self) -> Vec<StepIx> {
+        let asking = self.steps.iter().enumerate();
+        let mut open: Vec<(Millis, StepIx)> =
+            asking.filter_map(|(ix, s)| Some((s.asking()?.since, ix))).collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, ix)| ix).collect()
+    }
+
     /// The run's end, once it has ended.
     pub fn end(&self) -> Option<&RunEnd> {
         match &self.status {

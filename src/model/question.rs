@@ -114,6 +114,60 @@ impl Answer {
     }
 }
 
+impl Question {
+    /// The words that answer it, for whoever is asked.
+    pub fn takes(&self) -> String {
+        match self.kind {
+            QuestionKind::Approval => "yes, or no with a reason".into(),
+            QuestionKind::Manual => "done, or failed with a reason".into(),
+            QuestionKind::Failure => "retry, rollback or abort; skip or done with a reason".into(),
+            QuestionKind::Choice => {
+                let open = self.options.iter().filter(|o| o.closed.is_none());
+                open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" or ")
+            }
+        }
+    }
+
+    /// What was typed as an answer: a word, and a comment after it. An option may be named by its number, from 1.
+    pub fn read(&self, typed: &str) -> Result<Reply, String> {
+        let typed = typed.trim();
+        let end = typed.find([' ', ':', ',']).unwrap_or(typed.len());
+        let (word, rest) = typed.split_at(end);
+        let comment = rest.trim_start_matches([' ', ':', ',']).trim();
+        let answer = self.word(&word.to_lowercase()).ok_or_else(|| match word {
+            "" => format!("answer {}", self.takes()),
+            _ => format!("{word:?} is no answer here: {}", self.takes()),
+        })?;
+        Ok(Reply { answer, comment: (!comment.is_empty()).then(|| comment.to_owned()), evidence: None })
+    }
+
+    fn word(&self, word: &str) -> Option<Answer> {
+        Some(match (self.kind, word) {
+            (QuestionKind::Approval, "y" | "yes" | "approve") => Answer::Approve,
+            (QuestionKind::Approval, "n" | "no" | "reject") => Answer::Reject,
+            (QuestionKind::Manual, "y" | "yes" | "done") => Answer::Done,
+            (QuestionKind::Manual, "n" | "no" | "failed" | "reject" | "not-done") => Answer::NotDone,
+            (QuestionKind::Failure, "retry") => Answer::Retry,
+            (QuestionKind::Failure, "skip") => Answer::Skip,
+            (QuestionKind::Failure, "done") => Answer::Done,
+            (QuestionKind::Failure, "rollback") => Answer::RollBack,
+            (QuestionKind::Failure, "abort") => Answer::Abort,
+            (QuestionKind::Choice, word) => {
+                let by_number = word.parse::<usize>().ok().and_then(|n| self.options.get(n.checked_sub(1)?));
+                let by_name = self.options.iter().find(|o| o.id == word);
+                Answer::Choose { option: by_name.or(by_number)?.id.clone() }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether this person may be shown the question, and answer it as far as names go.
+    pub fn is_for(&self, name: &str) -> bool {
+        let named = |names: &[String]| names.iter().any(|n| n == name);
+        !named(&self.excluded) && (self.approvers.is_empty() || named(&self.approvers))
+    }
+}
+
 /// An answer with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,6 +26,8 @@ pub struct View<'a> {
     pub state: &'a State,
     pub now: Millis,
     pub tails: &'a BTreeMap<TaskId, Tail>,
+    /// The line on which a person answers: the step, what stands there, and why the last answer was none.
+    pub prompt: Option<(StepIx, &'a str, &'a str)>,
     pub look: Look,
     pub size: Size,
 }
@@ -38,23 +40,70 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     let columns = view.size.columns.saturating_sub(1).max(1);
     let budget = view.size.rows.saturating_sub(1).max(1);
     let mut lines: Vec<Vec<Segment>> = header(view);
+    // The questions are what a person has to see: what they need is kept free.
+    let asked = questions(view, columns, budget.saturating_sub(lines.len()));
+    let budget_above = budget.saturating_sub(asked.len());
     let active: Vec<StepIx> =
         (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
-    let free = budget.saturating_sub(lines.len());
+    let free = budget_above.saturating_sub(lines.len());
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
     for ix in &active[..shown] {
         lines.push(step_line(view, *ix));
         lines.extend(tail(view, *ix, tail_lines));
     }
-    if shown < active.len() {
+    if shown < active.len() && free > 0 {
         lines.push(vec![(Tone::Dim, format!("  and {} more running", active.len() - shown))]);
     }
+    lines.extend(asked);
     lines.truncate(budget);
     lines.iter().map(|segments| compose(view.look, segments, columns)).collect()
 }
 
+/// The open questions, the one that is answered here last, above the line on which it is. At most `most` lines.
+fn questions(view: &View<'_>, columns: usize, most: usize) -> Vec<Vec<Segment>> {
+    let mut open = view.state.open_questions();
+    open.sort_by_key(|ix| view.prompt.is_some_and(|(step, ..)| step == *ix));
+    let mut lines: Vec<Vec<Segment>> = Vec::new();
+    for ix in open {
+        let step = &view.plan.steps[ix];
+        let Some(asking) = view.state.steps[ix].asking() else { continue };
+        lines.push(vec![
+            (Tone::Warn, "? ".to_owned()),
+            (Tone::Bold, step.id.to_string()),
+            (Tone::Plain, format!("  {}", activity(view, ix, step, &view.state.steps[ix]))),
+            (Tone::Dim, format!("  {}", neutral::line(&step.title))),
+        ]);
+        let text = super::question::lines(&asking.question, &asking.agreed);
+        let wrapped = text.iter().flat_map(|line| look::wrap(line, columns.saturating_sub(4).max(10)));
+        lines.extend(wrapped.map(|line| vec![(Tone::Plain, format!("    {line}"))]));
+        match view.prompt {
+            Some((at, line, note)) if at == ix => {
+                let note = if note.is_empty() { asking.question.takes() } else { note.to_owned() };
+                lines.push(vec![(Tone::Dim, format!("    {}", neutral::line(note)))]);
+                lines.push(vec![
+                    (Tone::Accent, "  > ".to_owned()),
+                    (Tone::Bold, neutral::line(line)),
+                    (Tone::Plain, "_".into()),
+                ]);
+            }
+            _ => {
+                let run = view.state.start.as_ref().map_or("RUN", |start| start.run.as_str());
+                let how = words::answer_command(asking.question.kind);
+                lines.push(vec![(Tone::Dim, format!("    answer with: runbook {how} {run} {}", step.id))]);
+            }
+        }
+    }
+    // The end is where it is answered.
+    let skipped = lines.len().saturating_sub(most);
+    lines.drain(..skipped);
+    lines
+}
+
 fn is_active(step: &StepState) -> bool {
+    if step.is_asking() {
+        return false;
+    }
     let undoing = matches!(
         step.undo,
         UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use super::Reporter;
 use super::frame::{Size, View, compose, frame};
 use super::look::{self, Look, Tone};
 use super::output::Tail;
 use super::screen::Screen;
 use super::timeline::{Entry, Timeline};
+use super::{Prompt, Reporter};
 use super::{neutral, words};
 use crate::engine::State;
 use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
-use crate::plan::Plan;
+use crate::plan::{Plan, StepIx};
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
 const FLUSH_EVERY: Millis = Millis(100);
@@ -36,6 +36,10 @@ pub struct Live {
     flushed: Millis,
     /// Part of something with a title of its own: this run's is not shown.
     untitled: bool,
+    /// What is typed as an answer: the step, the line, and why the last one was none.
+    prompt: Option<(StepIx, String, String)>,
+    /// Nothing runs, and people are asked.
+    waits: bool,
     shown: Vec<String>,
     columns_shown: usize,
 }
@@ -61,6 +65,8 @@ impl Live {
             permanent: Vec::new(),
             flushed: Millis::ZERO,
             untitled: false,
+            prompt: None,
+            waits: false,
             shown: Vec::new(),
             columns_shown: 0,
         }
@@ -115,7 +121,6 @@ impl Live {
             }
             Event::RetryScheduled { .. }
             | Event::AdvisoryFailed { .. }
-            | Event::Asked { .. }
             | Event::Answered { .. }
             | Event::AnswerRefused { .. }
             | Event::QuestionExpired { .. }
@@ -211,7 +216,10 @@ impl Reporter for Live {
         // A blank line keeps what moves apart from what stays, where there is room for it.
         let gap = usize::from(size.rows >= ROOMY);
         let size = Size { rows: size.rows.saturating_sub(gap), ..size };
-        let mut lines = frame(&View { plan, state, now, tails: &self.tails, look: self.look, size });
+        let prompt = self.prompt.as_ref().map(|(step, line, note)| (*step, line.as_str(), note.as_str()));
+        self.waits = state.in_flight.is_empty() && !state.open_questions().is_empty();
+        let view = View { plan, state, now, tails: &self.tails, prompt, look: self.look, size };
+        let mut lines = frame(&view);
         if gap > 0 {
             lines.insert(0, String::new());
         }
@@ -223,8 +231,12 @@ impl Reporter for Live {
     }
 
     fn tick_every(&self) -> Option<Duration> {
-        // One turn of the spinner.
-        Some(Duration::from_millis(125))
+        // One turn of the spinner; while only people are waited for, only the time moves.
+        Some(Duration::from_millis(if self.waits { 1000 } else { 125 }))
+    }
+
+    fn typing(&mut self, prompt: Option<&Prompt<'_>>) {
+        self.prompt = prompt.map(|p| (p.step, p.line.to_owned(), p.note.to_owned()));
     }
 
     fn continued(&mut self) {

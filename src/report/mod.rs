@@ -24,6 +24,7 @@ pub mod look;
 mod output;
 mod plain;
 pub mod plan_view;
+pub mod question;
 mod rendered;
 mod rollback;
 mod screen;
@@ -44,6 +45,7 @@ pub use live::Live;
 pub use look::Look;
 pub use plain::Plain;
 pub use plan_view::PlanView;
+pub use question::write_question;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
 
@@ -51,7 +53,7 @@ use std::time::Duration;
 
 use crate::engine::State;
 use crate::model::{Millis, Record, TaskId, Timestamp};
-use crate::plan::Plan;
+use crate::plan::{Plan, StepIx};
 
 /// Watches a run. A reporter that fails is dropped; it never stops a run.
 pub trait Reporter {
@@ -69,10 +71,24 @@ pub trait Reporter {
     fn tick_every(&self) -> Option<Duration> {
         None
     }
+    /// What the person at this terminal types as an answer; `None` when nothing is listened to.
+    fn typing(&mut self, prompt: Option<&Prompt<'_>>) {
+        let _ = prompt;
+    }
     /// This process was stopped and goes on: others have written to the terminal since.
     fn continued(&mut self) {}
     /// The run is over or this process leaves it: give the terminal back.
     fn finish(&mut self, plan: &Plan, state: &State);
+}
+
+/// The line on which a person answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// The step whose question is answered.
+    pub step: StepIx,
+    pub line: &'a str,
+    /// Why what was typed last is no answer.
+    pub note: &'a str,
 }
 
 /// The output of a task that a report quotes; `None` if there is none. The flag asks for stderr. At most the last

@@ -290,6 +290,15 @@ pub fn on_timeout(then: OnTimeout) -> &'static str {
     }
 }
 
+/// The command with which a question is answered with a yes.
+pub fn answer_command(kind: QuestionKind) -> &'static str {
+    match kind {
+        QuestionKind::Approval => "approve",
+        QuestionKind::Choice | QuestionKind::Failure => "choose",
+        QuestionKind::Manual => "done",
+    }
+}
+
 /// What a step waits for.
 pub fn asked(kind: QuestionKind) -> &'static str {
     match kind {

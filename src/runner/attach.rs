@@ -15,7 +15,7 @@ use crate::plan::Plan;
 use crate::report::Reporter;
 
 use super::clock::wall_now;
-use super::control::{Request, tell};
+use super::control::{Line, Request};
 use super::error::RunError;
 use super::load::{fold, load};
 use super::start::{MakeReporters, runtime};
@@ -65,7 +65,9 @@ pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -
                 () = tokio::time::sleep(EVERY) => {}
                 _ = tokio::signal::ctrl_c() => {
                     interrupts += 1;
-                    tell(&loaded.dir, &Request::Cancel { force: interrupts > 1 })?;
+                    if let Some(mut line) = Line::open(&loaded.dir)? {
+                        line.ask(&Request::Cancel { force: interrupts > 1 })?;
+                    }
                 }
             }
         }

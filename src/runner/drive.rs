@@ -15,8 +15,10 @@ use crate::model::{Event, Millis, Record, RunEnd, RunId};
 use crate::report::Reporter;
 
 use super::clock::RunClock;
-use super::control::{Heard, Listener, Request};
+use super::control::{Heard, Listener};
 use super::error::RunError;
+use super::keys::Keys;
+use super::script::Script;
 use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
@@ -40,6 +42,10 @@ pub(super) struct Driver<'a> {
     pub clock: RunClock,
     pub listener: Listener,
     pub operator: String,
+    /// What is said by nobody in particular.
+    pub script: Script,
+    /// The terminal, if somebody sits there.
+    pub keys: Option<Keys>,
     pub reporters: &'a mut [Box<dyn Reporter>],
     /// When the reporters were last told the time.
     pub ticked: Instant,
@@ -55,16 +61,18 @@ pub(super) struct Signals {
 }
 
 /// The run cannot be driven on: the journal takes nothing any more, or the engine found itself wrong.
-struct Stopped {
-    error: RunError,
+pub(super) struct Stopped {
+    pub error: RunError,
     /// What could not be written.
-    lost: Vec<Record>,
+    pub lost: Vec<Record>,
 }
 
 /// What woke the loop.
 enum Woken {
     Exec(Box<ExecEvent>),
     Heard(Heard),
+    /// Keys at this terminal, and a line if it is finished.
+    Typed(Option<String>),
     /// A person at this terminal, or the system, wants the end.
     Stop(&'static str),
     /// The terminal is gone. The run is not.
@@ -83,6 +91,7 @@ impl Driver<'_> {
         let mut signals = Signals::install().map_err(RunError::io("signal handlers"))?;
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
+        self.keys = None;
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
@@ -104,7 +113,7 @@ impl Driver<'_> {
     async fn run(&mut self, first: Input, signals: &mut Signals, stops: &mut u32) -> Result<RunEnd, Stopped> {
         let mut inputs = vec![first];
         loop {
-            self.answer(inputs)?;
+            let records = self.answer(inputs)?;
             if let Some(why) = self.engine.fault() {
                 let error = RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() };
                 return Err(Stopped { error, lost: Vec::new() });
@@ -112,12 +121,16 @@ impl Driver<'_> {
             if let Some(end) = self.engine.state().end() {
                 return Ok(end.clone());
             }
-            inputs = Vec::new();
+            inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
+            if !inputs.is_empty() {
+                continue;
+            }
+            self.listen();
             let woken = self.wait(signals).await;
             if let Some(gap) = self.clock.jump() {
                 inputs.push(Input::Note(gap));
             }
-            self.take(woken, stops, &mut inputs);
+            self.take(woken, stops, &mut inputs)?;
             while inputs.len() < BATCH
                 && let Some(event) = poll_once(self.exec.next())
             {
@@ -127,7 +140,7 @@ impl Driver<'_> {
     }
 
     /// Decides, syncs, acts, tells: in this order. The commands start while the reporters write.
-    fn answer(&mut self, inputs: Vec<Input>) -> Result<(), Stopped> {
+    pub(super) fn answer(&mut self, inputs: Vec<Input>) -> Result<Vec<Record>, Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
         for input in inputs {
@@ -151,7 +164,7 @@ impl Driver<'_> {
                 reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
-        Ok(())
+        Ok(records)
     }
 
     fn spec(&self, start: StartTask) -> TaskSpec {
@@ -174,6 +187,7 @@ impl Driver<'_> {
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
+            typed = typed(&mut self.keys) => Woken::Typed(typed),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
@@ -198,12 +212,11 @@ impl Driver<'_> {
         }
     }
 
-    fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) {
+    fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) -> Result<(), Stopped> {
         match woken {
             Woken::Exec(event) => self.take_event(*event, inputs),
-            Woken::Heard(Heard { by, request: Request::Cancel { force } }) => {
-                inputs.push(Input::Cancel { by, how: "runbook cancel".into(), force });
-            }
+            Woken::Heard(heard) => self.hear(heard, inputs)?,
+            Woken::Typed(line) => self.typed(line.as_deref())?,
             Woken::Stop(how) => {
                 *stops += 1;
                 let (by, force) = (self.operator.clone(), *stops > 1);
@@ -213,22 +226,27 @@ impl Driver<'_> {
             Woken::Suspend => inputs.push(Input::Note(self.suspend())),
             Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
             Woken::Deadline => inputs.push(Input::Tick),
-            Woken::Tick => {
-                self.ticked = Instant::now();
-                let now = self.clock.now();
-                for reporter in self.reporters.iter_mut() {
-                    reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
-                }
-            }
+            Woken::Tick => self.redraw(),
         }
+        Ok(())
     }
 }
 
 impl Driver<'_> {
+    /// Tells the reporters the time.
+    pub(super) fn redraw(&mut self) {
+        self.ticked = Instant::now();
+        let now = self.clock.now();
+        for reporter in self.reporters.iter_mut() {
+            reporter.tick(self.engine.plan(), self.engine.state(), now.t, now.at);
+        }
+    }
+
     /// Stops this process as its terminal asks, and the commands with it, until it is continued.
     fn suspend(&mut self) -> Event {
         let since = self.clock.now().t;
         self.exec.pause();
+        self.keys.iter_mut().for_each(Keys::leave);
         // SIGSTOP, for SIGTSTP has a handler here. It fails for nobody's own process.
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
         self.exec.unpause();
@@ -256,6 +274,13 @@ async fn sleep_through(length: Option<Millis>) {
         Some(length) if length > SHORT => exec::sleep(length).await,
         // A sleep can make it late by no more than itself.
         length => sleep(length.map(Millis::std)).await,
+    }
+}
+
+async fn typed(keys: &mut Option<Keys>) -> Option<String> {
+    match keys {
+        Some(keys) => keys.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,8 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::start::{MakeReporters, OUTPUT_CAP, runtime};
+use super::keys::Keys;
+use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
 use super::{limits, load, requires, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
@@ -38,6 +39,7 @@ pub struct ResumeRequest<'a> {
     /// The plan to go on with instead of the stored one.
     pub replan: Option<NewPlan>,
     pub identity: Identity,
+    pub people: People,
     pub program: PathBuf,
     pub reporters: &'a mut MakeReporters<'a>,
 }
@@ -102,7 +104,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         started_at: state.started_at.to_string(),
         operator: identity.operator.clone(),
         environment: start.environment.clone(),
-        waits: true,
+        waits: request.people.waits,
     };
     let mut reporters = (request.reporters)(run, &plan);
     // Those who watch get to know what was before.
@@ -139,6 +141,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             clock,
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
+            script: request.people.script,
+            keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };

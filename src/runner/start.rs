@@ -15,6 +15,8 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
+use super::keys::Keys;
+use super::script::Script;
 use super::{limits, load, requires, secrets};
 
 /// Bytes of one output that are kept in full.
@@ -23,12 +25,24 @@ pub(super) const OUTPUT_CAP: u64 = 1 << 30;
 /// Makes the views of a run, once it has a name.
 pub type MakeReporters<'a> = dyn FnMut(&RunId, &Plan) -> Vec<Box<dyn Reporter>> + 'a;
 
+/// How people are reached.
+#[derive(Debug, Clone, Default)]
+pub struct People {
+    /// Somebody sits at this terminal and may be asked.
+    pub here: bool,
+    /// The run waits for answers; otherwise it ends `waiting` when nothing else goes on.
+    pub waits: bool,
+    /// What is said to its questions by a file or a drill.
+    pub script: Script,
+}
+
 pub struct StartRequest<'a> {
     pub state_dir: &'a StateDir,
     pub plan: Plan,
     /// The playbook as typed, kept beside the plan for people.
     pub playbook_text: &'a str,
     pub identity: Identity,
+    pub people: People,
     /// When the incident began; now if absent.
     pub incident_since: Option<Timestamp>,
     /// The run is part of a drill.
@@ -92,7 +106,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         started_at: started.to_string(),
         operator: identity.operator.clone(),
         environment: info.environment.clone(),
-        waits: true,
+        waits: request.people.waits,
     };
     let engine = Engine::new(Arc::new(plan), facts);
     let config = ExecConfig {
@@ -110,6 +124,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             clock: RunClock::after(crate::model::Millis::ZERO, Timestamp(0)),
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
+            script: request.people.script,
+            keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };

@@ -12,8 +12,10 @@ pid=$(cat begun)
 read -r _ _ _ keeper _ < "/proc/$pid/stat"
 kill -9 "$runner"
 wait "$runner" 2> /dev/null
-kill -9 "$keeper" "$pid"
-while test -e "/proc/$pid"; do sleep 0.02; done
+kill -9 "$keeper"
+kill -9 -- "-$pid"
+# As long as anybody is in its group, its number is not free.
+while kill -0 -- "-$pid" 2> /dev/null || test -e "/proc/$pid"; do sleep 0.02; done
 echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid || exit 99
 sleep 1000 &
 test "$!" = "$pid" || exit 98

@@ -18,7 +18,7 @@ const LOOKS: [Look; 2] =
 
 fn frame_of(plan: &Plan, records: &[Record], now: u64, look: Look, size: Size) -> Vec<String> {
     let state = crate::fold(plan, records);
-    frame(&View { plan, state: &state, now: Millis(now), tails: &BTreeMap::new(), look, size })
+    frame(&View { plan, state: &state, now: Millis(now), tails: &BTreeMap::new(), prompt: None, look, size })
 }
 
 /// The records up to and with the first that `stop` finds.

@@ -1,5 +1,6 @@
 //! The sections of a drill, each as a plan of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
@@ -8,9 +9,10 @@ use super::base::{Base, join};
 use super::build::{Builder, Unit};
 use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
 use super::text::{Site, When};
-use super::{CompileError, ParamProblem, Request, sound};
+use super::{CompileError, ParamProblem, Request, sound, suggest};
+use crate::model::StepId;
 use crate::plan::template::{Ctx, Place, RunView, render_value};
-use crate::plan::{DrillPlace, Expr, OnFailure, Plan};
+use crate::plan::{Body, DrillPlace, Expr, OnFailure, Plan, Step};
 use crate::playbook::ast::{self, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::load::Loaded;
@@ -27,6 +29,8 @@ pub struct DrillPlans {
     pub assert: Vec<Expr>,
     /// The same as they were typed, for people.
     pub assert_texts: Vec<String>,
+    /// What people say to the playbook's questions, as typed.
+    pub answers: BTreeMap<StepId, String>,
     /// A failed step does not keep the others from running.
     pub teardown: Plan,
 }
@@ -64,7 +68,8 @@ pub fn compile_drill(
         sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
     }
     let (assert, errors) = assertions(&mut main, drill);
-    let errors: Vec<Diagnostic> = errors.into_iter().chain(drill_params(&main, drill)).collect();
+    let errors = errors.into_iter().chain(drill_params(&main, drill)).chain(unknown_answers(&main, drill));
+    let errors: Vec<Diagnostic> = errors.collect();
     if !errors.is_empty() {
         return Err(CompileError::Diagnostics(super::tidy(errors)));
     }
@@ -79,7 +84,29 @@ pub fn compile_drill(
     let [world, inject, symptom, teardown] =
         <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
     let assert_texts = drill.assert.iter().map(|text| text.value.clone()).collect();
-    Ok(DrillPlans { world, inject, symptom, playbook, assert, assert_texts, teardown })
+    let answers = drill.answers.iter();
+    let answers =
+        answers.filter_map(|(step, text)| Some((StepId::parse(&step.value).ok()?, text.value.clone())));
+    let answers = answers.collect();
+    Ok(DrillPlans { world, inject, symptom, playbook, assert, assert_texts, answers, teardown })
+}
+
+/// Answers to steps that ask nothing.
+fn unknown_answers(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    let asks = |step: &Step| {
+        step.approval.is_some()
+            || matches!(step.body, Body::Choose(_) | Body::Manual(_))
+            || step.on_failure == OnFailure::Ask
+    };
+    let known: Vec<&str> = main.steps.iter().filter(|s| asks(s)).map(|s| s.id.as_str()).collect();
+    let unknown = drill.answers.iter().filter(|(step, _)| !known.contains(&step.value.as_str()));
+    let told = |(step, _): &(crate::playbook::source::Text, _)| {
+        let help = suggest::help(&step.value, known.iter().copied(), "no step asks anything");
+        Diagnostic::error("unknown-step", step.span, format!("no step `{}` asks anything", step.value))
+            .label("nobody asks this")
+            .help(help)
+    };
+    unknown.map(told).collect()
 }
 
 fn sections_of<'a>(
@@ -204,5 +231,6 @@ pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diag
     }
     found.extend(assertions(main, drill).1);
     found.extend(drill_params(main, drill));
+    found.extend(unknown_answers(main, drill));
     found
 }
