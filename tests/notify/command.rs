@@ -97,7 +97,7 @@ fn what_it_says_of_its_failure_is_recorded_without_secrets() {
 fn one_that_hangs_is_ended_with_what_it_started() {
     let dir = tempfile::tempdir().unwrap();
     let mut channel = script(dir.path(), "sleep 600 & echo $! > child; echo $$ > parent; wait");
-    (channel.timeout, channel.retry_for) = (Millis::secs(2), Millis::ZERO);
+    (channel.timeout, channel.retry_for) = (Millis::secs(6), Millis::ZERO);
     let delivery = send(&channel, &notice("7"), &token());
     assert!(!delivery.delivered && delivery.unsure, "{delivery:?}");
     for name in ["parent", "child"] {

@@ -226,7 +226,7 @@ fn a_server_that_stalls_with_the_mail_is_tried_again_for_all() {
     };
     let to = ["a@example.org", "gone@example.org", "b@example.org"];
     let mut channel = server.channel("127.0.0.1", SmtpSecurity::Plain, false, &to);
-    channel.timeout = Millis::secs(5);
+    channel.timeout = Millis::secs(10);
     let delivery = send(&channel, &notice("7"), &Keys::default());
     assert!(!delivery.delivered && delivery.attempts >= 2 && delivery.unsure, "{delivery:?}");
     assert!(
