@@ -74,7 +74,7 @@ impl Link {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(writer.into_file()))
             .stderr(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| keeper::spawn::is_unwanted_variable(name)) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| crate::model::changes_a_shell(name)) {
             command.env_remove(name);
         }
         // SAFETY: setsid is async-signal-safe and touches no memory. It must happen before the exec: a Ctrl-C in

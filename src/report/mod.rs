@@ -21,7 +21,6 @@ pub mod json;
 mod live;
 pub mod log_text;
 pub mod look;
-pub mod neutral;
 mod output;
 mod plain;
 pub mod plan_view;
@@ -35,6 +34,7 @@ pub mod timeline;
 mod waves;
 mod words;
 
+pub use crate::text::neutral;
 pub use closing::{Closing, write_closing};
 pub use difference::write_difference;
 pub use graph::{GraphFormat, graph};

@@ -31,4 +31,5 @@ pub use hear::{answer_undriven, questions};
 pub use load::{LoadedRun, holder, load};
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};
 pub use script::Script;
+pub use secrets::keys;
 pub use start::{MakeReporters, People, StartRequest, start};

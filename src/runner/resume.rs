@@ -75,7 +75,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;
-    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+    let secrets = Arc::new(secrets::read_all(&plan)?.0);
 
     if let Some(Adopted { bytes, text, info, .. }) = &adopted {
         dir.write_file(&info.file, bytes)?;

@@ -61,7 +61,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
-    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+    let secrets = Arc::new(secrets::read_all(&plan)?.0);
 
     let started = wall_now();
     let mut random = [0; 12];

@@ -11,12 +11,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("playbook", &["model"]),
     ("plan", &["playbook", "model"]),
     ("engine", &["plan", "model"]),
+    ("text", &["model"]),
     ("journal", &["model"]),
-    ("exec", &["model"]),
-    ("report", &["engine", "plan", "model"]),
-    ("runner", &["engine", "journal", "exec", "report", "plan", "model"]),
-    ("drill", &["runner", "engine", "journal", "exec", "report", "plan", "model"]),
-    ("cli", &["drill", "runner", "engine", "journal", "exec", "report", "plan", "playbook", "model"]),
+    ("exec", &["text", "model"]),
+    ("notify", &["text", "model"]),
+    ("report", &["engine", "plan", "text", "model"]),
+    ("runner", &["engine", "journal", "exec", "notify", "report", "plan", "text", "model"]),
+    ("drill", &["runner", "engine", "journal", "exec", "notify", "report", "plan", "text", "model"]),
+    (
+        "cli",
+        &[
+            "drill", "runner", "engine", "journal", "exec", "notify", "report", "plan", "playbook", "text",
+            "model",
+        ],
+    ),
 ];
 
 /// What a pure module may not speak of: clocks, randomness, files, processes, other threads, async, the terminal.

@@ -98,6 +98,8 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         environment: None,
         objectives: Objectives::default(),
         secrets: Vec::new(),
+        channels: Vec::new(),
+        channel_secrets: Vec::new(),
         requires: Requires::default(),
         max_parallel,
         lock: "simulated".into(),

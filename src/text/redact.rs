@@ -45,7 +45,7 @@ impl Redactor {
         Self::from_values(secrets.into_iter().map(Secret::expose))
     }
 
-    pub(super) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut patterns = BTreeSet::new();
         for value in values {
             let trimmed = value.trim_ascii();
@@ -79,11 +79,11 @@ impl Redactor {
     }
 
     /// True: there is nothing to look for, the bytes may be passed on as they are.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 
-    pub(super) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         let mut stream = self.stream();
         stream.push(bytes, &mut out);
@@ -185,7 +185,7 @@ pub struct RedactStream {
 
 impl RedactStream {
     /// True: bytes may bypass the stream.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.patterns.is_none()
     }
 
