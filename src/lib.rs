@@ -68,6 +68,7 @@ pub mod journal;
 pub mod model;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
+mod planted;
 pub mod playbook;
 pub mod report;
 pub mod runner;

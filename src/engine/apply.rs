@@ -5,6 +5,7 @@ use crate::model::{
     UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::group;
 use super::state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
@@ -272,17 +273,12 @@ impl State {
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
-        match (task.kind, verdict) {
-            (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
-            // The check says what is there: nothing is in doubt any more.
-            (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => step.dirty = false,
-            _ => {}
-        }
         if task.kind == TaskKind::Attempt {
             step.lost = lost;
         }
-        // The effect was thought to begin with this very task, and it surely had none.
-        if never_ran && step.effect_at == Some(flight.seq) {
+        // The effect was thought to begin with this very task, and it surely had none. What an earlier one may have done
+        // stays: no later failure cleans it.
+        if never_ran && (step.effect_at == Some(flight.seq) || planted::is(Bug::DropDirtyRule)) {
             step.effect_at = None;
         }
         // A check that does not hold yet and may be polled again goes on; everything else has to be decided.
@@ -353,9 +349,6 @@ impl StepState {
             UndoneState::Undone => StepOutcome::Undone,
             UndoneState::Failed { .. } | UndoneState::Unknown { .. } => StepOutcome::UndoFailed,
         });
-        if *state == UndoneState::Undone {
-            self.dirty = false;
-        }
         self.undo = UndoStatus::Over(state.clone());
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::model::{Event, RunOutcome, StepOutcome, TaskKind, TaskVerdict, UndoneState};
 use crate::plan::{Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 use super::state::{RunStatus, State, UndoStatus};
@@ -9,10 +10,12 @@ use super::state::{RunStatus, State, UndoStatus};
 /// The step may have had an effect, has an undo, and the undo has not been tried to its end.
 pub(super) fn is_to_undo(plan: &Plan, state: &State, ix: StepIx) -> bool {
     let step = &state.steps[ix];
+    // Satisfied before it began, or left out: by the playbook before it began, or by a person, who answers for it.
     let untouched = matches!(step.own_outcome(), Some(StepOutcome::Satisfied | StepOutcome::Skipped));
     plan.steps[ix].undo.is_some()
         && step.undo == UndoStatus::None
-        && (step.dirty || step.effect_at.is_some() && !untouched)
+        && step.effect_at.is_some()
+        && !untouched
         && !step.is_leaf_active()
 }
 
@@ -110,7 +113,9 @@ impl Engine {
         if self.figures.undoing > 0 {
             return false;
         }
-        match self.figures.to_undo.last().copied() {
+        let to_undo = &self.figures.to_undo;
+        let next = if planted::is(Bug::UndoForward) { to_undo.first() } else { to_undo.last() };
+        match next.copied() {
             Some((_, ix)) => self.start_task(ix, TaskKind::Undo, 1, 0),
             None => self.end_rollback(),
         }
@@ -137,6 +142,9 @@ impl Engine {
         let Some(undo) = &plan.steps[ix].undo else { return };
         let state = match verdict {
             TaskVerdict::Passed => UndoneState::Undone,
+            TaskVerdict::Unknown(_) if planted::is(Bug::RepeatLostUndo) && self.may_undo() => {
+                return self.start_task(ix, TaskKind::Undo, tries, 0);
+            }
             TaskVerdict::Unknown(why) => UndoneState::Unknown { why },
             // A resume goes on from here.
             _ if !self.may_undo() => return,

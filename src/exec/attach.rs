@@ -8,6 +8,7 @@ use super::notes::{Notes, TaskNote};
 use super::procfs;
 use super::protocol::EndedTask;
 use crate::model::TaskId;
+use crate::planted::{self, Bug};
 
 /// What the notes of a dead keeper say of one task.
 #[derive(Debug, PartialEq)]
@@ -29,10 +30,14 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
     let unknown = |why: &str| Trace::Unknown { why: why.to_owned() };
     match notes.task(task) {
         Some(TaskNote::Ended(ended)) => Trace::Ended(ended.clone()),
-        Some(TaskNote::Started { boot_id: its, .. }) if its != boot_id || its.is_empty() => {
+        Some(TaskNote::Started { boot_id: its, .. })
+            if (its != boot_id || its.is_empty()) && !planted::is(Bug::AnyBoot) =>
+        {
             unknown("the machine was restarted while it ran; how it ended cannot be known")
         }
-        Some(TaskNote::Started { pid, start, .. }) if procfs::is_alive(*pid, *start) => {
+        Some(TaskNote::Started { pid, start, .. })
+            if procfs::is_alive(*pid, *start) && !planted::is(Bug::ForgetOrphan) =>
+        {
             Trace::Orphan { pid: *pid, start: *start }
         }
         Some(TaskNote::Started { .. }) => unknown(ORPHANED),

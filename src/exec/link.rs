@@ -19,6 +19,7 @@ use super::keeper::{self, SOCKET};
 use super::notes::{self, Note, Writer};
 use super::procfs;
 use super::protocol::{self, FromKeeper, Inbox, ToKeeper};
+use crate::planted::{self, Bug};
 
 pub(super) struct Link {
     /// Watched for reading only: the kernel would else wake this process each time the keeper takes a message.
@@ -54,7 +55,9 @@ impl Link {
             .map_err(|e| io::Error::other(format!("another keeper holds the run's notes: {e}")))?;
         let mut writer = Writer::new(file);
         writer.add(&Note::Keeper { boot_id: procfs::boot_id() })?;
-        writer.sync()?;
+        if !planted::is(Bug::UnsyncedNotes) {
+            writer.sync()?;
+        }
         std::fs::File::open(run_dir.join("keeper"))?.sync_all()?;
         if fresh {
             std::fs::File::open(run_dir)?.sync_all()?;

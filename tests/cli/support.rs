@@ -98,6 +98,8 @@ impl World {
             .env("LC_ALL", "C.UTF-8")
             .current_dir(self.dir())
             .stdin(Stdio::null());
+        #[cfg(feature = "planted-bugs")]
+        command.envs(std::env::var_os("RUNBOOK_PLANTED_BUG").map(|bug| ("RUNBOOK_PLANTED_BUG", bug)));
         command
     }
 

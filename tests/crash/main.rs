@@ -3,6 +3,8 @@
 //! - `book`: the playbooks, their ledger and the oracle · `chance`: seeded choices, sizes and how to replay them
 //! - `sweep`: SIGKILL at random times, of the runner alone and of the keeper too
 //! - `points`: SIGKILL at each system call that touches the run's folder · `faults`: errors injected at each of them
+//! - `order`: what is on disk when an order goes out · `keeper`: SIGKILL of the keeper at its notes
+//! - `stranger`: a pid that was used again
 //! - `fulldisk`: a disk that is really full · `reboot`: another boot · `torn`: a cut tail · `alone`: one at a time
 //!
 //! Sizes fit CI. `RUNBOOK_SWEEP=200` asks for the long form, `RUNBOOK_SWEEP_SEED=N` replays a sweep.
@@ -12,9 +14,12 @@ mod book;
 mod chance;
 mod faults;
 mod fulldisk;
+mod keeper;
+mod order;
 mod points;
 mod reboot;
 mod strace;
+mod stranger;
 mod sweep;
 mod torn;
 

@@ -14,6 +14,7 @@ use crate::exec::outputs;
 use crate::exec::procfs;
 use crate::exec::protocol::{EndedTask, StartTask};
 use crate::model::{Millis, TaskEnd, TaskEndKind};
+use crate::planted::{self, Bug};
 
 /// So many tasks at once have their writing ends held; more would need too many descriptors.
 const HELD: usize = 32;
@@ -21,7 +22,8 @@ const HELD: usize = 32;
 impl Keeper {
     pub(super) fn begin(&mut self, mut order: StartTask) {
         let note = Note::Intent { task: order.task.clone() };
-        if let Err(e) = self.notes.add(&note) {
+        let noted = if planted::is(Bug::NoIntentNote) { Ok(()) } else { self.notes.add(&note) };
+        if let Err(e) = noted {
             // Without the note a later runner could start it again: better not at all.
             self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
             return;
@@ -43,15 +45,15 @@ impl Keeper {
                 (started, Some(why))
             }
         };
-        let first = started.pids.first().copied().unwrap_or(0);
-        // The process is not reaped yet, so even one that has ended is still there to be seen.
-        let start = procfs::stat(first).map_or(u64::MAX, |s| s.start);
-        let note =
-            Note::Started { task: order.task.clone(), pid: first, start, boot_id: self.boot_id.clone() };
+        // None is reaped yet, so even one that has ended is still there to be seen.
+        let born = |pid: &i32| (*pid, procfs::stat(*pid).map_or(u64::MAX, |s| s.start));
+        let mains: Vec<(i32, u64)> = started.pids.iter().map(born).collect();
+        let (pid, start) = mains.first().copied().unwrap_or((0, u64::MAX));
+        let note = Note::Started { task: order.task.clone(), pid, start, boot_id: self.boot_id.clone() };
         let _ = self.notes.add(&note);
         let stdin = order.stdin.take().map(|b| b.0).unwrap_or_default();
         let mut task = self.task(&order, started, stdin, began);
-        task.tree.start = start;
+        task.tree.mains = mains;
         task.tree.token = format!("{TOKEN}={token}");
         if let Some(why) = defect {
             task.defect = Some(why);
@@ -85,8 +87,7 @@ impl Keeper {
             id: order.task.clone(),
             grace: order.grace,
             tree: Tree {
-                mains: started.pids.clone(),
-                start: 0,
+                mains: Vec::new(),
                 token: String::new(),
                 alone: self.tasks.is_empty() && self.childless,
             },

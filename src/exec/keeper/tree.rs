@@ -7,13 +7,13 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use crate::exec::procfs::{self, Stat};
+use crate::planted::{self, Bug};
 
 /// What marks a task's processes.
 pub(super) struct Tree {
-    /// The processes that the keeper started, by pid; the first leads the group.
-    pub mains: Vec<i32>,
-    /// Start time of the first. Nothing that is older can belong to the task.
-    pub start: u64,
+    /// The processes that the keeper started, by pid and start time: once one is collected, its pid may be given to a
+    /// stranger. The first leads the group, and nothing that is older than it can belong to the task.
+    pub mains: Vec<(i32, u64)>,
     /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them.
     pub token: String,
     /// Nothing of another task was there at any moment of this one, so an orphan without a token can only be its own.
@@ -28,22 +28,25 @@ enum Token {
     Ours,
     Other,
     None,
+    /// Another user's. Nor can that user's process be signalled, but it is there.
+    Hidden,
 }
 
 impl Tree {
     /// The living members.
     pub fn members(&self, keeper: &Stat) -> Vec<Stat> {
+        let Some((group, start)) = self.mains.first().copied() else { return Vec::new() };
         let all: Vec<Stat> = procfs::all()
             .into_iter()
-            .filter(|p| p.pid != keeper.pid && p.start >= self.start && !p.has_ended())
+            .filter(|p| p.pid != keeper.pid && p.start >= start && !p.has_ended())
             .collect();
-        let group = self.mains.first().copied().unwrap_or(-1);
+        let in_group = |p: &Stat| p.group == group && p.session == keeper.session;
+        if planted::is(Bug::KillGroupOnly) {
+            return all.into_iter().filter(in_group).collect();
+        }
         let mut inside: HashSet<i32> = all
             .iter()
-            .filter(|p| {
-                let in_group = p.group == group && p.session == keeper.session;
-                in_group || self.mains.contains(&p.pid) || self.is_marked(p, keeper)
-            })
+            .filter(|p| self.is_main(p) || self.is_marked(p, in_group(p), keeper))
             .map(|p| p.pid)
             .collect();
         // Children may be listed before their parents: go round until nothing is added.
@@ -61,17 +64,24 @@ impl Tree {
         all.into_iter().filter(|p| inside.contains(&p.pid)).collect()
     }
 
-    fn is_marked(&self, p: &Stat, keeper: &Stat) -> bool {
+    fn is_main(&self, p: &Stat) -> bool {
+        self.mains
+            .iter()
+            .any(|(pid, start)| *pid == p.pid && (*start == p.start || planted::is(Bug::AnyStartTime)))
+    }
+
+    /// A group's number, too, may be given to another task of the same keeper once nobody is left in the group.
+    fn is_marked(&self, p: &Stat, in_group: bool, keeper: &Stat) -> bool {
         match self.token_of(p.pid) {
             Token::Ours => true,
             Token::Other => false,
-            Token::None => self.alone && p.parent == keeper.pid,
+            Token::None => in_group || self.alone && p.parent == keeper.pid,
+            Token::Hidden => in_group,
         }
     }
 
     fn token_of(&self, pid: i32) -> Token {
-        // Another user's environment cannot be read; nor can that user's process be signalled.
-        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Other };
+        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Hidden };
         let mut found = Token::None;
         for entry in environ.split(|b| *b == 0) {
             if entry == self.token.as_bytes() {
@@ -114,5 +124,36 @@ impl Tree {
         for (pid, start) in stopped {
             procfs::signal(pid, start, Signal::SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn tree(pid: i32, start: u64) -> Tree {
+        Tree { mains: vec![(pid, start)], token: format!("{TOKEN}=/run/a.1"), alone: false }
+    }
+
+    /// A main process ended and was collected, others of its task are still being ended, and its pid has gone to a
+    /// stranger: to one outside, and to one that leads a group in the keeper's session.
+    #[test]
+    fn a_stranger_with_the_pid_of_a_main_process_is_no_member() {
+        use std::os::unix::process::CommandExt;
+        let me = procfs::stat(nix::unistd::getpid().as_raw()).unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").env(TOKEN, "/run/b.1").process_group(0).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let stranger = procfs::stat(pid).unwrap();
+        assert_eq!((stranger.group, stranger.session), (pid, me.session));
+        assert_eq!(tree(pid, stranger.start).members(&me), [stranger], "the process itself is one");
+        assert_eq!(tree(pid, stranger.start - 1).members(&me), []);
+        assert_eq!(tree(pid, stranger.start - 1).terminate(&me), 0);
+        tree(pid, stranger.start - 1).kill(&me);
+        assert!(procfs::is_alive(pid, stranger.start));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
