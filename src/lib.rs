@@ -45,6 +45,8 @@
 //! | `drill` | `runner` and what is below it |
 //! | `cli` | all; nobody uses `cli` |
 //!
+//! All may ask `planted` whether a test has planted a bug; in the product the answer is a constant.
+//!
 //! `engine`, `exec` and `journal` never see one another. `engine` and `plan` know no clock, randomness, file, process
 //! or async. `tests/house/walls.rs` and clippy (see `clippy.toml`) hold both.
 //!
