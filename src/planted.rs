@@ -67,6 +67,10 @@ bugs! {
     ResumeRollbackAsRun = "resume-rollback-as-run",
     /// A destructive command that was cut off counts as one that did nothing.
     TimeoutIsFailure = "timeout-is-failure",
+    /// A step that was once in doubt is edited as if nothing were there.
+    EditInDoubt = "edit-in-doubt",
+    /// A step that was carried out in another form is built upon, and nobody is asked.
+    EditUnseen = "edit-unseen",
 
     // ---- commands
     /// Whoever has the pid is taken for the process that had it.

@@ -177,6 +177,18 @@ pub struct Run {
 pub struct Resume {
     /// A run's id or the beginning of one, a playbook's name, or `last`
     pub run: String,
+    /// Go on with the playbook as it stands now; shows what the edit changes, and asks
+    #[arg(long, value_name = "PLAYBOOK", num_args = 0..=1, default_missing_value = "", require_equals = true)]
+    pub replan: Option<String>,
+    /// What was done in this step stands, although the edit changes it
+    #[arg(long, value_name = "STEP", requires = "replan")]
+    pub accept: Vec<String>,
+    /// Show what the edit changes and stop: nothing is executed or written
+    #[arg(long, requires = "replan")]
+    pub dry_run: bool,
+    /// Go on with the edit without asking
+    #[arg(short = 'y', long, requires = "replan")]
+    pub yes: bool,
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,

@@ -115,6 +115,12 @@ impl From<RunError> for CliError {
                 let hint = format!("see `runbook report {run}`");
                 Self::refused(error.to_string()).hint(hint)
             }
+            RunError::Replan { ref run, .. } => {
+                let hint = format!(
+                    "nothing was started; go on with the stored plan by `runbook resume {run}`, or mend the playbook"
+                );
+                Self::refused(error.to_string()).hint(hint)
+            }
             other => Self::refused(other.to_string()),
         }
     }

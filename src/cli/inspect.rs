@@ -32,9 +32,9 @@ fn text(v: &Verification, run: &str) -> String {
         Integrity::Broken(why) => format!("BROKEN: {why}"),
     };
     let plan = match &v.completeness.plan {
-        PlanCheck::Matches => "plan.json is what the run started with".to_owned(),
-        PlanCheck::Differs { .. } => "plan.json is NOT what the run started with".to_owned(),
-        PlanCheck::Unreadable(why) => format!("plan.json cannot be read: {why}"),
+        PlanCheck::Matches => "the plan is what was recorded".to_owned(),
+        PlanCheck::Differs { file, .. } => format!("{file} is NOT the plan that was recorded"),
+        PlanCheck::Unreadable(why) => format!("the plan cannot be read: {why}"),
         PlanCheck::NotRecorded => "the start is not recorded".to_owned(),
     };
     let ending = match v.completeness.ending {

@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod lint;
 mod meta;
+mod replan;
 mod report;
 mod resolve;
 mod resume;

@@ -3,15 +3,23 @@
 use crate::model::RunOutcome;
 use crate::report::History;
 use crate::report::closing::to_take_back;
-use crate::runner::{Identity, Intent, ResumeRequest, resume as go_on};
+use crate::runner::{Identity, Intent, NewPlan, ResumeRequest, resume as take_up};
 
 use super::args::{Resume, Rollback};
 use super::context::Context;
 use super::error::CliError;
+use super::replan::replan;
 use super::run::{close, confirm, program, reporters};
 
 pub fn resume(context: &Context, args: &Resume) -> Result<u8, CliError> {
-    drive(context, &args.run, Intent::GoOn, args.json)
+    let replan = match &args.replan {
+        Some(playbook) => match replan(context, args, playbook)? {
+            Some(new) => Some(new),
+            None => return Ok(0),
+        },
+        None => None,
+    };
+    go_on(context, &args.run, Intent::GoOn, replan, args.json)
 }
 
 pub fn rollback(context: &Context, args: &Rollback) -> Result<u8, CliError> {
@@ -31,11 +39,22 @@ pub fn rollback(context: &Context, args: &Rollback) -> Result<u8, CliError> {
 }
 
 pub fn drive(context: &Context, run: &str, intent: Intent, json: bool) -> Result<u8, CliError> {
+    go_on(context, run, intent, None, json)
+}
+
+fn go_on(
+    context: &Context,
+    run: &str,
+    intent: Intent,
+    replan: Option<NewPlan>,
+    json: bool,
+) -> Result<u8, CliError> {
     let (state_dir, run) = context.find_run(run)?;
-    let finished = go_on(ResumeRequest {
+    let finished = take_up(ResumeRequest {
         state_dir: &state_dir,
         run: &run,
         intent,
+        replan,
         identity: Identity::current(),
         program: program()?,
         reporters: &mut |run, _| reporters(context, json, run),

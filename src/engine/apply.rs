@@ -43,7 +43,11 @@ impl State {
                 Ok(())
             }
             Event::RunResumed(_) => self.resumed(plan),
-            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } => Ok(()),
+            // The plan that is folded with is the newest one already: see `replan`.
+            Event::TailSetAside { .. }
+            | Event::Gap { .. }
+            | Event::KeeperLost { .. }
+            | Event::Replanned(_) => Ok(()),
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());
@@ -273,6 +277,12 @@ impl State {
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
+        match (task.kind, verdict) {
+            (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
+            // The check says what is there: nothing is in doubt any more.
+            (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => step.dirty = false,
+            _ => {}
+        }
         if task.kind == TaskKind::Attempt {
             step.lost = lost;
         }
@@ -349,6 +359,9 @@ impl StepState {
             UndoneState::Undone => StepOutcome::Undone,
             UndoneState::Failed { .. } | UndoneState::Unknown { .. } => StepOutcome::UndoFailed,
         });
+        if *state == UndoneState::Undone {
+            self.dirty = false;
+        }
         self.undo = UndoStatus::Over(state.clone());
     }
 }

@@ -59,7 +59,8 @@ pub enum Input {
         how: String,
         force: bool,
     },
-    /// Something outside of the plan has to be recorded: a gap, a tail set aside, the keeper's death. Nothing else is.
+    /// Something outside of the plan has to be recorded: a gap, a tail set aside, the keeper's death, a plan put in the
+    /// place of another. Nothing else is.
     Note(Event),
 }
 
@@ -296,7 +297,11 @@ impl Engine {
     }
 
     fn note(&mut self, event: Event) {
-        if matches!(event, Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. }) {
+        let is_note = matches!(
+            event,
+            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } | Event::Replanned(_)
+        );
+        if is_note {
             self.emit(event);
         }
     }
@@ -332,7 +337,7 @@ impl Engine {
         if self.fault.is_some() {
             return false;
         }
-        let step = self.step_of(&event);
+        let step = event.step().and_then(|id| self.plan.find(id));
         let before = step.map(|ix| figures::mark(&self.plan, &self.state, ix));
         let record = Record {
             seq: self.state.seq + 1,
@@ -369,21 +374,6 @@ impl Engine {
         self.work.extend(steps.filter(|(_, step)| step.is_active()).map(|(ix, _)| ix));
         let undos = self.state.steps.iter().enumerate();
         self.work.extend(undos.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
-    }
-
-    fn step_of(&self, event: &Event) -> Option<StepIx> {
-        let id = match event {
-            Event::TaskStarted { task, .. } | Event::TaskEnded { task, .. } => &task.step,
-            Event::StepSkipped { step, .. }
-            | Event::WaitStarted { step, .. }
-            | Event::GroupStarted { step, .. }
-            | Event::RetryScheduled { step, .. }
-            | Event::AdvisoryFailed { step, .. }
-            | Event::StepEnded { step, .. }
-            | Event::StepUndone { step, .. } => step,
-            _ => return None,
-        };
-        self.plan.find(id)
     }
 
     pub(super) fn later(&mut self, ix: StepIx) {

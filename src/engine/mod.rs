@@ -16,10 +16,12 @@ mod judge;
 mod objectives;
 mod render;
 mod reopen;
+mod replan;
 mod state;
 mod step;
 mod undo;
 
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
+pub use replan::Replan;
 pub use state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};

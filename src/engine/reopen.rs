@@ -115,6 +115,7 @@ impl State {
 
 impl StepState {
     pub(super) fn resolve(&mut self, record: &Record, resolution: Resolution, (by, reason): (&str, &str)) {
+        self.dirty = false;
         self.lost = false;
         self.done_by_hand = resolution == Resolution::Done;
         self.reopen(StepStatus::Pending);

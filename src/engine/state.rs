@@ -95,6 +95,9 @@ pub struct StepState {
     /// of it. Taken away only where it is certain that nothing is there: that very task never ran, the step was undone,
     /// or a person said so. So a step that was once in doubt stays in every rollback, however it failed later.
     pub effect_at: Option<u64>,
+    /// An attempt's outcome was unknown, and neither a check nor a person has cleared it; a later failed attempt does
+    /// not. A rollback needs no such mark (see `effect_at`); who wants to edit the step has to be told.
+    pub dirty: bool,
     /// A person said that the effect is there: the action is not run, `verify` is.
     pub done_by_hand: bool,
     /// The outcome before the step was undone.
@@ -199,10 +202,16 @@ impl StepState {
             result: None,
             advisories: Vec::new(),
             effect_at: None,
+            dirty: false,
             done_by_hand: false,
             before_undo: None,
             undo: UndoStatus::None,
         }
+    }
+
+    /// Nothing was ever recorded of it. Resumes count for every step.
+    pub(super) fn is_fresh(&self) -> bool {
+        *self == Self { round: self.round, ..Self::new() }
     }
 
     pub fn outcome(&self) -> Option<StepOutcome> {

@@ -40,5 +40,7 @@ pub use locks::{Holder, KeyGuard};
 pub use reader::{Contents, JOURNAL_FILE, Tail, read};
 pub use run_dir::{Driver, RunDir, WriterLock};
 pub use state_dir::StateDir;
-pub use verify::{Completeness, Ending, Integrity, PlanCheck, Truncation, Verification, verify};
+pub use verify::{
+    Completeness, Ending, Integrity, PLAN_FILE, PlanCheck, Truncation, Verification, plan_of, verify,
+};
 pub use writer::{Journal, RESERVE_FILE, Torn};

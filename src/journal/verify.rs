@@ -11,7 +11,16 @@ use super::{IoFault, JournalError, RunDir};
 use crate::model::{Event, RunId, RunOutcome};
 
 /// The plan, as the run stored it.
-const PLAN_FILE: &str = "plan.json";
+pub const PLAN_FILE: &str = "plan.json";
+
+/// The file and the hash of the plan that the event puts in force, if it does.
+pub fn plan_of(event: &Event) -> Option<(&str, &str)> {
+    match event {
+        Event::RunStarted(start) => Some((PLAN_FILE, &start.plan_hash)),
+        Event::Replanned(info) => Some((&info.file, &info.plan_hash)),
+        _ => None,
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
@@ -49,13 +58,14 @@ pub struct Completeness {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanCheck {
-    /// The plan's file has the hash in the first record.
+    /// The plan's file, and that of each plan put in its place later, has the hash that was recorded.
     Matches,
     Differs {
+        file: String,
         recorded: String,
         found: String,
     },
-    /// The plan's file could not be read: why.
+    /// A plan's file could not be read: why.
     Unreadable(String),
     /// There is no record to compare with.
     NotRecorded,
@@ -101,7 +111,8 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
     let is_wanted = |head: &str| wanted.is_some_and(|wanted| wanted.len() >= 8 && head.starts_with(wanted));
 
     let mut scan = Scan::new();
-    let mut start = None;
+    let mut started = None;
+    let mut plans = Vec::new();
     let mut ending = Ending::Open;
     let mut found_at = None;
     let result = open(dir, Access::Read).and_then(|file| {
@@ -113,10 +124,11 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
                 Event::RunEnded(end) => Ending::Ended(end.outcome),
                 _ => Ending::Open,
             };
+            plans.extend(plan_of(&record.event).map(|(file, hash)| (file.to_owned(), hash.to_owned())));
             if let Event::RunStarted(info) = record.event
                 && record.seq == 1
             {
-                start = Some(info);
+                started = Some(info.run);
             }
         })
     });
@@ -127,11 +139,11 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
         (Some(_), Some(seq)) if seq == records => Truncation::None,
         (Some(_), Some(seq)) => Truncation::GrownSince { seq, later: records - seq },
     };
-    let plan = match &start {
-        Some(info) => check_plan(dir, &info.plan_hash),
+    let checks = plans.iter().map(|(file, hash)| check_plan(dir, file, hash));
+    let plan = match &started {
+        Some(_) => checks.into_iter().find(|c| *c != PlanCheck::Matches).unwrap_or(PlanCheck::Matches),
         None => PlanCheck::NotRecorded,
     };
-    let started = start.map(|info| info.run);
     let (integrity, torn) = match result {
         Ok(torn) => (Integrity::Intact, torn),
         Err(error) => (Integrity::Broken(error), None),
@@ -152,10 +164,10 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
     }
 }
 
-fn check_plan(dir: &RunDir, recorded: &str) -> PlanCheck {
-    match hash_file(dir, PLAN_FILE) {
+fn check_plan(dir: &RunDir, file: &str, recorded: &str) -> PlanCheck {
+    match hash_file(dir, file) {
         Ok(found) if found == recorded => PlanCheck::Matches,
-        Ok(found) => PlanCheck::Differs { recorded: recorded.to_owned(), found },
+        Ok(found) => PlanCheck::Differs { file: file.to_owned(), recorded: recorded.to_owned(), found },
         Err(error) => PlanCheck::Unreadable(error.to_string()),
     }
 }

@@ -15,8 +15,8 @@ pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
 pub use record::{
-    Event, FORMAT, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, StartInfo,
-    UndoneState,
+    Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
+    StartInfo, UndoneState,
 };
 pub use secret::{MASK, Piece, ResolveError, Secret, SecretName, SecretText, URL_COMPONENT};
 pub use time::{Millis, Timestamp, format_bytes, format_millis, parse_bytes, parse_duration};

@@ -34,6 +34,9 @@ pub enum Event {
     RunStarted(Box<StartInfo>),
     /// Another process goes on with the run.
     RunResumed(ResumeInfo),
+    /// A person has put an edited playbook's plan in the place of the one that the run had. All records, those before
+    /// this one too, fold the same under either.
+    Replanned(Box<ReplanInfo>),
     /// An unterminated last line was set aside when the journal was opened.
     TailSetAside {
         bytes: u64,
@@ -157,6 +160,35 @@ pub enum Event {
     RunEnded(Box<RunEnd>),
 }
 
+impl Event {
+    /// The step that it is about, if it is about one.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } => Some(&task.step),
+            Self::StepSkipped { step, .. }
+            | Self::WaitStarted { step, .. }
+            | Self::GroupStarted { step, .. }
+            | Self::RetryScheduled { step, .. }
+            | Self::AdvisoryFailed { step, .. }
+            | Self::StepEnded { step, .. }
+            | Self::StepResolved { step, .. }
+            | Self::StepUndone { step, .. } => Some(step),
+            Self::RunStarted(_)
+            | Self::RunResumed(_)
+            | Self::Replanned(_)
+            | Self::TailSetAside { .. }
+            | Self::Gap { .. }
+            | Self::KeeperLost { .. }
+            | Self::PhaseStarted { .. }
+            | Self::PhaseEnded { .. }
+            | Self::PhaseDeadlineMissed { .. }
+            | Self::RollbackStarted { .. }
+            | Self::CancelRequested { .. }
+            | Self::RunEnded(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartInfo {
@@ -193,6 +225,27 @@ pub struct ResumeInfo {
     pub pid: u32,
     pub version: String,
     pub boot_id: String,
+}
+
+/// Another plan for the rest of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplanInfo {
+    /// The new plan's file in the run's folder.
+    pub file: String,
+    /// SHA-256 of that file, in hex.
+    pub plan_hash: String,
+    pub by: String,
+    /// Steps that only the new plan has, those that only the old one had, and those that are not the same in both.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<StepId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<StepId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<StepId>,
+    /// Steps that are done and read otherwise now; the person said that what was done stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted: Vec<StepId>,
 }
 
 /// What a person says of a step.

@@ -3,6 +3,7 @@
 //! Nothing in here looks at a clock, a file or a process.
 
 mod compile;
+mod difference;
 mod graph;
 mod json;
 pub mod params;
@@ -10,5 +11,6 @@ pub mod template;
 mod types;
 
 pub use compile::{CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, tidy};
+pub use difference::{Difference, FieldChange, StepChange};
 pub use json::PlanError;
 pub use types::*;

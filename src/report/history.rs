@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::{
-    Event, Millis, Record, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId,
-    TaskKind, TaskVerdict, Timestamp, UndoneState,
+    Event, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome,
+    TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -28,6 +28,7 @@ pub struct History {
     /// One for each of the plan's phases.
     pub phases: Vec<PhaseHistory>,
     pub resumes: Vec<(Millis, Timestamp, ResumeInfo)>,
+    pub replans: Vec<(Millis, ReplanInfo)>,
     pub rollback: Option<(Millis, String)>,
     pub cancels: Vec<(Millis, String, String)>,
     pub resolutions: Vec<(Millis, StepId, Resolution, String, String)>,
@@ -126,6 +127,7 @@ impl History {
                 self.end = None;
                 self.resumes.push((t, record.at, info.clone()));
             }
+            Event::Replanned(info) => self.replans.push((t, (**info).clone())),
             Event::TailSetAside { bytes, file } => {
                 let text = format!("an unterminated last line of {bytes} bytes was set aside in {file}");
                 self.remarks.push((t, text));

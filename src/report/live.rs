@@ -90,7 +90,7 @@ impl Live {
         let columns = self.columns();
         match &record.event {
             Event::RunStarted(_) if self.untitled => {}
-            Event::RunStarted(_) | Event::RunResumed(_) => {
+            Event::RunStarted(_) | Event::RunResumed(_) | Event::Replanned(_) => {
                 self.line(
                     &[(Tone::Bold, format!("{} ", entry.label)), (Tone::Plain, entry.text.clone())],
                     columns,

@@ -5,13 +5,14 @@
 //! - [`History`] collects what the records say of each step; [`status`], [`closing`] and [`incident`] are views of it.
 //! - [`Live`] is the view on a terminal. It is the only one that also reads the engine's [`State`], for what is about
 //!   to happen and stands in no record yet.
-//! - [`plan_view`], [`show`] and [`mod@graph`] show a plan before anything is run.
+//! - [`plan_view`], [`show`] and [`mod@graph`] show a plan before anything is run; [`difference`] what an edit changes.
 //!
 //! No view looks at a clock, a process or a file; what is written goes to a writer that the caller passes. Texts from
 //! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
 pub mod closing;
+pub mod difference;
 pub mod frame;
 pub mod graph;
 pub mod history;
@@ -34,6 +35,7 @@ mod waves;
 mod words;
 
 pub use closing::{Closing, write_closing};
+pub use difference::write_difference;
 pub use graph::{GraphFormat, graph};
 pub use history::History;
 pub use incident::Incident;

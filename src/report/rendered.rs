@@ -133,14 +133,8 @@ pub fn expression(src: &str) -> String {
     clean(src)
 }
 
-/// The plan holds `steps["stop-app"]` where `steps.stop-app` was typed.
 fn clean(text: &str) -> String {
-    static STEP: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"steps\["([a-z0-9-]+)"\]"#).ok());
-    let text = neutral::block(text.trim_end());
-    match &*STEP {
-        Some(step) => step.replace_all(&text, "steps.$1").into_owned(),
-        None => text,
-    }
+    words::typed(&neutral::block(text.trim_end()))
 }
 
 /// True if the action, or anything it carries, splices text with the `raw` filter.

@@ -103,6 +103,11 @@ impl Timeline {
                 e.set(Kind::Run, "resumed", Tone::Bold, neutral::line(by));
                 e.detail.push(neutral::line(format!("runbook {}, boot {}", info.version, info.boot_id)));
             }
+            Event::Replanned(info) => {
+                e.set(Kind::Run, "replanned", Tone::Accent, neutral::line(format!("by {}", info.by)));
+                e.detail = words::replan(info);
+                e.detail.push(neutral::line(format!("plan {} in {}", info.plan_hash, info.file)));
+            }
             Event::TailSetAside { bytes, file } => {
                 let text = format!("an unterminated last line of {bytes} bytes was set aside in {file}");
                 e.set(Kind::Journal, "recovered", Tone::Warn, neutral::line(text));

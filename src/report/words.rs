@@ -2,13 +2,16 @@
 //!
 //! What these functions return is neutral text: see [`super::neutral`].
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::Value;
 
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    Objective, ObjectiveVerdict, Resolution, RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
-    TaskVerdict, UndoneState, format_bytes, format_millis,
+    Objective, ObjectiveVerdict, ReplanInfo, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd,
+    TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState, format_bytes, format_millis,
 };
 
 /// Characters of a value that are shown.
@@ -231,6 +234,28 @@ pub fn count(n: usize, one: &str) -> String {
         _ if one.ends_with('s') => format!("{n} {one}es"),
         _ => format!("{n} {one}s"),
     }
+}
+
+/// The plan holds `steps["stop-app"]` where `steps.stop-app` was typed.
+pub fn typed(text: &str) -> String {
+    static STEP: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"steps\["([a-z0-9-]+)"\]"#).ok());
+    match &*STEP {
+        Some(step) => step.replace_all(text, "steps.$1").into_owned(),
+        None => text.to_owned(),
+    }
+}
+
+/// What an edit changed, a line for each kind of change.
+pub fn replan(info: &ReplanInfo) -> Vec<String> {
+    let ids = |steps: &[StepId]| steps.iter().map(StepId::as_str).collect::<Vec<_>>().join(", ");
+    let kinds = [
+        ("new", &info.added),
+        ("left out", &info.removed),
+        ("changed", &info.changed),
+        ("stands as it was done", &info.accepted),
+    ];
+    let said = kinds.iter().filter(|(_, steps)| !steps.is_empty());
+    said.map(|(kind, steps)| format!("{kind}: {}", ids(steps))).collect()
 }
 
 pub fn resolution(resolution: Resolution) -> &'static str {

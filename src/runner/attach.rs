@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::State;
 use crate::journal::{StateDir, Tail};
-use crate::model::{Millis, RunEnd, RunId, TaskId};
+use crate::model::{Event, Millis, RunEnd, RunId, TaskId};
 use crate::plan::Plan;
 use crate::report::Reporter;
 
 use super::clock::wall_now;
 use super::control::{Request, tell};
 use super::error::RunError;
-use super::load::load;
+use super::load::{fold, load};
 use super::start::{MakeReporters, runtime};
 
 /// How often the journal and the outputs are looked at.
@@ -38,7 +39,9 @@ pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -
     let loaded = load(state_dir, run)?;
     let mut reporters = make(run, &loaded.plan);
     let mut watcher = Watcher {
-        plan: &loaded.plan,
+        state_dir,
+        run,
+        plan: loaded.plan.clone(),
         state: State::new(&loaded.plan),
         tail: Tail::open(&loaded.dir)?,
         outputs: BTreeMap::new(),
@@ -48,12 +51,12 @@ pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -
     let watched = runtime()?.block_on(async {
         let mut interrupts = 0;
         loop {
-            watcher.read(run, &mut reporters)?;
+            watcher.read(&mut reporters)?;
             if let Some(end) = watcher.state.end() {
                 return Ok(Watched::Ended(Box::new(end.clone())));
             }
             // Asked after reading, so that an end written just now is not missed.
-            if !loaded.is_driven() && watcher.read(run, &mut reporters)? == 0 {
+            if !loaded.is_driven() && watcher.read(&mut reporters)? == 0 {
                 return Ok(Watched::Abandoned);
             }
             watcher.show_outputs(&output, &mut reporters);
@@ -68,13 +71,15 @@ pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -
         }
     });
     for reporter in &mut reporters {
-        reporter.finish(&loaded.plan, &watcher.state);
+        reporter.finish(&watcher.plan, &watcher.state);
     }
     watched
 }
 
 struct Watcher<'a> {
-    plan: &'a Plan,
+    state_dir: &'a StateDir,
+    run: &'a RunId,
+    plan: Arc<Plan>,
     state: State,
     tail: Tail,
     /// Bytes already shown of each output file in use.
@@ -85,20 +90,32 @@ struct Watcher<'a> {
 
 impl Watcher<'_> {
     /// Folds and shows new records; gives their number.
-    fn read(&mut self, run: &RunId, reporters: &mut [Box<dyn Reporter>]) -> Result<usize, RunError> {
+    fn read(&mut self, reporters: &mut [Box<dyn Reporter>]) -> Result<usize, RunError> {
         let records = self.tail.next_records()?;
         for record in &records {
-            let fold = |why| RunError::Fold { run: run.clone(), why };
-            self.state.apply(self.plan, record).map_err(fold)?;
+            if record.seq > self.known && matches!(record.event, Event::Replanned(_)) {
+                self.change_plan(record.seq)?;
+            }
+            let fold = |why| RunError::Fold { run: self.run.clone(), why };
+            self.state.apply(&self.plan, record).map_err(fold)?;
             for reporter in reporters.iter_mut() {
                 if record.seq <= self.known {
-                    reporter.replay(self.plan, &self.state, record);
+                    reporter.replay(&self.plan, &self.state, record);
                 } else {
-                    reporter.record(self.plan, &self.state, record);
+                    reporter.record(&self.plan, &self.state, record);
                 }
             }
         }
         Ok(records.len())
+    }
+
+    /// Another process has gone on with an edited playbook: from record `at` on the old plan does not do.
+    fn change_plan(&mut self, at: u64) -> Result<(), RunError> {
+        let loaded = load(self.state_dir, self.run)?;
+        let before = loaded.records.partition_point(|r| r.seq < at);
+        self.state = fold(&loaded.plan, self.run, &loaded.records[..before])?;
+        self.plan = loaded.plan;
+        Ok(())
     }
 
     fn show_outputs(&mut self, folder: &Path, reporters: &mut [Box<dyn Reporter>]) {
@@ -121,7 +138,7 @@ impl Watcher<'_> {
         // The driving process's clock, as near as it can be told from outside.
         let now = self.state.last_t.saturating_add(wall.since(self.state.last_at));
         for reporter in reporters.iter_mut().filter(|r| r.tick_every().is_some()) {
-            reporter.tick(self.plan, &self.state, Millis(now.0), wall);
+            reporter.tick(&self.plan, &self.state, Millis(now.0), wall);
         }
     }
 }

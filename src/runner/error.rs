@@ -20,6 +20,9 @@ pub enum RunError {
     NothingToRollBack { run: RunId, why: String },
     #[error("the plan of run {run}: {why}")]
     Plan { run: RunId, why: String },
+    /// One line for each reason.
+    #[error("run {run} cannot go on with this plan:\n  {}", .why.join("\n  "))]
+    Replan { run: RunId, why: Vec<String> },
     #[error("the journal of run {run} does not fit its plan: {why}")]
     Fold { run: RunId, why: String },
     #[error("run {run} was started on the host {host}, and only there it can be resumed")]

@@ -44,12 +44,13 @@ pub fn load(state_dir: &StateDir, run: &RunId) -> Result<LoadedRun, RunError> {
 
 pub(super) fn read_plan(dir: &RunDir, run: &RunId, contents: &Contents) -> Result<Arc<Plan>, RunError> {
     let problem = |why: String| RunError::Plan { run: run.clone(), why };
-    let bytes = dir.read_file("plan.json", LARGEST_PLAN)?;
-    if let Some(Event::RunStarted(start)) = contents.records.first().map(|r| &r.event)
-        && Plan::hash(&bytes) != start.plan_hash
-        && !planted::is(Bug::AnyPlan)
-    {
-        return Err(problem("plan.json is not what the run started with (its hash differs)".into()));
+    let (file, hash) = match contents.records.iter().rev().find_map(|r| journal::plan_of(&r.event)) {
+        Some((file, hash)) => (file, Some(hash)),
+        None => (journal::PLAN_FILE, None),
+    };
+    let bytes = dir.read_file(file, LARGEST_PLAN)?;
+    if hash.is_some_and(|hash| Plan::hash(&bytes) != hash) && !planted::is(Bug::AnyPlan) {
+        return Err(problem(format!("{file} is not what the run goes by (its hash differs)")));
     }
     Ok(Arc::new(Plan::from_json(&bytes).map_err(|e| problem(e.to_string()))?))
 }

@@ -25,5 +25,5 @@ pub use drive::Finished;
 pub use error::RunError;
 pub use facts::{Identity, boot_id};
 pub use load::{LoadedRun, holder, load};
-pub use resume::{Intent, ResumeRequest, resume};
+pub use resume::{Intent, NewPlan, ResumeRequest, resume};
 pub use start::{MakeReporters, StartRequest, start};

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{Engine, Found, Input, RunFacts, State};
+use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
 use crate::exec::{Exec, ExecConfig, Finding};
 use crate::journal::{Journal, StateDir};
-use crate::model::{Event, Millis, RunId, RunOutcome, StartInfo, TaskId, TaskKind, Want};
-use crate::plan::{Body, Step};
+use crate::model::{
+    Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
+};
+use crate::plan::{Body, Plan, Step};
 use crate::planted::{self, Bug};
 
 use super::clock::RunClock;
@@ -16,7 +18,7 @@ use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
 use super::start::{MakeReporters, OUTPUT_CAP, runtime};
-use super::{limits, load, secrets};
+use super::{limits, load, requires, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
 const WORTH_TELLING: Millis = Millis::secs(1);
@@ -34,9 +36,20 @@ pub struct ResumeRequest<'a> {
     pub state_dir: &'a StateDir,
     pub run: &'a RunId,
     pub intent: Intent,
+    /// The plan to go on with instead of the stored one.
+    pub replan: Option<NewPlan>,
     pub identity: Identity,
     pub program: PathBuf,
     pub reporters: &'a mut MakeReporters<'a>,
+}
+
+/// The plan of an edited playbook.
+pub struct NewPlan {
+    pub plan: Plan,
+    /// The playbook as typed, kept beside the plan for people.
+    pub playbook_text: String,
+    /// Doubtful steps of which the person says that what was done stands.
+    pub accepted: Vec<StepId>,
 }
 
 pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
@@ -48,13 +61,25 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let (contents, _) = crate::journal::read(&dir)?;
     let plan = load::read_plan(&dir, run, &contents)?;
     let state = load::fold(&plan, run, &contents.records)?;
-    let start = allowed(&state, run, intent, &identity)?;
+    let start = allowed(&state, run, intent, &identity)?.clone();
+    let adopted = match request.replan {
+        Some(new) => adopt(run, &plan, &state, new, &contents.records, &identity)?,
+        None => None,
+    };
+    let (plan, state) = match &adopted {
+        Some(adopted) => (adopted.plan.clone(), adopted.state.clone()),
+        None => (plan, state),
+    };
     // The writer's lock is held already, so the run counts as open at once.
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;
     let secrets = Arc::new(secrets::read(&plan.secrets)?);
 
+    if let Some(Adopted { bytes, text, info, .. }) = &adopted {
+        dir.write_file(&info.file, bytes)?;
+        dir.write_derived(&info.file.replace("plan", "playbook").replace(".json", ".yaml"), text.as_bytes())?;
+    }
     let (journal, _, torn) = Journal::open(&dir)?;
     let clock = RunClock::after(state.last_t, state.last_at);
     let mut before = Vec::new();
@@ -68,6 +93,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         let why = "no process drove the run".into();
         before.push(Event::Gap { length: still, why });
     }
+    before.extend(adopted.map(|adopted| Event::Replanned(Box::new(adopted.info))));
     let in_flight: Vec<(TaskId, Want)> = state
         .in_flight
         .iter()
@@ -120,6 +146,54 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         };
         driver.drive(Input::Resume { info, before, found, rollback, cancel }).await
     })
+}
+
+/// A plan that takes the stored one's place.
+struct Adopted {
+    plan: Arc<Plan>,
+    state: State,
+    bytes: Vec<u8>,
+    text: String,
+    info: ReplanInfo,
+}
+
+/// `None` if the edit changes nothing.
+fn adopt(
+    run: &RunId,
+    old: &Plan,
+    state: &State,
+    new: NewPlan,
+    records: &[Record],
+    identity: &Identity,
+) -> Result<Option<Adopted>, RunError> {
+    let NewPlan { plan, playbook_text, accepted } = new;
+    let Replan { difference, refused, doubtful, state } = Replan::consider(old, state, &plan, records);
+    if difference.is_empty() {
+        return Ok(None);
+    }
+    let is_open = |(step, _): &&(StepId, String)| !accepted.contains(step);
+    let open = doubtful.iter().filter(is_open).map(|(step, why)| format!("step {step} is in doubt: {why}"));
+    let why: Vec<String> = refused.into_iter().chain(open).collect();
+    let (true, Some(state)) = (why.is_empty(), state) else {
+        return Err(RunError::Replan { run: run.clone(), why });
+    };
+    let problems = requires::unmet(&plan.requires);
+    if !problems.is_empty() {
+        return Err(RunError::Requires(problems));
+    }
+    let bytes = plan.to_json();
+    let plan_hash = Plan::hash(&bytes);
+    let info = ReplanInfo {
+        // The same plan has the same name: a crash between the file and its record leaves nothing to clear away.
+        file: format!("plan-{}.json", &plan_hash[..12]),
+        plan_hash,
+        by: identity.operator.clone(),
+        added: difference.added,
+        removed: difference.removed,
+        changed: difference.changed.into_iter().map(|change| change.step).collect(),
+        accepted: doubtful.into_iter().map(|(step, _)| step).collect(),
+    };
+    Ok(Some(Adopted { plan: Arc::new(plan), state, bytes, text: playbook_text, info }))
 }
 
 /// Whether the run may be taken up, with its start record.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, Input, RunFacts};
 use crate::exec::{Exec, ExecConfig};
-use crate::journal::{Journal, StateDir};
+use crate::journal::{self, Journal, StateDir};
 use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
 use crate::plan::Plan;
 use crate::planted::{self, Bug};
@@ -62,7 +62,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let dir = state_dir.create_run(&run)?;
     let _lock = dir.try_lock()?;
     let plan_bytes = plan.to_json();
-    dir.write_file("plan.json", &plan_bytes)?;
+    dir.write_file(journal::PLAN_FILE, &plan_bytes)?;
     // For people; a resume reads the plan.
     dir.write_derived("playbook.yaml", request.playbook_text.as_bytes())?;
     let journal = Journal::create(&dir)?;

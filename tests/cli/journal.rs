@@ -116,7 +116,7 @@ fn a_changed_plan_is_found_and_not_run() {
     let plan = fs::read_to_string(&path).unwrap();
     fs::write(&path, plan.replace("exit 1", "exit 0")).unwrap();
     world.run(&["verify"]).exits(8).says(&["plan.json is NOT"]);
-    world.run(&["resume", "last"]).exits(8).says(&["not what the run started with"]);
+    world.run(&["resume", "last"]).exits(8).says(&["plan.json is not what the run goes by"]);
     assert_eq!(world.ledger(), ["a"]);
 }
 

@@ -9,6 +9,7 @@ mod journal;
 mod looking;
 mod mistakes;
 mod refusals;
+mod replan;
 mod scale;
 mod secrets;
 mod signals;

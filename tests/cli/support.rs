@@ -216,6 +216,17 @@ impl World {
     }
 }
 
+/// The files that are not the same, for a message.
+pub fn differing(before: &[(PathBuf, Vec<u8>)], after: &[(PathBuf, Vec<u8>)]) -> Vec<PathBuf> {
+    let one_sided = |a: &[(PathBuf, Vec<u8>)], b: &[(PathBuf, Vec<u8>)]| {
+        a.iter().filter(|file| !b.contains(file)).map(|(path, _)| path.clone()).collect::<Vec<_>>()
+    };
+    let mut paths = [one_sided(before, after), one_sided(after, before)].concat();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         for pid in self.processes() {

@@ -2,8 +2,8 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Event, Millis, Objective, ObjectiveVerdict, Record, Resolution, ResumeInfo, RunEnd, RunOutcome,
-    StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState,
+    Event, Millis, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
+    RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState,
 };
 use serde_json::json;
 
@@ -155,6 +155,26 @@ fn events() -> Vec<Event> {
         run_ended(RunOutcome::RolledBack),
         run_ended(RunOutcome::InDoubt),
         run_ended(RunOutcome::Waiting),
+        // Events that came later stand at the end: what was written before stays as it is.
+        Event::Replanned(Box::new(ReplanInfo {
+            file: "plan-44136fa355b3.json".into(),
+            plan_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".into(),
+            by: "grace".into(),
+            added: vec![step("new"), step("pick/third")],
+            removed: vec![step("notify")],
+            changed: vec![step("stop"), step("start")],
+            accepted: vec![step("stop")],
+        })),
+        Event::Replanned(Box::new(ReplanInfo {
+            file: "plan-44136fa355b3.json".into(),
+            plan_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".into(),
+            by: "ada".into(),
+            added: vec![],
+            removed: vec![],
+            changed: vec![],
+            accepted: vec![],
+        })),
+        run_ended(RunOutcome::Recovered),
     ]
 }
 
@@ -199,13 +219,14 @@ fn kind(event: &Event) -> usize {
         Event::RunEnded(_) => 18,
         Event::KeeperLost { .. } => 19,
         Event::StepResolved { .. } => 20,
+        Event::Replanned(_) => 21,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=20).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=21).collect::<Vec<_>>());
 }
 
 #[test]
@@ -218,7 +239,7 @@ fn the_golden_journal_reads_as_ever() {
     assert_eq!(torn, None);
     let found = verify(&place.run, Some(&contents.head));
     assert_eq!(found.integrity, Integrity::Intact);
-    assert_eq!(found.completeness.ending, Ending::Ended(RunOutcome::Waiting));
+    assert_eq!(found.completeness.ending, Ending::Ended(RunOutcome::Recovered));
 }
 
 /// With `RUNBOOK_BLESS` set, writes the golden file: only for a new format, or for an event that never was in it.

@@ -4,6 +4,7 @@
 //! the usual number. A failure names its seed.
 
 mod crashes;
+mod edits;
 mod oracle;
 mod plans;
 mod random;

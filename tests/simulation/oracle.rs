@@ -44,6 +44,11 @@ impl Oracle {
         }
     }
 
+    /// From here on the run goes by another plan.
+    pub fn replan(&mut self, plan: Arc<Plan>, folded: State) {
+        (self.plan, self.folded) = (plan, folded);
+    }
+
     /// Takes a record that is on disk.
     pub fn record(&mut self, record: &Record, world: &World) {
         match &record.event {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use runbook::engine::{Act, Clock, Engine, Input, RunFacts, State};
 use runbook::model::{
-    Event, FORMAT, Millis, Record, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome, StartInfo, StepOutcome,
-    TaskEnd, TaskId, TaskOutput, Timestamp,
+    Event, FORMAT, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome, StartInfo,
+    StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
 };
 use runbook::plan::{Plan, StepIx};
 
@@ -196,8 +196,21 @@ impl Sim {
         }
     }
 
+    /// Another process takes the run up with the plan of an edited playbook; `state` is the run so far under it. Steps
+    /// keep their numbers.
+    pub fn replan(&mut self, plan: Arc<Plan>, state: State, info: ReplanInfo) {
+        self.plan = plan.clone();
+        self.world.plan = plan.clone();
+        self.oracle.replan(plan, state);
+        self.take_up(false, false, vec![Event::Replanned(Box::new(info))]);
+    }
+
     /// Another process takes the run up.
     pub fn resume(&mut self, rollback: bool, cancel: bool) {
+        self.take_up(rollback, cancel, Vec::new());
+    }
+
+    fn take_up(&mut self, rollback: bool, cancel: bool, before: Vec<Event>) {
         self.crashed = false;
         let mut state = State::new(&self.plan);
         for record in &self.journal {
@@ -218,7 +231,7 @@ impl Sim {
             .collect();
         let input = || Input::Resume {
             info: resume_info(),
-            before: Vec::new(),
+            before: before.clone(),
             found: found.iter().map(|(task, found)| (task.clone(), again(found))).collect(),
             rollback: rollback.then(|| "bob".to_owned()),
             cancel: cancel.then(|| "bob".to_owned()),

@@ -40,7 +40,7 @@ pub struct Effect {
 }
 
 pub struct World {
-    plan: Arc<Plan>,
+    pub plan: Arc<Plan>,
     seed: u64,
     odds: Odds,
     running: BTreeMap<TaskId, Running>,

@@ -66,7 +66,13 @@ impl Incident {
                 records: history.seq,
                 epochs: history.epoch,
                 head: neutral::line(head),
-                plan_hash: start.map(|s| neutral::line(&s.plan_hash)),
+                // The one in force; the timeline has the others.
+                plan_hash: history
+                    .replans
+                    .last()
+                    .map(|(_, info)| &info.plan_hash)
+                    .or(start.map(|s| &s.plan_hash))
+                    .map(neutral::line),
                 host: start.map(|s| neutral::line(&s.host)),
                 binary: start.map(|s| neutral::line(&s.version)),
                 verify: start.map(|s| format!("runbook verify {} --head {}", s.run, neutral::line(head))),
@@ -248,6 +254,9 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
                 add(t, "advisory", format!("{step}: {title}: {why}"))
             }
             Event::RunResumed(info) => add(t, "resumed", format!("by {} on {}", info.operator, info.host)),
+            Event::Replanned(info) => {
+                add(t, "replanned", format!("by {}; {}", info.by, words::replan(info).join("; ")));
+            }
             Event::CancelRequested { by, how } => add(t, "cancelled", format!("by {by}: {how}")),
             Event::PhaseDeadlineMissed { phase, deadline } => {
                 add(
@@ -311,6 +320,9 @@ fn people(history: &History) -> Vec<Person> {
     }
     for (t, _, info) in &history.resumes {
         add(&info.operator, format!("resumed it on {}", info.host), *t);
+    }
+    for (t, info) in &history.replans {
+        add(&info.by, "put an edited playbook in the place of the plan".to_owned(), *t);
     }
     for (t, by, how) in &history.cancels {
         add(by, format!("asked for the end: {how}"), *t);

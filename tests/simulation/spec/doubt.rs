@@ -58,7 +58,9 @@ fn the_check_says_that_the_effect_is_there() {
     let (mut s, _) = Script::start(chain(vec![checked()]));
     let lines = s.resume(vec![("a.1", lost())]);
     assert_eq!(lines[1..], ["a.1 unknown: the keeper is gone", "a.1r2.check starts"]);
+    assert!(s.state().steps[0].dirty);
     assert_eq!(s.exits("a.1r2.check", 0), ["a.1r2.check passed", "a succeeded", "run recovered"]);
+    assert!(!s.state().steps[0].dirty);
 }
 
 #[test]
@@ -130,7 +132,25 @@ fn a_later_failure_does_not_clean_what_is_dirty() {
     let never = || TaskEndKind::NotStarted { error: "no such file".into() };
     assert_eq!(s.ends("a.1r1", never())[0], "a.1r1 failed: no such file");
     s.ends("a.2", never());
+    assert!(s.state().steps[0].dirty);
     assert_eq!(s.roll_back(), ["rollback: bob asked for it", "resumed", "a.1r3.undo starts"]);
+}
+
+/// It failed in the end, but what the lost attempt did was done in the old form.
+#[test]
+fn what_was_once_in_doubt_is_not_edited_before_a_person_has_looked() {
+    let mut a = run("a");
+    a.idempotent = true;
+    let mut edited = a.clone();
+    edited.body = run("b").body;
+    let (mut s, _) = Script::start(chain(vec![a]));
+    s.ends("a.1", unknown());
+    assert_eq!(s.exits("a.1r1", 1)[1], "a failed: exit 1");
+    let new = chain(vec![edited]);
+    let refused = s.considers(&new).refused;
+    assert!(matches!(&refused[..], [why] if why.starts_with("step a was once in doubt")), "{refused:?}");
+    s.resolve("a", Resolution::NotDone);
+    assert_eq!(s.considers(&new).refused, [""; 0]);
 }
 
 #[test]

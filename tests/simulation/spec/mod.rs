@@ -8,7 +8,7 @@ mod steps;
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Engine, Found, Input, State};
+use runbook::engine::{Act, Engine, Found, Input, Replan, State};
 use runbook::model::{
     Event, HttpAnswer, Millis, Record, Resolution, StartInfo, TaskEnd, TaskEndKind, TaskId, TaskOutput,
     TaskVerdict, UndoneState,
@@ -98,6 +98,20 @@ impl Script {
         self.journal.push(Record { seq, epoch: last.epoch, t: clock.t, at: clock.at, event });
     }
 
+    /// What `resume --replan` finds about an edited plan.
+    pub fn considers(&self, new: &Plan) -> Replan {
+        let old = self.engine.plan();
+        Replan::consider(old, &self.folded(), new, &self.journal)
+    }
+
+    fn folded(&self) -> State {
+        let mut state = State::new(self.engine.plan());
+        for record in &self.journal {
+            state.apply(self.engine.plan(), record).expect("a sound journal");
+        }
+        state
+    }
+
     /// Another process goes on from the journal.
     pub fn resume(&mut self, found: Vec<(&str, Found)>) -> Vec<String> {
         self.taken_up(found, None)
@@ -108,12 +122,7 @@ impl Script {
     }
 
     fn taken_up(&mut self, found: Vec<(&str, Found)>, rollback: Option<String>) -> Vec<String> {
-        let plan = self.engine.plan().clone();
-        let mut state = State::new(&plan);
-        for record in &self.journal {
-            state.apply(&plan, record).expect("a sound journal");
-        }
-        self.engine = Engine::with_state(plan, state, facts());
+        self.engine = Engine::with_state(self.engine.plan().clone(), self.folded(), facts());
         let found =
             found.into_iter().map(|(task, found)| (TaskId::parse(task).expect("a task"), found)).collect();
         self.feed(Input::Resume { info: resume_info(), before: Vec::new(), found, rollback, cancel: None })
