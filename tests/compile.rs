@@ -45,6 +45,7 @@ fn request<'a>(params: &'a [(String, Value)]) -> Request<'a> {
         params,
         cwd: Path::new("/home/engineer"),
         shared: &[],
+        roles: &[],
         shared_folder: Path::new("/etc/runbook"),
         show_missing: false,
         root: None,

@@ -24,6 +24,7 @@ fn compiled(text: &str) -> Plan {
         params: &[],
         cwd: Path::new("/"),
         shared: &[],
+        roles: &[],
         shared_folder: Path::new("/"),
         show_missing: false,
         root: None,

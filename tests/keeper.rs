@@ -343,22 +343,6 @@ async fn notes_of_another_boot_are_not_trusted_for_what_they_leave_out() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn many_starts_leak_nothing() {
-    let mut world = World::new();
-    assert_eq!(world.run(op("warm.1", &[&["true"]])).await.0.kind, exited(0));
-    let keeper = world.keeper();
-    let open = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    let before = open(keeper);
-    for n in 1..=1000 {
-        let (end, _) = world.run(op(&format!("s.{n}"), &[&["true"]])).await;
-        assert_eq!(end.kind, exited(0));
-    }
-    assert_eq!(open(keeper), before);
-    assert_eq!(world.children_of(keeper), Vec::<i32>::new());
-    assert!(std::fs::read_dir(world.dir().join("output")).unwrap().next().is_none());
-}
-
-#[tokio::test(flavor = "current_thread")]
 async fn children_start_clean() {
     let mut world = World::new();
     let script = r"ls /proc/self/fd | tr '\n' ' '; grep -E 'Sig(Blk|Ign)' /proc/self/status | tr -d '\t\n'";

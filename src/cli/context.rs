@@ -123,6 +123,7 @@ impl Context {
             params,
             cwd: &self.cwd,
             shared: self.library.config().map_or(&[], |file| &file.config.environments),
+            roles: self.library.config().map_or(&[], |file| &file.config.roles),
             shared_folder: self.library.config().map_or(&self.cwd, |file| &file.folder),
             show_missing: false,
             root: None,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::journal::{JournalError, StateError};
-use crate::model::exit_code;
+use crate::model::{RunId, exit_code};
 use crate::runner::RunError;
 
 #[derive(Debug)]
@@ -96,11 +96,13 @@ impl From<JournalError> for CliError {
                         if this one did begin, its journal was removed: keep the folder, it shows what ran";
             return Self::refused(error.to_string()).hint(hint);
         }
+        let run = error.path().and_then(run_of).unwrap_or_else(|| "last".into());
         if error.is_suspect() {
-            let hint = "nothing was changed; keep the folder and see `runbook verify`";
+            let hint = format!("nothing was changed; keep the folder and see `runbook verify {run}`");
             return Self::refused(error.to_string()).hint(hint);
         }
-        let hint = "nothing new was started; when the cause is gone, go on with `runbook resume last`";
+        let hint =
+            format!("nothing new was started; when the cause is gone, go on with `runbook resume {run}`");
         Self { code: exit_code::JOURNAL, ..Self::usage(error.to_string()).hint(hint) }
     }
 }
@@ -124,4 +126,10 @@ impl From<RunError> for CliError {
             other => Self::refused(other.to_string()),
         }
     }
+}
+
+/// The run that a file of its folder belongs to.
+fn run_of(path: &std::path::Path) -> Option<String> {
+    let name = path.parent()?.file_name()?.to_str()?;
+    RunId::parse(name).ok().map(|run| run.to_string())
 }

@@ -38,16 +38,21 @@ impl State {
                     return Err(format!("written in format {}", start.format));
                 }
                 self.start = Some((**start).clone());
+                self.plan_hash.clone_from(&start.plan_hash);
                 self.started_at = record.at;
                 self.status = RunStatus::Running;
                 Ok(())
             }
             Event::RunResumed(_) => self.resumed(plan),
             // The plan that is folded with is the newest one already: see `replan`.
+            Event::Replanned(info) => {
+                self.plan_hash.clone_from(&info.plan_hash);
+                Ok(())
+            }
             Event::TailSetAside { .. }
             | Event::Gap { .. }
             | Event::KeeperLost { .. }
-            | Event::Replanned(_) => Ok(()),
+            | Event::AnswerRefused { .. } => Ok(()),
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());
@@ -128,6 +133,15 @@ impl State {
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
                 step.status = StepStatus::Active(Activity::Inside);
+            }
+            Event::Asked { step, number, question } => {
+                self.open_step(plan, step)?.1.ask(record, *number, question)?;
+            }
+            Event::Answered { step, number, reply, by } => {
+                self.open_step(plan, step)?.1.hear(record.seq, *number, reply, by)?;
+            }
+            Event::QuestionExpired { step, number, then } => {
+                self.open_step(plan, step)?.1.expire(*number, *then)?;
             }
             Event::TaskStarted { task, command, timeout, .. } => {
                 self.task_started(plan, record, task, command, *timeout)?;
@@ -319,7 +333,8 @@ impl State {
         let spec = &plan.steps[ix];
         let failed = self.steps[ix].outcome() == Some(StepOutcome::Failed);
         let why = self.steps[ix].why.clone().unwrap_or_default();
-        if failed && spec.on_failure == OnFailure::Rollback && !group::is_in_alternative(plan, ix) {
+        let asked_for = self.steps[ix].roll_back || spec.on_failure == OnFailure::Rollback;
+        if failed && asked_for && !group::is_in_alternative(plan, ix) {
             // `rollback` stays empty until the rollback's own record is there.
             self.status = RunStatus::RollingBack { because: format!("step {} failed: {why}", spec.id) };
         } else if self.stops_the_run(plan, ix) {
@@ -334,7 +349,8 @@ impl State {
             // Whatever `on_failure` says, a person has to look.
             Some(StepOutcome::Unknown) => self.is_in_doubt(plan, ix),
             Some(StepOutcome::Failed) => {
-                plan.steps[ix].parent.is_none() && plan.steps[ix].on_failure == OnFailure::Stop
+                let stops = matches!(plan.steps[ix].on_failure, OnFailure::Stop | OnFailure::Ask);
+                plan.steps[ix].parent.is_none() && stops
             }
             _ => false,
         }

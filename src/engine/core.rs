@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Event, Millis, Op, Record, ResumeInfo, RunOutcome, StartInfo, TaskEnd, TaskEndKind, TaskId, TaskOutput,
-    TaskVerdict, Timestamp, Want,
+    Binding, Event, Millis, Op, Person, Record, Reply, ResumeInfo, RunOutcome, StartInfo, StepId, TaskEnd,
+    TaskEndKind, TaskId, TaskOutput, TaskVerdict, Timestamp, Want,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -30,6 +30,8 @@ pub struct RunFacts {
     pub started_at: String,
     pub operator: String,
     pub environment: Option<String>,
+    /// This process can wait for people. Otherwise a run in which nothing else goes on ends `waiting`.
+    pub waits: bool,
 }
 
 /// What happened.
@@ -53,6 +55,13 @@ pub enum Input {
     },
     /// A deadline may have passed.
     Tick,
+    /// Somebody says something to a question of `step`.
+    Answer {
+        step: StepId,
+        binding: Option<Binding>,
+        reply: Reply,
+        by: Person,
+    },
     /// A person asks for the end. With `force`, running commands are killed at once.
     Cancel {
         by: String,
@@ -204,6 +213,9 @@ impl Engine {
                 }
             }
             Input::TaskEnded { task, end, output } if self.is_open() => self.task_ended(task, end, &output),
+            Input::Answer { step, binding, reply, by } if self.state.start.is_some() => {
+                self.answer(step, binding, reply, by);
+            }
             Input::Tick if self.is_open() => self.tick(),
             Input::Cancel { by, how, force } if self.is_open() => self.cancel(by, how, force),
             Input::Note(event) if self.state.start.is_some() => self.note(event),

@@ -32,6 +32,8 @@ enum Class {
 pub(super) struct Mark {
     class: Class,
     busy: bool,
+    asking: bool,
+    heard: bool,
     inside: bool,
     timer: Option<Millis>,
     undoing: bool,
@@ -50,8 +52,13 @@ pub(super) struct Figures {
     unmet: Vec<usize>,
     /// Steps that may start as soon as there is a place for them.
     pub ready: BTreeSet<StepIx>,
-    /// Active steps that do something themselves; a group that only waits for its inside does not.
+    /// Active steps that do something themselves; a group that only waits for its inside does not, and neither does a
+    /// step that waits for a person.
     pub busy: usize,
+    /// Steps that wait for a person.
+    pub asking: usize,
+    /// Steps whose question is settled; what follows waits for a place.
+    pub heard: BTreeSet<StepIx>,
     /// Undos that are under way.
     pub undoing: usize,
     /// When waiting steps are to be looked at.
@@ -77,6 +84,8 @@ impl Figures {
         for (ix, mark) in marks.iter().enumerate() {
             *figures.slot(plan, ix, mark.class) += 1;
             figures.busy += usize::from(mark.busy);
+            figures.asking += usize::from(mark.asking);
+            figures.heard.extend(mark.heard.then_some(ix));
             figures.undoing += usize::from(mark.undoing);
             figures.timers.extend(mark.timer.map(|at| (at, ix)));
             figures.undo_timers.extend(mark.undo_timer.map(|at| (at, ix)));
@@ -130,6 +139,12 @@ impl Figures {
     ) {
         let after = mark(plan, state, ix);
         self.busy = self.busy + usize::from(after.busy) - usize::from(before.busy);
+        self.asking = self.asking + usize::from(after.asking) - usize::from(before.asking);
+        if after.heard {
+            self.heard.insert(ix);
+        } else {
+            self.heard.remove(&ix);
+        }
         self.undoing = self.undoing + usize::from(after.undoing) - usize::from(before.undoing);
         swap(&mut self.timers, ix, before.timer, after.timer);
         swap(&mut self.undo_timers, ix, before.undo_timer, after.undo_timer);
@@ -240,15 +255,19 @@ pub(super) fn mark(plan: &Plan, state: &State, ix: StepIx) -> Mark {
             | Activity::Backoff { until, .. }
             | Activity::Verifying { next: Some(until), .. },
         ) => Some(until),
+        StepStatus::Active(Activity::Asking(ref asking)) => asking.until,
         _ => None,
     };
     let undo_timer = match step.undo {
         UndoStatus::Backoff { until, .. } => Some(until),
         _ => None,
     };
+    let heard = matches!(step.status, StepStatus::Active(Activity::Heard(_)));
     Mark {
         class,
-        busy: step.is_leaf_active(),
+        busy: step.is_leaf_active() && !step.is_asking() && !heard,
+        asking: step.is_asking(),
+        heard,
         inside: step.is_inside(),
         timer,
         undoing: step.is_undoing(),

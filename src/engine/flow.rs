@@ -54,7 +54,11 @@ impl Engine {
         }
         // Nothing is under way and nothing can start: a step ended so that a person must look.
         let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
-        idle && self.end_stopped()
+        match (idle, self.figures.asking) {
+            (false, _) => false,
+            (true, 0) => self.end_stopped(),
+            (true, _) => !self.facts.waits && self.end_waiting(),
+        }
     }
 
     fn start_ready(&mut self) -> bool {
@@ -64,6 +68,9 @@ impl Engine {
             && let Some(group) = self.undo_wanted.pop_first()
         {
             self.later(group);
+            return true;
+        }
+        if self.act_on_answers() {
             return true;
         }
         // One at a time: what follows from its start may need the next place first.

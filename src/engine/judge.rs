@@ -35,7 +35,7 @@ impl Engine {
         if task.kind == TaskKind::Attempt && verdict == TaskVerdict::Passed {
             match self.outputs(ix, &end, output) {
                 Ok(found) => (outputs, result) = found,
-                Err(why) => verdict = TaskVerdict::Failed(why),
+                Err(why) => verdict = not_judged(&end, output).unwrap_or(TaskVerdict::Failed(why)),
             }
         }
         let no_retry = task.kind == TaskKind::Attempt
@@ -109,7 +109,12 @@ impl Engine {
                 Err(error) if matches!(task.kind, TaskKind::Check | TaskKind::Unless) => {
                     return TaskVerdict::Unknown(format!("{}: {error}", expr.src));
                 }
-                Err(error) => return TaskVerdict::Failed(format!("{}: {error}", expr.src)),
+                Err(error) => {
+                    // To look again is always possible; to act again is not.
+                    let acts = matches!(task.kind, TaskKind::Attempt | TaskKind::Undo);
+                    let unread = if acts { not_judged(end, output) } else { None };
+                    return unread.unwrap_or_else(|| TaskVerdict::Failed(format!("{}: {error}", expr.src)));
+                }
             }
         }
         TaskVerdict::Passed
@@ -159,6 +164,16 @@ impl Engine {
         self.with_ctx(ix, &when.uses, Some((end, output)), |ctx| template::eval_bool(when, ctx))
             .unwrap_or(false)
     }
+}
+
+/// The verdict on a command that came to its end, and of which this program has lost what it said.
+fn not_judged(end: &TaskEnd, output: &TaskOutput) -> Option<TaskVerdict> {
+    let why = output.unread.as_ref()?;
+    let how = match &end.kind {
+        TaskEndKind::Exited { code } => format!("it ended with exit {code}"),
+        _ => "it ended".to_owned(),
+    };
+    Some(TaskVerdict::Unknown(format!("{how}, but what it said is lost: {why}; it may have taken effect")))
 }
 
 /// Whether a text in the value holds what redaction leaves in the place of a secret.

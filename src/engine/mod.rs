@@ -8,10 +8,12 @@
 //! two records of one decision therefore loses nothing: the next process folds what is on disk and decides again.
 
 mod apply;
+mod ask;
 mod core;
 mod figures;
 mod flow;
 mod group;
+mod hear;
 mod judge;
 mod objectives;
 mod render;
@@ -24,4 +26,6 @@ mod undo;
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
 pub use replan::Replan;
-pub use state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
+pub use state::{
+    Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+};

@@ -165,6 +165,7 @@ impl StepState {
     /// The step is no longer over, and its retries count anew.
     fn reopen(&mut self, status: StepStatus) {
         self.status = status;
+        (self.approved, self.roll_back) = (false, false);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
         self.ended = None;
@@ -184,9 +185,14 @@ impl StepState {
         }
     }
 
-    /// A failed undo is tried again; one whose effect is unknown is not.
+    /// A failed undo is tried again, and one that was cut short, each in its turn; one whose effect is unknown is not.
     fn undo_again(&mut self) {
-        if matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. })) {
+        let cut_short = matches!(
+            self.undo,
+            UndoStatus::Backoff { .. }
+                | UndoStatus::Deciding { verdict: TaskVerdict::Cancelled | TaskVerdict::NotRun, .. }
+        );
+        if cut_short || matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. })) {
             self.undo = UndoStatus::None;
         }
     }

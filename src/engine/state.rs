@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::model::{Millis, RunEnd, StartInfo, StepOutcome, TaskId, TaskVerdict, Timestamp, UndoneState};
+use crate::model::{
+    Answer, Millis, Question, QuestionKind, RunEnd, StartInfo, StepOutcome, TaskId, TaskVerdict, Timestamp,
+    UndoneState,
+};
 use crate::plan::{Plan, StepIx};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +22,8 @@ pub struct State {
     pub last_t: Millis,
     pub last_at: Timestamp,
     pub status: RunStatus,
+    /// Of the plan in force, as recorded.
+    pub plan_hash: String,
     /// Why a rollback was begun. From then on a resume goes on with the rollback, never with the run.
     pub rollback: Option<String>,
     /// One for each of [`Plan::steps`].
@@ -100,6 +105,12 @@ pub struct StepState {
     pub dirty: bool,
     /// A person said that the effect is there: the action is not run, `verify` is.
     pub done_by_hand: bool,
+    /// The number of the last question about the step.
+    pub asked: u32,
+    /// The action may start: somebody said so, and the step has not been taken up again since.
+    pub approved: bool,
+    /// A person wants everything taken back because of this step.
+    pub roll_back: bool,
     /// The outcome before the step was undone.
     pub before_undo: Option<StepOutcome>,
     pub undo: UndoStatus,
@@ -130,6 +141,10 @@ pub enum Activity {
     Checking,
     /// The steps inside the group.
     Inside,
+    /// A person is asked.
+    Asking(Box<Asking>),
+    /// A person has answered, or the time is over, and what follows is not recorded yet.
+    Heard(Heard),
     /// A task has ended, and what follows is not recorded yet.
     Deciding {
         task: TaskId,
@@ -138,6 +153,28 @@ pub enum Activity {
         /// Nobody knows how the task ended.
         lost: bool,
     },
+}
+
+/// An open question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asking {
+    /// Of the step's questions, from 1.
+    pub number: u32,
+    pub question: Question,
+    pub since: Millis,
+    /// When the time to answer is over.
+    pub until: Option<Millis>,
+    /// Who has agreed so far, if several people have to.
+    pub agreed: Vec<String>,
+}
+
+/// What a question came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heard {
+    pub kind: QuestionKind,
+    pub answer: Answer,
+    /// Who said so and why, for a reason.
+    pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -168,6 +205,7 @@ impl State {
             last_t: Millis::ZERO,
             last_at: Timestamp(0),
             status: RunStatus::NotStarted,
+            plan_hash: String::new(),
             rollback: None,
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
@@ -204,6 +242,9 @@ impl StepState {
             effect_at: None,
             dirty: false,
             done_by_hand: false,
+            asked: 0,
+            approved: false,
+            roll_back: false,
             before_undo: None,
             undo: UndoStatus::None,
         }
@@ -233,6 +274,19 @@ impl StepState {
     /// Something of the step itself is under way (a group that only waits for its inside does not count).
     pub fn is_leaf_active(&self) -> bool {
         self.is_active() && !self.is_inside()
+    }
+
+    /// A person is asked, and nothing of the step runs.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.status, StepStatus::Active(Activity::Asking(_)))
+    }
+
+    /// The open question.
+    pub fn asking(&self) -> Option<&Asking> {
+        match &self.status {
+            StepStatus::Active(Activity::Asking(asking)) => Some(asking),
+            _ => None,
+        }
     }
 
     /// Its undo is under way.

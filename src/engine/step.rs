@@ -34,6 +34,7 @@ impl Engine {
                 self.decide(ix, Ended { task, verdict, no_retry, lost });
             }
             Activity::Inside if !held => self.advance_group(ix),
+            Activity::Asking(_) | Activity::Heard(_) => self.advance_question(ix, held),
             // A step that only waits ends with the run; it has nothing to lose.
             Activity::Waiting { .. } | Activity::Backoff { .. } if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
@@ -72,7 +73,7 @@ impl Engine {
                 Ok(false) => return self.skip(ix, &format!("`when` is false: {}", when.src)),
                 Err(error) => {
                     let why = format!("`when` could not be judged: {error}");
-                    return self.end_step(ix, StepOutcome::Failed, Some(why));
+                    return self.fail_step(ix, why);
                 }
             }
         }
@@ -104,11 +105,20 @@ impl Engine {
         }
     }
 
-    fn begin_action(&mut self, ix: StepIx) {
+    pub(super) fn begin_action(&mut self, ix: StepIx) {
         let plan = self.plan.clone();
+        if let Some(ask) = &plan.steps[ix].approval
+            && !self.state.steps[ix].approved
+        {
+            return self.ask_approval(ix, ask);
+        }
         let next = self.state.steps[ix].attempts.saturating_add(1);
         match &plan.steps[ix].body {
             Body::Command(_) => self.start_task(ix, TaskKind::Attempt, next, 0),
+            Body::Choose(choose) => self.ask_choice(ix, choose),
+            Body::Manual(ask) => self.ask_manual(ix, ask),
+            // Nothing but an approval.
+            Body::Nothing if plan.steps[ix].verify.is_empty() => self.succeed(ix),
             Body::Nothing => {
                 self.start_task(ix, TaskKind::Verify { check: 0, poll: 1 }, next, 0);
             }
@@ -200,7 +210,7 @@ impl Engine {
             (TaskKind::Unless, TaskVerdict::Failed(_)) => self.begin_action(ix),
             (TaskKind::Unless, TaskVerdict::Unknown(why)) => {
                 let why = format!("`unless` could not be judged: {why}");
-                self.end_step(ix, StepOutcome::Failed, Some(why));
+                self.fail_step(ix, why);
             }
             (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
             (TaskKind::Check, TaskVerdict::Failed(_)) => self.had_no_effect(ix, attempt),
@@ -253,7 +263,7 @@ impl Engine {
     }
 
     /// What is under way may go on to its end.
-    fn may_go_on(&self) -> bool {
+    pub(super) fn may_go_on(&self) -> bool {
         matches!(self.state.status, RunStatus::Running | RunStatus::Stopping { .. })
     }
 
@@ -332,7 +342,7 @@ impl Engine {
                 n if n > 1 => format!("{why} (attempt {n})"),
                 _ => why,
             };
-            return self.end_step(ix, StepOutcome::Failed, Some(why));
+            return self.fail_step(ix, why);
         }
         let failed = state.attempts;
         if used == 0 {
@@ -406,7 +416,7 @@ impl Engine {
             }
             // A check that cannot be asked leaves the doubt where it was.
             Err(why) if kind == TaskKind::Check => self.still_in_doubt(ix, why),
-            Err(why) => self.end_step(ix, StepOutcome::Failed, Some(why)),
+            Err(why) => self.fail_step(ix, why),
         }
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use tokio::io::unix::AsyncFd;
 
 use super::notes::{Notes, TaskNote};
+use super::orphan::Orphan;
 use super::procfs;
 use super::protocol::EndedTask;
 use crate::model::TaskId;
@@ -15,11 +16,8 @@ use crate::planted::{self, Bug};
 pub(super) enum Trace {
     NeverStarted,
     Ended(Box<EndedTask>),
-    /// Its first process outlived the keeper.
-    Orphan {
-        pid: i32,
-        start: u64,
-    },
+    /// One of its commands, or all, outlived the keeper.
+    Orphan(Orphan),
     Unknown {
         why: String,
     },
@@ -35,12 +33,18 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
         {
             unknown("the machine was restarted while it ran; how it ended cannot be known")
         }
-        Some(TaskNote::Started { pid, start, .. })
-            if procfs::is_alive(*pid, *start) && !planted::is(Bug::ForgetOrphan) =>
-        {
-            Trace::Orphan { pid: *pid, start: *start }
+        Some(TaskNote::Started { mains, deadline, grace, .. }) => {
+            let alive = mains
+                .iter()
+                .copied()
+                .filter(|(pid, start)| procfs::is_alive(*pid, *start) && !planted::is(Bug::ForgetOrphan));
+            match (alive.collect::<Vec<_>>(), mains.first()) {
+                (alive, Some(&first)) if !alive.is_empty() => {
+                    Trace::Orphan(Orphan { alive, first, deadline: *deadline, grace: *grace })
+                }
+                _ => unknown(ORPHANED),
+            }
         }
-        Some(TaskNote::Started { .. }) => unknown(ORPHANED),
         Some(TaskNote::Intent) => unknown(
             "the process that starts commands died just when it was to start it; whether it ran cannot be known",
         ),
@@ -52,11 +56,17 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
 pub(super) const ORPHANED: &str = "the process that watched it died; how it ended cannot be known";
 
 /// Waits until exactly this process has ended.
-pub(super) async fn wait_for_end(pid: i32, start: u64) -> io::Result<()> {
+pub(super) async fn wait_for_end(pid: i32, start: u64) {
+    // A kernel without pidfd, or no descriptor for one.
+    if wake_at_end(pid, start).await.is_err() {
+        poll_for_end(pid, start).await;
+    }
+}
+
+async fn wake_at_end(pid: i32, start: u64) -> io::Result<()> {
     let handle = match procfs::pidfd(pid) {
         Ok(handle) => handle,
         Err(e) if e.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
-        Err(e) if e.raw_os_error() == Some(nix::libc::ENOSYS) => return poll_for_end(pid, start).await,
         Err(e) => return Err(e),
     };
     // Checked after the handle is held: before, the pid could have changed hands in between.
@@ -68,10 +78,8 @@ pub(super) async fn wait_for_end(pid: i32, start: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// For a kernel without pidfd.
-async fn poll_for_end(pid: i32, start: u64) -> io::Result<()> {
-    while procfs::is_alive(pid, start) {
+async fn poll_for_end(pid: i32, start: u64) {
+    while procfs::may_be_alive(pid, start) {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
-    Ok(())
 }

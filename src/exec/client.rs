@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::attach::{self, Trace};
 use super::link::{self, Joined, Link};
 use super::notes::Notes;
+use super::orphan::{self, Orphan};
 use super::protocol::{Bytes, EndedTask, FromKeeper, StartTask, ToKeeper};
 use super::redact::Redactor;
 use super::{ExecConfig, ExecEvent, Finding, TaskSpec, http, outputs, procfs, sql};
@@ -27,8 +28,10 @@ pub struct Exec {
     link: Option<Link>,
     /// What the keeper carries out.
     kept: BTreeMap<TaskId, Want>,
-    /// Queries, requests and orphans; to send (or to drop) ends them.
+    /// Queries and requests; to send (or to drop) ends them.
     others: BTreeMap<TaskId, oneshot::Sender<()>>,
+    /// Commands that outlived their keeper; to send ends them, `true` by force.
+    orphans: BTreeMap<TaskId, mpsc::UnboundedSender<bool>>,
     ready: VecDeque<ExecEvent>,
     answers: mpsc::UnboundedReceiver<Answer>,
     answer: mpsc::UnboundedSender<Answer>,
@@ -45,6 +48,7 @@ impl Exec {
             link: None,
             kept: BTreeMap::new(),
             others: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             ready: VecDeque::new(),
             answers,
             answer,
@@ -118,22 +122,23 @@ impl Exec {
                 Finding::Ended { end, output }
             }
             Trace::Unknown { why } => Finding::Unknown { why },
-            Trace::Orphan { pid, start } => {
-                self.watch(task.clone(), pid, start);
+            Trace::Orphan(orphan) => {
+                self.watch(task.clone(), orphan);
                 Finding::Running
             }
         }
     }
 
-    /// Waits for the end of a process whose keeper is dead. Its exit code is lost; that it is over is still worth
+    /// Waits for the end of a command whose keeper is dead. Its exit code is lost; that it is over is still worth
     /// knowing, before anything is decided about it.
-    fn watch(&mut self, task: TaskId, pid: i32, start: u64) {
-        self.answer_later(task, async move |stop| {
-            let why = tokio::select! {
-                _ = attach::wait_for_end(pid, start) => attach::ORPHANED.to_owned(),
-                _ = stop => format!("{}; process {pid} was left alone", attach::ORPHANED),
-            };
-            (TaskEndKind::Unknown { why }, TaskOutput::none())
+    fn watch(&mut self, task: TaskId, orphan: Orphan) {
+        let (order, orders) = mpsc::unbounded_channel();
+        self.orphans.insert(task.clone(), order);
+        let (answer, run_dir) = (self.answer.clone(), self.config.run_dir.clone());
+        tokio::spawn(async move {
+            let end = orphan::watch(&run_dir, &task, orphan, orders).await;
+            // The run may be over: then nobody waits for it any more.
+            let _ = answer.send((task, end, TaskOutput::none()));
         });
     }
 
@@ -258,6 +263,9 @@ impl Exec {
     pub fn stop(&mut self, task: &TaskId, force: bool) {
         if let Some(stop) = self.others.remove(task) {
             let _ = stop.send(());
+        } else if let Some(order) = self.orphans.get(task) {
+            // It may just have ended.
+            let _ = order.send(force);
         } else if let Some(link) = &mut self.link {
             link.send(&ToKeeper::Stop { task: task.clone(), force });
         }
@@ -298,6 +306,7 @@ impl Exec {
                 // `self` keeps a sender, so the channel never closes.
                 Some((task, end, output)) = self.answers.recv() => {
                     self.others.remove(&task);
+                    self.orphans.remove(&task);
                     self.ready.push_back(ExecEvent::Ended { task, end, output });
                 }
             }
@@ -330,12 +339,15 @@ impl Exec {
             }
             _ => format!("the process that starts commands cannot be reached: {error}"),
         };
+        if let Some(link) = &mut link {
+            link.hang_up();
+        }
         let lingers = link::keeper_lingers(&self.config.run_dir);
         if !lingers && let Some(link) = &mut link {
             link.reap();
         }
         let boot_id = procfs::boot_id();
-        let notes = if lingers { None } else { Notes::read(&self.config.run_dir, &boot_id).ok() };
+        let notes = Notes::read(&self.config.run_dir, &boot_id).ok();
         self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
         for (task, want) in kept {
             let unknown =
@@ -343,17 +355,18 @@ impl Exec {
             let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
             let (end, output) = match trace {
                 Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, want)),
-                Some(Trace::NeverStarted) => {
+                // A keeper that lives may still find the order.
+                Some(Trace::NeverStarted) if !lingers => {
                     let error = format!("{why} before this command was started");
                     (TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO), TaskOutput::none())
                 }
                 // Before it has ended, nobody may ask whether it took effect, let alone start it again.
-                Some(Trace::Orphan { pid, start }) => {
-                    self.watch(task, pid, start);
+                Some(Trace::Orphan(orphan)) => {
+                    self.watch(task, orphan);
                     continue;
                 }
-                Some(Trace::Unknown { why }) => unknown(why),
-                None => unknown(why.clone()),
+                Some(Trace::Unknown { why }) if !lingers => unknown(why),
+                _ => unknown(why.clone()),
             };
             self.ready.push_back(ExecEvent::Ended { task, end, output });
         }

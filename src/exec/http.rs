@@ -116,7 +116,7 @@ pub(super) async fn carry_out(
     let shown = request.shown.clone();
     let limit = async {
         match timeout {
-            Some(timeout) => tokio::time::sleep(timeout.std()).await,
+            Some(timeout) => super::boot::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };

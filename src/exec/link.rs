@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{MsgFlags, send};
 use tokio::io::Interest;
@@ -21,11 +21,17 @@ use super::procfs;
 use super::protocol::{self, FromKeeper, Inbox, ToKeeper};
 use crate::planted::{self, Bug};
 
+/// How long the kernel may have no memory for a message before the keeper is given up, and how often it is asked.
+const SHORTAGE: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(20);
+
 pub(super) struct Link {
     /// Watched for reading only: the kernel would else wake this process each time the keeper takes a message.
     stream: AsyncFd<UnixStream>,
     inbox: Inbox,
     queue: Vec<u8>,
+    /// Since when the kernel has no memory for what is to be sent.
+    short_since: Option<Instant>,
     /// The keeper, if this process started it: it is to be reaped.
     child: Option<Child>,
 }
@@ -77,6 +83,7 @@ impl Link {
         // SAFETY: setsid is async-signal-safe and touches no memory. It must happen before the exec: a Ctrl-C in
         // between would else reach the keeper through the terminal's process group.
         unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
+        super::give_limit_back(&mut command);
         let child = command.spawn()?;
         Self::new(ours, Some(child))
     }
@@ -103,7 +110,7 @@ impl Link {
         socket.set_nonblocking(true)?;
         // SAFETY: the socket owns its descriptor and is dropped with its registration.
         let stream = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        Ok(Self { stream, inbox: Inbox::default(), queue: Vec::new(), child })
+        Ok(Self { stream, inbox: Inbox::default(), queue: Vec::new(), short_since: None, child })
     }
 
     /// Sends at once what the socket takes; [`Link::turn`] sends the rest.
@@ -123,13 +130,31 @@ impl Link {
             match send(fd, &self.queue[sent..], MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT) {
                 Ok(count) => sent += count,
                 Err(nix::Error::EINTR) => {}
-                Err(e) => break Err(io::Error::from(e)),
+                Err(e) => break Err(e),
             }
         };
         // Secrets may be among it.
         self.queue[..sent].fill(0);
         self.queue.drain(..sent);
-        result
+        match result {
+            // It passes, as a rule; the keeper is as alive as before.
+            Err(nix::Error::ENOBUFS | nix::Error::ENOMEM) => {
+                self.short_since.get_or_insert_with(Instant::now);
+                Ok(())
+            }
+            // The socket is full: `turn` waits for room.
+            Ok(()) | Err(nix::Error::EAGAIN) => {
+                self.short_since = None;
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Nothing more is said. A keeper that has nothing to do leaves.
+    pub fn hang_up(&mut self) {
+        // An error means that the other side has gone before.
+        let _ = self.stream.get_ref().shutdown(std::net::Shutdown::Both);
     }
 
     /// Collects a keeper that is dead, or just about to be.
@@ -147,6 +172,17 @@ impl Link {
         loop {
             if self.queue.is_empty() {
                 self.receive().await?;
+            } else if let Some(since) = self.short_since {
+                if since.elapsed() > SHORTAGE {
+                    return Err(nix::Error::ENOBUFS.into());
+                }
+                tokio::select! {
+                    received = self.receive() => received?,
+                    () = tokio::time::sleep(AGAIN) => {
+                        self.flush()?;
+                        continue;
+                    }
+                }
             } else {
                 // The socket was full. Only for this moment its other side is watched: see `stream`.
                 let again = self.stream.get_ref().try_clone()?;
@@ -156,10 +192,8 @@ impl Link {
                     received = self.receive() => received?,
                     ready = writable.writable() => {
                         drop(ready?);
-                        match self.flush() {
-                            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e),
-                            _ => continue,
-                        }
+                        self.flush()?;
+                        continue;
                     }
                 }
             }

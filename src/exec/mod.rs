@@ -4,8 +4,9 @@
 //!
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
+//! - `tree`, `mark`: every process of a task · `orphan`: a command that outlived its keeper · `boot`: the clock
 //! - `outputs`: what a task left behind · `redact`: secrets out of it · `procfs`: who a process is
-//! - `http`, `sql`: carried out in the runner itself
+//! - `http`, `sql`: carried out in the runner itself · `descriptors`: how many may be open, here and in what is started
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,20 +15,27 @@ use std::sync::Arc;
 use crate::model::{Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, Want};
 
 mod attach;
+mod boot;
 mod client;
+mod descriptors;
 mod http;
 mod keeper;
 mod link;
+mod mark;
 mod notes;
+mod orphan;
 mod outputs;
 mod procfs;
 mod protocol;
 mod redact;
 mod sql;
+mod tree;
 
+pub use boot::sleep;
 pub use client::Exec;
+pub use descriptors::{give_limit_back, raise_descriptor_limit};
 pub use keeper::keeper_main;
-pub use redact::Redactor;
+pub use redact::{RedactStream, Redactor};
 
 /// A task to start.
 #[derive(Debug, Clone)]

@@ -18,7 +18,7 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::EndedTask;
-use crate::model::TaskId;
+use crate::model::{Millis, TaskId};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -35,6 +35,18 @@ pub(super) enum Note {
         pid: i32,
         start: u64,
         boot_id: String,
+        /// Pid and start time of the other commands of a pipeline.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<(i32, u64)>,
+        /// On CLOCK_BOOTTIME, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<u64>,
+        #[serde(default)]
+        grace: Millis,
+    },
+    /// Everything rested for so long (Ctrl-Z): the deadlines of what runs are later by that.
+    Rested {
+        millis: u64,
     },
     /// Part of an output could not be written to its file.
     Dropped {
@@ -100,7 +112,7 @@ impl Writer {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum TaskNote {
     Intent,
-    Started { pid: i32, start: u64, boot_id: String },
+    Started { boot_id: String, mains: Vec<(i32, u64)>, deadline: Option<u64>, grace: Millis },
     Ended(Box<EndedTask>),
 }
 
@@ -141,15 +153,25 @@ impl Notes {
                 Note::Intent { task } => {
                     notes.set(task, TaskNote::Intent);
                 }
-                Note::Started { task, pid, start, boot_id } => {
-                    notes.set(task, TaskNote::Started { pid, start, boot_id });
+                Note::Started { task, pid, start, boot_id, others, deadline, grace } => {
+                    let mains = [(pid, start)].into_iter().chain(others).collect();
+                    notes.set(task, TaskNote::Started { boot_id, mains, deadline, grace });
                 }
+                Note::Rested { millis } => notes.later(millis),
                 Note::Ended(ended) => notes.set(ended.task.clone(), TaskNote::Ended(ended)),
                 Note::Dropped { .. } => {}
             }
         }
         notes.incomplete |= open;
         notes
+    }
+
+    fn later(&mut self, millis: u64) {
+        for task in self.tasks.values_mut() {
+            if let TaskNote::Started { deadline: Some(deadline), .. } = task {
+                *deadline = deadline.saturating_add(millis);
+            }
+        }
     }
 
     fn set(&mut self, task: TaskId, note: TaskNote) {
@@ -185,11 +207,30 @@ mod tests {
             "{\"intent\":{\"task\":\"c.1\"}}\n",
         );
         let notes = Notes::parse(text.as_bytes(), "b");
-        let started = TaskNote::Started { pid: 7, start: 9, boot_id: "b".into() };
+        let mains = vec![(7, 9)];
+        let started = TaskNote::Started { boot_id: "b".into(), mains, deadline: None, grace: Millis::ZERO };
         assert_eq!(notes.task(&task("a.1")), Some(&started));
         assert_eq!(notes.task(&task("b.1")), None);
         assert_eq!(notes.task(&task("c.1")), Some(&TaskNote::Intent));
         assert!(notes.is_complete());
+    }
+
+    #[test]
+    fn a_rest_moves_the_deadlines_of_what_runs() {
+        let text = concat!(
+            r#"{"started":{"task":"a.1","pid":7,"start":9,"boot_id":"b","deadline":1000,"grace":5}}"#,
+            "\n{\"rested\":{\"millis\":300}}\n",
+            r#"{"started":{"task":"b.1","pid":8,"start":9,"boot_id":"b","others":[[9,10]],"deadline":1000,"grace":5}}"#,
+        );
+        let notes = Notes::parse(text.as_bytes(), "b");
+        let started = |mains, deadline| TaskNote::Started {
+            boot_id: "b".into(),
+            mains,
+            deadline: Some(deadline),
+            grace: Millis(5),
+        };
+        assert_eq!(notes.task(&task("a.1")), Some(&started(vec![(7, 9)], 1300)));
+        assert_eq!(notes.task(&task("b.1")), Some(&started(vec![(8, 9), (9, 10)], 1000)));
     }
 
     #[test]

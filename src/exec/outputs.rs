@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc;
 
@@ -17,17 +18,31 @@ pub(super) const READ_LIMIT: usize = 8 << 20;
 /// Bytes that may be published.
 const PUBLISH_LIMIT: u64 = 1 << 20;
 
+/// How often, and how long each time, is waited for descriptors or memory before a file is given up.
+const SHORTAGES: u32 = 5;
+const SHORTAGE: Duration = Duration::from_millis(20);
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
 pub(super) fn published_path(run_dir: &Path, task: &TaskId) -> PathBuf {
     run_dir.join("output").join(format!("{}.kv", task.file_stem()))
 }
 
 fn open(path: &Path, write: bool) -> io::Result<Option<File>> {
     // Without blocking: a command may have put a named pipe there.
-    let result = OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
-        .open(path);
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
+    let mut result = options.open(path);
+    // What is short for a moment must not leave a step in doubt.
+    for _ in 0..SHORTAGES {
+        match &result {
+            Err(e) if is_shortage(e) => std::thread::sleep(SHORTAGE),
+            _ => break,
+        }
+        result = options.open(path);
+    }
     match result {
         Ok(file) if !file.metadata()?.is_file() => Err(io::Error::other("it is not a plain file")),
         Ok(file) => Ok(Some(file)),
@@ -37,33 +52,61 @@ fn open(path: &Path, write: bool) -> io::Result<Option<File>> {
     }
 }
 
+/// Why something that a task said cannot be had.
+#[derive(Debug, PartialEq)]
+enum Unusable {
+    /// It is not fit to be read: the same would come of every attempt.
+    AsWritten(String),
+    /// It was fit, as far as anybody knows, and got lost here.
+    Unread(String),
+}
+
+impl Unusable {
+    /// An error of the system is one of this moment; what this module itself objects to lies in the file.
+    fn of(what: &str, error: &io::Error) -> Self {
+        let text = format!("{what}: {error}");
+        if error.raw_os_error().is_some() { Self::Unread(text) } else { Self::AsWritten(text) }
+    }
+
+    /// The words; notes in `unread` if the command is not to blame.
+    fn tell(self, unread: &mut Option<String>) -> String {
+        match self {
+            Self::AsWritten(why) => why,
+            Self::Unread(why) => unread.get_or_insert(why).clone(),
+        }
+    }
+}
+
 /// What an ended task said.
 pub(super) fn load(run_dir: &Path, ended: EndedTask, want: Want, redactor: &Redactor) -> TaskOutput {
     let [out_memory, err_memory] = ended.memory;
     let [out_lost, err_lost] = ended.not_kept;
     let stem = run_dir.join("output").join(ended.task.file_stem());
-    let read = |wanted: bool, extension: &str, bytes: u64, lost: Option<String>, memory: Option<Bytes>| {
-        wanted.then(|| match (lost, memory) {
-            (Some(why), _) => Err(why),
-            (None, _) if bytes > READ_LIMIT as u64 => Err(too_long(bytes)),
-            (None, Some(memory)) => text(memory.0),
-            (None, None) if bytes == 0 => Ok(String::new()),
-            (None, None) if ended.sensitive => Err("the output of a sensitive step is not kept".into()),
-            (None, None) => {
-                let mut path = stem.clone().into_os_string();
-                path.push(".");
-                path.push(extension);
-                read_text(Path::new(&path), ended.end.truncated)
-            }
-        })
-    };
-    TaskOutput {
-        stdout: read(want.stdout, "out", ended.end.stdout_bytes, out_lost, out_memory),
-        stderr: read(want.stderr, "err", ended.end.stderr_bytes, err_lost, err_memory),
-        published: read_published(run_dir, &ended.task, redactor),
-        http: None,
-        sql: None,
-    }
+    let mut unread = None;
+    let mut read =
+        |wanted: bool, extension: &str, bytes: u64, lost: Option<String>, memory: Option<Bytes>| {
+            let found = wanted.then(|| match (lost, memory) {
+                (Some(why), _) => Err(Unusable::Unread(why)),
+                (None, _) if bytes > READ_LIMIT as u64 => Err(Unusable::AsWritten(too_long(bytes))),
+                (None, Some(memory)) => text(memory.0),
+                (None, None) if bytes == 0 => Ok(String::new()),
+                // It was in the memory of a process that is gone.
+                (None, None) if ended.sensitive => {
+                    Err(Unusable::Unread("the output of a sensitive step is not kept".into()))
+                }
+                (None, None) => {
+                    let mut path = stem.clone().into_os_string();
+                    path.push(".");
+                    path.push(extension);
+                    read_text(Path::new(&path), ended.end.truncated)
+                }
+            });
+            found.map(|found| found.map_err(|why| why.tell(&mut unread)))
+        };
+    let stdout = read(want.stdout, "out", ended.end.stdout_bytes, out_lost, out_memory);
+    let stderr = read(want.stderr, "err", ended.end.stderr_bytes, err_lost, err_memory);
+    let published = read_published(run_dir, &ended.task, redactor).map_err(|why| why.tell(&mut unread));
+    TaskOutput { stdout, stderr, published, http: None, sql: None, unread }
 }
 
 fn too_long(bytes: u64) -> String {
@@ -74,25 +117,26 @@ fn too_long(bytes: u64) -> String {
     )
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, String> {
+fn text(bytes: Vec<u8>) -> Result<String, Unusable> {
     String::from_utf8(bytes).map_err(|e| {
-        format!(
+        Unusable::AsWritten(format!(
             "its output is not UTF-8 (byte {}), so no expression can read it",
             e.utf8_error().valid_up_to()
-        )
+        ))
     })
 }
 
-fn read_text(path: &Path, truncated: bool) -> Result<String, String> {
-    let fail = |e: io::Error| format!("its output file cannot be read: {e}");
+fn read_text(path: &Path, truncated: bool) -> Result<String, Unusable> {
+    let fail = |e: io::Error| Unusable::of("its output file cannot be read", &e);
     let Some(file) = open(path, false).map_err(fail)? else {
-        return Err("its output file is missing".into());
+        return Err(Unusable::Unread("its output file is missing".into()));
     };
     let mut bytes = Vec::new();
     // Masking can make a text longer by a few bytes; hence twice the limit.
     file.take(2 * READ_LIMIT as u64).read_to_end(&mut bytes).map_err(fail)?;
     if truncated && find(&bytes, b"\n[runbook: ") {
-        return Err("it wrote more than is kept, so no expression can read it; write what you need to $RUNBOOK_OUTPUT".into());
+        let why = "it wrote more than is kept, so no expression can read it; write what you need to $RUNBOOK_OUTPUT";
+        return Err(Unusable::AsWritten(why.into()));
     }
     text(bytes)
 }
@@ -124,19 +168,21 @@ fn read_published(
     run_dir: &Path,
     task: &TaskId,
     redactor: &Redactor,
-) -> Result<BTreeMap<String, String>, String> {
-    let fail = |e: io::Error| format!("$RUNBOOK_OUTPUT cannot be read: {e}");
+) -> Result<BTreeMap<String, String>, Unusable> {
+    let fail = |e: io::Error| Unusable::of("$RUNBOOK_OUTPUT cannot be read", &e);
+    let bad = |why: String| Unusable::AsWritten(why);
     let Some(file) = open(&published_path(run_dir, task), false).map_err(fail)? else {
         return Ok(BTreeMap::new());
     };
     let mut bytes = Vec::new();
     file.take(PUBLISH_LIMIT + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > PUBLISH_LIMIT {
-        return Err(format!("more than {} were written to $RUNBOOK_OUTPUT", format_bytes(PUBLISH_LIMIT)));
+        let limit = format_bytes(PUBLISH_LIMIT);
+        return Err(bad(format!("more than {limit} were written to $RUNBOOK_OUTPUT")));
     }
     let text = String::from_utf8(bytes)
-        .map_err(|_| "what was written to $RUNBOOK_OUTPUT is not UTF-8".to_owned())?;
-    parse_published(&redactor.redact_text(&text))
+        .map_err(|_| bad("what was written to $RUNBOOK_OUTPUT is not UTF-8".to_owned()))?;
+    parse_published(&redactor.redact_text(&text)).map_err(bad)
 }
 
 fn parse_published(text: &str) -> Result<BTreeMap<String, String>, String> {
@@ -187,11 +233,12 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         let none = Redactor::default();
         let error = read_published(dir.path(), &task, &none).unwrap_err();
-        assert_eq!(error, "$RUNBOOK_OUTPUT cannot be read: it is a symbolic link");
+        let refused = Unusable::AsWritten("$RUNBOOK_OUTPUT cannot be read: it is a symbolic link".into());
+        assert_eq!(error, refused);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, vec![b'a'; 2 << 20]).unwrap();
         let error = read_published(dir.path(), &task, &none).unwrap_err();
-        assert_eq!(error, "more than 1.0 MiB were written to $RUNBOOK_OUTPUT");
+        assert_eq!(error, Unusable::AsWritten("more than 1.0 MiB were written to $RUNBOOK_OUTPUT".into()));
         mask_published(dir.path(), &task, &none);
         assert_eq!(read_published(dir.path(), &task, &none).unwrap_err(), error);
     }

@@ -30,12 +30,22 @@ impl Stat {
     }
 }
 
-/// None: there is no such process.
+/// None: there is no such process, or it cannot be looked at.
 pub(super) fn stat(pid: i32) -> Option<Stat> {
+    try_stat(pid).ok().flatten()
+}
+
+/// None: there is no such process. An error: there may be one.
+fn try_stat(pid: i32) -> io::Result<Option<Stat>> {
     // One read: the file is shorter than this, and it changes between two.
     let mut text = [0; 1024];
-    let length = fs::File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
-    parse_stat(&text[..length])
+    let read = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text));
+    match read {
+        Ok(length) => Ok(parse_stat(&text[..length])),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)) => Err(e),
+        // Gone; or a stranger's, where the machine hides those.
+        Err(_) => Ok(None),
+    }
 }
 
 /// The name in parentheses may itself hold spaces and parentheses: the fields start after the last one.
@@ -51,14 +61,17 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     Some(Stat { pid: pid.parse().ok()?, state, parent, group, session, start })
 }
 
-/// Every process that can be seen. One that ends meanwhile is left out.
-pub(super) fn all() -> Vec<Stat> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok()))
-        .filter_map(stat)
-        .collect()
+/// Every process that can be seen. One that ends meanwhile is left out. An error (no descriptor is free, say) means that
+/// nobody knows who is there.
+pub(super) fn all() -> io::Result<Vec<Stat>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid {
+            all.extend(try_stat(pid)?);
+        }
+    }
+    Ok(all)
 }
 
 /// The kernel's name for this boot; empty where it has none.
@@ -69,6 +82,11 @@ pub(super) fn boot_id() -> String {
 /// Whether exactly this process still runs.
 pub(super) fn is_alive(pid: i32, start: u64) -> bool {
     stat(pid).is_some_and(|s| (s.start == start || planted::is(Bug::AnyStartTime)) && !s.has_ended())
+}
+
+/// Whether exactly this process may still run: that it cannot be seen for a moment is not its end.
+pub(super) fn may_be_alive(pid: i32, start: u64) -> bool {
+    try_stat(pid).map_or(true, |stat| stat.is_some_and(|s| s.start == start && !s.has_ended()))
 }
 
 /// A handle that stays with one process, even when its pid is used again.
@@ -87,8 +105,8 @@ pub(super) fn pidfd(pid: i32) -> io::Result<OwnedFd> {
 pub(super) fn signal(pid: i32, start: u64, signal: Signal) -> bool {
     let handle = match pidfd(pid) {
         Ok(handle) => handle,
-        // A kernel without pidfd: the check right before the signal is the best there is.
-        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+        // A kernel without pidfd, or no descriptor: the check right before the signal is the best there is.
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EMFILE | libc::ENFILE)) => {
             return is_alive(pid, start)
                 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).is_ok();
         }

@@ -100,7 +100,8 @@ impl Redactor {
         String::from_utf8_lossy(&self.redact_bytes(text.as_bytes())).into_owned()
     }
 
-    pub(super) fn stream(&self) -> RedactStream {
+    /// For an output that arrives in pieces.
+    pub fn stream(&self) -> RedactStream {
         RedactStream { patterns: self.0.clone(), held: Vec::new(), covered: 0 }
     }
 }
@@ -178,7 +179,7 @@ impl Patterns {
 }
 
 /// One output on its way.
-pub(super) struct RedactStream {
+pub struct RedactStream {
     patterns: Option<Arc<Patterns>>,
     /// Bytes that may be the beginning of a match.
     held: Vec<u8>,
@@ -188,10 +189,11 @@ pub(super) struct RedactStream {
 
 impl RedactStream {
     /// True: bytes may bypass the stream.
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.patterns.is_none()
     }
 
+    /// Appends to `out` what of the output is known to be harmless by now, masked.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         let Some(patterns) = &self.patterns else { return out.extend_from_slice(chunk) };
         if self.held.is_empty() {

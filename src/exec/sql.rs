@@ -59,7 +59,7 @@ pub(super) async fn carry_out(
     let mut work = tokio::task::spawn_blocking(move || run(&database, &query, &binds, busy, handle_out));
     let limit = async {
         match timeout {
-            Some(timeout) => tokio::time::sleep(timeout.std()).await,
+            Some(timeout) => super::boot::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };

@@ -148,6 +148,19 @@ impl JournalError {
         }
     }
 
+    /// The file that it is about.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io(fault) | Self::State(StateError::Io(fault)) => Some(&fault.path),
+            Self::State(StateError::Unsafe { path, .. } | StateError::Damaged { path, .. })
+            | Self::Damaged { path, .. }
+            | Self::Newer { path, .. }
+            | Self::Interfered { path, .. }
+            | Self::Record { path, .. } => Some(path),
+            Self::State(_) | Self::Missing { .. } => None,
+        }
+    }
+
     /// The disk or the quota is full.
     pub fn is_full(&self) -> bool {
         match self {

@@ -189,10 +189,12 @@ impl TaskId {
             _ => return Err(bad()),
         };
         let attempt = if kind == TaskKind::Unless { 0 } else { count.parse().map_err(|_| bad())? };
-        if parts.next().is_some() {
+        let task = Self { step, kind, attempt, rerun };
+        // Numbers can be written in many ways (`+1`, `01`); one task has one name, and so one set of files.
+        if parts.next().is_some() || task.to_string() != text {
             return Err(bad());
         }
-        Ok(Self { step, kind, attempt, rerun })
+        Ok(task)
     }
 }
 
@@ -267,6 +269,19 @@ mod tests {
                 assert_eq!(TaskId::parse(&task.to_string()).as_ref(), Ok(&task));
                 assert!(!task.file_stem().contains('/'));
             }
+        }
+        for bad in [
+            "a.01",
+            "a.+1",
+            "a.1r0",
+            "a.1r",
+            "a.unlessr",
+            "a.1.verify+0.2",
+            "a.1.verify0.02",
+            "a.",
+            "a..check",
+        ] {
+            assert!(TaskId::parse(bad).is_err(), "{bad}");
         }
         assert!(TaskId::parse("a.1.verify.2").is_err());
         assert!(TaskId::parse("a.1.undo.2").is_err());

@@ -2,18 +2,22 @@
 //!
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
+mod hidden;
 mod id;
 mod nearest;
 mod op;
 mod outcome;
+mod question;
 mod record;
 mod secret;
 mod time;
 
+pub use hidden::is_hidden;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
+pub use question::{Answer, Binding, Choice, OnTimeout, Person, Question, QuestionKind, Reply, Via};
 pub use record::{
     Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     StartInfo, UndoneState,

@@ -173,11 +173,21 @@ pub struct TaskOutput {
     pub published: Result<BTreeMap<String, String>, String>,
     pub http: Option<HttpAnswer>,
     pub sql: Option<SqlAnswer>,
+    /// Something of the above was said and cannot be had here and now: why. The command is not to blame, so what cannot
+    /// be judged without it has not failed; nobody can know.
+    pub unread: Option<String>,
 }
 
 impl TaskOutput {
     pub fn none() -> Self {
-        Self { stdout: None, stderr: None, published: Ok(BTreeMap::new()), http: None, sql: None }
+        Self {
+            stdout: None,
+            stderr: None,
+            published: Ok(BTreeMap::new()),
+            http: None,
+            sql: None,
+            unread: None,
+        }
     }
 }
 

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskEnd, TaskId, TaskVerdict, Timestamp};
+use super::{
+    Answer, Millis, OnTimeout, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome, TaskEnd,
+    TaskId, TaskVerdict, Timestamp,
+};
 
 /// The version of the record format.
 pub const FORMAT: u32 = 1;
@@ -144,6 +147,33 @@ pub enum Event {
         evidence: Option<String>,
     },
 
+    /// A person is asked. Question `number` of the step; they count from 1.
+    Asked {
+        step: StepId,
+        number: u32,
+        question: Box<Question>,
+    },
+    /// Somebody who may answer did.
+    Answered {
+        step: StepId,
+        number: u32,
+        reply: Reply,
+        by: Person,
+    },
+    /// Somebody said something that does not count.
+    AnswerRefused {
+        step: StepId,
+        answer: Answer,
+        by: Person,
+        why: String,
+    },
+    /// Nobody answered in time.
+    QuestionExpired {
+        step: StepId,
+        number: u32,
+        then: OnTimeout,
+    },
+
     RollbackStarted {
         because: String,
     },
@@ -172,6 +202,10 @@ impl Event {
             | Self::AdvisoryFailed { step, .. }
             | Self::StepEnded { step, .. }
             | Self::StepResolved { step, .. }
+            | Self::Asked { step, .. }
+            | Self::Answered { step, .. }
+            | Self::AnswerRefused { step, .. }
+            | Self::QuestionExpired { step, .. }
             | Self::StepUndone { step, .. } => Some(step),
             Self::RunStarted(_)
             | Self::RunResumed(_)

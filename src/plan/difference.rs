@@ -129,6 +129,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         needs,
         when,
         unless,
+        approval,
         body,
         expect,
         outputs,
@@ -160,11 +161,14 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
             fields.push(("playbook", Value::from(true)));
             fields.push(("with", plain(plan, &late)));
         }
+        Body::Choose(choose) => fields.push(("choose", plain(plan, choose))),
+        Body::Manual(ask) => fields.push(("manual", plain(plan, ask))),
         Body::Nothing => fields.push(("nothing", Value::from(true))),
     }
     fields.extend([
         ("when", plain(plan, when)),
         ("unless", plain(plan, unless)),
+        ("approval", plain(plan, approval)),
         ("expect", plain(plan, expect)),
         ("outputs", plain(plan, outputs)),
         ("retry", plain(plan, retry)),

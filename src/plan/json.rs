@@ -146,8 +146,15 @@ impl Plan {
                 self.check_list(steps, Some(ix), step.phase, listed)?;
             }
             Body::Command(command) => self.check_command(command)?,
+            Body::Choose(choose) => {
+                self.check_ask(&choose.ask)?;
+                let options = choose.options.iter().filter_map(|o| o.when.as_ref());
+                options.chain(&choose.suggest).try_for_each(|e| self.check_expr(e))?;
+            }
+            Body::Manual(ask) => self.check_ask(ask)?,
             Body::Wait(_) | Body::Nothing => {}
         }
+        step.approval.iter().try_for_each(|ask| self.check_ask(ask))?;
         step.when.iter().chain(&step.expect).try_for_each(|e| self.check_expr(e))?;
         step.outputs.iter().try_for_each(|(_, e)| self.check_expr(e))?;
         self.check_retry(&step.retry)?;
@@ -158,6 +165,13 @@ impl Plan {
             self.check_retry(&undo.retry)?;
         }
         Ok(())
+    }
+
+    fn check_ask(&self, ask: &super::Ask) -> Result<(), String> {
+        if ask.count == 0 {
+            return Err("nobody has to agree".into());
+        }
+        self.check_template(&ask.prompt)
     }
 
     fn check_check(&self, check: &Check) -> Result<(), String> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::params::ParamSpec;
-use crate::model::{Millis, SecretName, StepId};
+use crate::model::{Millis, OnTimeout, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -166,6 +166,8 @@ pub struct Step {
     pub needs: Vec<StepIx>,
     pub when: Option<Expr>,
     pub unless: Option<Check>,
+    /// Asked before the action.
+    pub approval: Option<Box<Ask>>,
     pub body: Body,
     pub expect: Vec<Expr>,
     /// For a `playbook:` step, evaluated in the scope of the included playbook.
@@ -199,8 +201,46 @@ pub enum Body {
         scope: usize,
         steps: Vec<StepIx>,
     },
-    /// Nothing but `verify`.
+    /// A person, or the suggestion when nobody answers, picks an option.
+    Choose(Box<Choose>),
+    /// A person does it.
+    Manual(Box<Ask>),
+    /// Nothing but `verify`, or an approval.
     Nothing,
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    pub prompt: Template,
+    /// Who may answer, roles resolved. Empty: whoever may speak to the run.
+    pub approvers: Vec<String>,
+    /// How many different people have to agree, at least 1.
+    pub count: u32,
+    pub exclude_operator: bool,
+    pub timeout: Option<Millis>,
+    pub on_timeout: OnTimeout,
+    pub evidence: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choose {
+    pub ask: Ask,
+    pub options: Vec<PlannedOption>,
+    pub suggest: Option<Expr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedOption {
+    pub id: String,
+    pub title: String,
+    /// How long it takes, and what is lost by it: words for people.
+    pub eta: Option<String>,
+    pub loss: Option<String>,
+    pub when: Option<Expr>,
 }
 
 /// Something to carry out, with how it is to be carried out.
@@ -318,6 +358,8 @@ pub enum OnFailure {
     Stop,
     Continue,
     Rollback,
+    /// A person says what now.
+    Ask,
 }
 
 /// Finds steps by id. Derived from the plan, never stored, and the same for equal plans.

@@ -56,6 +56,8 @@ pub struct Playbook {
     pub params: Vec<Param>,
     pub secrets: Vec<SecretDecl>,
     pub environments: Vec<Environment>,
+    /// Accounts by role; the first of each is the primary.
+    pub roles: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
     pub defaults: Defaults,
     pub max_parallel: Option<Spanned<u32>>,
@@ -182,6 +184,7 @@ pub struct Step {
     pub needs: Option<Vec<Text>>,
     pub when: Option<Text>,
     pub unless: Option<Box<Check>>,
+    pub approval: Option<Box<Ask>>,
     pub retry: Option<Retry>,
     pub expect: Vec<Text>,
     pub outputs: Vec<(Text, Text)>,
@@ -200,6 +203,46 @@ pub enum OnFailure {
     Stop,
     Continue,
     Rollback,
+    Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnTimeout {
+    Fail,
+    Wait,
+    Proceed,
+    Suggest,
+}
+
+/// A question to people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ask {
+    pub span: Span,
+    /// A template.
+    pub prompt: Text,
+    /// Accounts and roles.
+    pub approvers: Vec<Text>,
+    pub count: Option<Spanned<u32>>,
+    pub exclude_operator: bool,
+    pub timeout: Option<Spanned<Millis>>,
+    pub on_timeout: Option<Spanned<OnTimeout>>,
+    pub evidence: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choose {
+    pub ask: Ask,
+    pub options: Vec<ChoiceOption>,
+    pub suggest: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChoiceOption {
+    pub id: Text,
+    pub title: Option<Text>,
+    pub eta: Option<Text>,
+    pub loss: Option<Text>,
+    pub when: Option<Text>,
 }
 
 /// What every command can be given.
@@ -232,6 +275,8 @@ pub enum ActionKind {
     },
     Http(Http),
     Wait(Spanned<Millis>),
+    Choose(Box<Choose>),
+    Manual(Box<Ask>),
     AnyOf(Vec<Step>),
     Playbook {
         name: Text,
@@ -311,6 +356,8 @@ pub struct Drill {
     pub symptom: Vec<Check>,
     /// Expressions over `run.outcome`, `run.rto`, `run.rpo`, `steps`, `params`.
     pub assert: Vec<Text>,
+    /// What people say, by step.
+    pub answers: Vec<(Text, Text)>,
     pub teardown: Vec<Step>,
 }
 
@@ -321,4 +368,8 @@ pub struct Config {
     pub playbooks: Vec<Text>,
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
+    /// Accounts by role; the first of each is the primary.
+    pub roles: Vec<(Text, Vec<Text>)>,
+    pub responsibilities: Vec<(Text, Vec<Text>)>,
+    pub contacts: Vec<(Text, Text)>,
 }

@@ -44,6 +44,7 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         params: map.entries("params").filter_map(|entry| param(entry, source)).collect(),
         secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         environments: environments(map),
+        roles: lists(map, "roles"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
         max_parallel: map.u32("max_parallel"),
@@ -61,7 +62,15 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
         environments: environments(map),
+        roles: lists(map, "roles"),
+        responsibilities: lists(map, "responsibilities"),
+        contacts: map.pairs("contacts"),
     })
+}
+
+/// A map of names to lists of texts.
+fn lists(map: Map<'_>, key: &str) -> Vec<(Text, Vec<Text>)> {
+    map.entries(key).filter_map(|(name, node)| Some((name.clone(), texts(list(node)?)))).collect()
 }
 
 /// A map node, for looking keys up.
@@ -340,6 +349,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
         needs: map.list("needs").map(texts),
         when: map.text("when"),
         unless: map.map("unless").and_then(check).map(Box::new),
+        approval: map.map("approval").and_then(|map| ask(map, "prompt", "approvers")).map(Box::new),
         retry: map.map("retry").map(retry),
         expect: map.one_or_list("expect"),
         outputs: map.pairs("outputs"),
@@ -353,6 +363,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
                 "stop" => OnFailure::Stop,
                 "continue" => OnFailure::Continue,
                 "rollback" => OnFailure::Rollback,
+                "ask" => OnFailure::Ask,
                 _ => return None,
             })
         }),
@@ -374,7 +385,7 @@ fn options(map: Map<'_>) -> Options {
 
 fn action(map: Map<'_>) -> Option<Action> {
     type Read = fn(&Node, &str) -> Option<ActionKind>;
-    const READERS: [(&str, Read); 7] = [
+    const READERS: [(&str, Read); 9] = [
         ("run", |node, _| text(node).map(ActionKind::Run)),
         ("exec", |node, _| exec(node).map(ActionKind::Exec)),
         ("sql", |node, source| {
@@ -387,6 +398,13 @@ fn action(map: Map<'_>) -> Option<Action> {
             let value = read::duration(&text.value).ok()?;
             Some(ActionKind::Wait(Spanned { value, span: node.span }))
         }),
+        ("choose", |node, source| {
+            Map::of(node, source).and_then(choose).map(Box::new).map(ActionKind::Choose)
+        }),
+        ("manual", |node, source| {
+            let map = Map::of(node, source)?;
+            ask(map, "instructions", "by").map(Box::new).map(ActionKind::Manual)
+        }),
         ("any_of", |node, source| list(node).map(|items| ActionKind::AnyOf(steps(Some(items), source)))),
         ("playbook", |node, source| {
             let map = Map::of(node, source)?;
@@ -396,6 +414,46 @@ fn action(map: Map<'_>) -> Option<Action> {
     READERS.iter().find_map(|(key, read)| {
         let (key, node) = map.entry(key)?;
         Some(Action { span: key.span, kind: read(node, map.source)? })
+    })
+}
+
+/// A question; what is asked and who may answer have other names in each place.
+fn ask(map: Map<'_>, prompt: &str, by: &str) -> Option<Ask> {
+    Some(Ask {
+        span: map.span,
+        prompt: map.text(prompt)?,
+        approvers: map.texts(by),
+        count: map.u32("count"),
+        exclude_operator: map.flag("exclude_operator"),
+        timeout: map.duration("timeout"),
+        on_timeout: map.word("on_timeout", |word| {
+            Some(match word {
+                "fail" => OnTimeout::Fail,
+                "wait" => OnTimeout::Wait,
+                "proceed" => OnTimeout::Proceed,
+                "suggest" => OnTimeout::Suggest,
+                _ => return None,
+            })
+        }),
+        evidence: map.flag("evidence"),
+    })
+}
+
+fn choose(map: Map<'_>) -> Option<Choose> {
+    let option = |(id, node): &(Text, Node)| {
+        let option = Map::of(node, map.source)?;
+        Some(ChoiceOption {
+            id: id.clone(),
+            title: option.text("title"),
+            eta: option.text("eta"),
+            loss: option.text("loss"),
+            when: option.text("when"),
+        })
+    };
+    Some(Choose {
+        ask: ask(map, "prompt", "by")?,
+        options: map.entries("options").filter_map(option).collect(),
+        suggest: map.text("suggest"),
     })
 }
 
@@ -491,6 +549,7 @@ fn drill(map: Map<'_>) -> Drill {
         inject: steps("inject"),
         symptom: checks(map, "symptom"),
         assert: map.one_or_list("assert"),
+        answers: map.pairs("answers"),
         teardown: steps("teardown"),
     }
 }

@@ -6,6 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 use super::source::{FileId, LineIndex, SourceMap, Span, floor_boundary};
+use crate::model::is_hidden;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -122,8 +123,10 @@ fn summary(diagnostics: &[&Diagnostic], sources: &SourceMap) -> String {
         .collect();
     let mut files: Vec<String> = Vec::new();
     for diagnostic in diagnostics {
-        let path =
-            sources.get(diagnostic.span.file).map(|f| f.path.display().to_string()).unwrap_or_default();
+        let path = sources
+            .get(diagnostic.span.file)
+            .map(|f| printable(&f.path.display().to_string()))
+            .unwrap_or_default();
         if !files.contains(&path) {
             files.push(path);
         }
@@ -144,7 +147,8 @@ fn render_one(
     let mut group =
         Group::with_title(level.primary_title(printable(&diagnostic.message)).id(diagnostic.code));
     for piece in pieces(diagnostic, lines) {
-        let path = sources.get(piece.file).map(|f| f.path.display().to_string()).unwrap_or_default();
+        let path =
+            sources.get(piece.file).map(|f| printable(&f.path.display().to_string())).unwrap_or_default();
         let mut snippet = Snippet::source(piece.text).line_start(piece.first_line);
         if piece.cut {
             // A snippet would count its columns from the cut.
@@ -284,16 +288,9 @@ fn shown(line: &str) -> String {
     line.chars().map(shown_char).collect()
 }
 
-/// Control characters and those that turn the direction of writing become a visible stand-in of one column.
+/// What is invisible, moves the cursor or turns the direction of writing becomes a visible stand-in of one column.
 fn shown_char(c: char) -> char {
-    match c {
-        '\t' => c,
-        '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' => {
-            '\u{fffd}'
-        }
-        c if c.is_control() => '\u{fffd}',
-        c => c,
-    }
+    if c != '\t' && is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// A range of `line` as a range of its shown form.

@@ -1,6 +1,6 @@
 //! The whole format, once: every object, its keys, what each may hold, and how they go together.
 
-use super::shape::{Field, Keys, Kind, Object, Refusal, Rule, Word};
+use super::shape::{Field, Keys, Kind, Object, Refusal, Rule};
 
 /// The version of the format that this program reads.
 pub const API_VERSION: &str = "runbook/v1";
@@ -13,21 +13,14 @@ const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Field {
     Field { name, kind, required: false, doc }
 }
 
-const fn word(word: &'static str) -> Word {
-    Word { word, later: false }
-}
-
-const fn later(word: &'static str) -> Word {
-    Word { word, later: true }
-}
-
 const TEXTS: Kind = Kind::List(&Kind::Text);
 const VALUES: Kind = Kind::Map { keys: Keys::Identifier, values: &Kind::Value };
 const EXPRESSIONS: Kind = Kind::OneOrList(&Kind::Expression);
 const ENV: Kind = Kind::Map { keys: Keys::Variable, values: &Kind::EnvValue };
 const CHECKS: Kind = Kind::List(&Kind::Object(&CHECK));
 
-const ACTIONS: &[&str] = &["run", "exec", "sql", "http", "wait", "any_of", "playbook"];
+const ACTIONS: &[&str] = &["run", "exec", "sql", "http", "wait", "choose", "manual", "any_of", "playbook"];
+const PEOPLE: &[&str] = &["choose", "manual"];
 const COMMANDS: &[&str] = &["run", "exec", "sql", "http"];
 const GROUPS: &[&str] = &["any_of", "playbook"];
 const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head"];
@@ -47,8 +40,10 @@ static COMMAND_FIELDS: [Field; 4] = [
     optional("http", Kind::Object(&HTTP), "A request."),
 ];
 
-static GROUP_FIELDS: [Field; 3] = [
+static GROUP_FIELDS: [Field; 5] = [
     optional("wait", Kind::Duration, "Waits this long."),
+    optional("choose", Kind::Object(&CHOOSE), "A person picks one of several ways to go on."),
+    optional("manual", Kind::Object(&MANUAL), "A person does it, and says so."),
     optional(
         "any_of",
         Kind::Some(&Kind::Object(&ALTERNATIVE)),
@@ -74,30 +69,30 @@ static OPTION_FIELDS: [Field; 6] = [
     optional("shell", SHELL, "What `run` is run by. Default: bash, with -euo pipefail."),
 ];
 
-const SHELL: Kind = Kind::Choice(&[word("bash"), word("sh")]);
+const SHELL: Kind = Kind::Choice(&["bash", "sh"]);
 
 /// Rules about options that a kind of action cannot use.
 const SHELL_ONLY_RUN: Rule = Rule::Not {
     key: "shell",
-    with: &["exec", "sql", "http", "wait", "any_of", "playbook"],
+    with: &["exec", "sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
     because: "only `run` has a shell",
 };
 const STDIN_ONLY_PROCESS: Rule = Rule::Not {
     key: "stdin",
-    with: &["sql", "http", "wait", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
     because: "only `run` and `exec` read a standard input",
 };
 const ENV_ONLY_PROCESS: Rule = Rule::Not {
     key: "env",
-    with: &["sql", "http", "wait", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
     because: "only `run` and `exec` have an environment",
 };
 const GRACE_ONLY_PROCESS: Rule = Rule::Not {
     key: "grace",
-    with: &["sql", "http", "wait", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
     because: "only `run` and `exec` start a process that can be given time to end",
 };
-const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: None };
+const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: &[] };
 
 const NO_WAIT_HERE: &str = "only a step can wait";
 const NO_GROUP_HERE: &str = "only a step can hold other steps";
@@ -107,13 +102,13 @@ pub static PLAYBOOK: Object = Object {
     name: "a playbook",
     doc: "One file, one playbook. It is read from top to bottom.",
     fields: &[&[
-        needed("apiVersion", Kind::Choice(&[word(API_VERSION)]), "The version of this format: `runbook/v1`."),
+        needed("apiVersion", Kind::Choice(&[API_VERSION]), "The version of this format: `runbook/v1`."),
         needed("name", Kind::Name, "The file's name without its ending."),
         optional("title", Kind::Text, "What people call it."),
         optional("description", Kind::Text, "What it does, in a few sentences."),
         optional(
             "severity",
-            Kind::Choice(&[word("critical"), word("high"), word("medium"), word("low")]),
+            Kind::Choice(&["critical", "high", "medium", "low"]),
             "How bad the incident is that it is for.",
         ),
         optional("owner", Kind::Text, "Who keeps it correct."),
@@ -140,6 +135,11 @@ pub static PLAYBOOK: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Sets of parameters, chosen with `--env`. They beat the defaults of `params`.",
         ),
+        optional(
+            "roles",
+            Kind::Map { keys: Keys::Name, values: &TEXTS },
+            "Who holds each role, by account: the first is the primary, the others back them up.",
+        ),
         optional("requires", Kind::Object(&REQUIRES), "What must be there before the first step."),
         optional("defaults", Kind::Object(&DEFAULTS), "Options for every step that does not say otherwise."),
         optional("max_parallel", Kind::Int { min: 1, max: 1000 }, "How many steps run at once. Default: 8."),
@@ -157,11 +157,10 @@ pub static PLAYBOOK: Object = Object {
         optional("phases", Kind::List(&Kind::Object(&PHASE)), "Groups of steps, one after the other."),
         optional("drill", Kind::Object(&DRILL), "How the playbook is proved on a world it may break."),
     ]],
-    rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: None }],
+    rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: &[] }],
     refused: &[
         ("hosts", Refusal::Later),
         ("channels", Refusal::Later),
-        ("roles", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),
         ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
@@ -187,16 +186,7 @@ static PARAM: Object = Object {
     fields: &[&[
         needed(
             "type",
-            Kind::Choice(&[
-                word("string"),
-                word("path"),
-                word("integer"),
-                word("number"),
-                word("boolean"),
-                word("duration"),
-                word("size"),
-                word("list"),
-            ]),
+            Kind::Choice(&["string", "path", "integer", "number", "boolean", "duration", "size", "list"]),
             "What a value must be.",
         ),
         optional("description", Kind::Text, "What it is for."),
@@ -219,7 +209,7 @@ static SECRET: Object = Object {
         optional("file", Kind::Text, "A file; one line break at its end is left out."),
         optional("command", Kind::Argv, "A command and its arguments that prints it."),
     ]],
-    rules: &[Rule::One { what: "a source", keys: &["env", "file", "command"], or: None }],
+    rules: &[Rule::One { what: "a source", keys: &["env", "file", "command"], or: &[] }],
     refused: &[],
 };
 
@@ -230,7 +220,7 @@ static ENVIRONMENT: Object = Object {
         optional("params", VALUES, "Values for `params`."),
         optional(
             "confirm",
-            Kind::Choice(&[word("name")]),
+            Kind::Choice(&["name"]),
             "`name`: the environment's name must be typed to start. No drill runs against it.",
         ),
     ]],
@@ -288,13 +278,14 @@ static PHASE: Object = Object {
     refused: &[],
 };
 
-static STEP_FIELDS: [Field; 13] = [
+static STEP_FIELDS: [Field; 14] = [
     optional("when", Kind::Expression, "If it is false, the step is skipped."),
     optional(
         "unless",
         Kind::Object(&CHECK_ONCE),
         "A check before the start; if it holds, the action is not run.",
     ),
+    optional("approval", Kind::Object(&APPROVAL), "Somebody has to agree before the action starts."),
     optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
     optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
     optional(
@@ -313,15 +304,15 @@ static STEP_FIELDS: [Field; 13] = [
     optional("idempotent", Kind::Bool, "May be repeated after an unknown outcome."),
     optional(
         "on_failure",
-        Kind::Choice(&[word("stop"), word("continue"), word("rollback"), later("ask")]),
-        "What happens to the run when the step fails. Default: stop.",
+        Kind::Choice(&["stop", "continue", "rollback", "ask"]),
+        "What happens to the run when the step fails; `ask`: a person says. Default: stop.",
     ),
     optional("destructive", Kind::Bool, "Shown and guarded in `plan`."),
     optional("sensitive", Kind::Bool, "Its output is not kept."),
 ];
 
 const STEP_RULES: &[Rule] = &[
-    Rule::One { what: "an action", keys: ACTIONS, or: Some("verify") },
+    Rule::One { what: "an action", keys: ACTIONS, or: &["verify", "approval"] },
     SHELL_ONLY_RUN,
     STDIN_ONLY_PROCESS,
     ENV_ONLY_PROCESS,
@@ -344,6 +335,23 @@ const STEP_RULES: &[Rule] = &[
     Rule::Not { key: "outputs", with: &["wait"], because: "waiting has no result" },
     Rule::Not { key: "undo", with: &["wait"], because: "waiting changes nothing" },
     Rule::Not { key: "check", with: &["wait"], because: "waiting changes nothing" },
+    Rule::Not { key: "retry", with: PEOPLE, because: "nobody is asked twice by itself" },
+    Rule::Not { key: "timeout", with: PEOPLE, because: "the time to answer is written inside" },
+    Rule::Not { key: "workdir", with: PEOPLE, because: "a person has no working folder" },
+    Rule::Not { key: "expect", with: PEOPLE, because: "a person gives no result" },
+    Rule::Not {
+        key: "outputs",
+        with: PEOPLE,
+        because: "a person gives no result; `steps.ID.choice` is what was chosen",
+    },
+    Rule::Not { key: "check", with: PEOPLE, because: "the person knows" },
+    Rule::Not { key: "idempotent", with: PEOPLE, because: "nobody is asked twice by itself" },
+    Rule::Not { key: "sensitive", with: PEOPLE, because: "a person has no output" },
+    Rule::Not { key: "undo", with: &["choose"], because: "choosing changes nothing" },
+    Rule::Not { key: "verify", with: &["choose"], because: "choosing changes nothing" },
+    Rule::Not { key: "approval", with: &["choose"], because: "whoever chooses agrees" },
+    Rule::Not { key: "irreversible", with: &["choose"], because: "choosing changes nothing" },
+    Rule::Not { key: "destructive", with: &["choose"], because: "choosing changes nothing" },
     Rule::Only { key: "retry", with: ACTIONS },
     Rule::Only { key: "timeout", with: ACTIONS },
     Rule::Only { key: "grace", with: ACTIONS },
@@ -388,11 +396,8 @@ pub static STEP: Object = Object {
 };
 
 const STEP_REFUSED: &[(&str, Refusal)] = &[
-    ("approval", Refusal::Later),
     ("on", Refusal::Later),
     ("foreach", Refusal::Later),
-    ("manual", Refusal::Later),
-    ("choose", Refusal::Later),
     ("notify", Refusal::Later),
     ("escalate", Refusal::Later),
     ("max_parallel", Refusal::Later),
@@ -418,17 +423,94 @@ static ALTERNATIVE: Object = Object {
     rules: STEP_RULES,
     refused: &[
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
-        ("approval", Refusal::Later),
         ("on", Refusal::Later),
         ("foreach", Refusal::Later),
-        ("manual", Refusal::Later),
-        ("choose", Refusal::Later),
         ("notify", Refusal::Later),
         ("escalate", Refusal::Later),
         ("max_parallel", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ],
+};
+
+const BY: &str = "Who may answer: accounts, or names of `roles`. Default: whoever may speak to the run.";
+
+static APPROVAL: Object = Object {
+    name: "an approval",
+    doc: "Asked before the action starts. It holds for the attempts of one start of the step.",
+    fields: &[&[
+        needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
+        optional("approvers", TEXTS, BY),
+        optional(
+            "count",
+            Kind::Int { min: 1, max: 50 },
+            "How many different people have to agree. Default: 1.",
+        ),
+        optional("exclude_operator", Kind::Bool, "Whoever started the run may not answer. Default: false."),
+        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
+        optional(
+            "on_timeout",
+            Kind::Choice(&["fail", "wait", "proceed"]),
+            "What happens when it is over. Default: fail.",
+        ),
+        optional("evidence", Kind::Bool, "A yes needs a file that shows it. Default: false."),
+    ]],
+    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
+    refused: &[("by", Refusal::Because("who may answer an approval is written as `approvers`"))],
+};
+
+static MANUAL: Object = Object {
+    name: "a manual step",
+    doc: "A person does it and says whether it is done.",
+    fields: &[&[
+        needed("instructions", Kind::Template, "What to do."),
+        optional("by", TEXTS, BY),
+        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
+        optional(
+            "on_timeout",
+            Kind::Choice(&["fail", "wait"]),
+            "What happens when it is over. Default: fail.",
+        ),
+        optional("evidence", Kind::Bool, "Done needs a file that shows it. Default: false."),
+    ]],
+    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
+    refused: &[("prompt", Refusal::Because("what a person does is written as `instructions`"))],
+};
+
+static CHOOSE: Object = Object {
+    name: "a choice",
+    doc: "`steps.ID.choice` is what was chosen.",
+    fields: &[&[
+        needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
+        needed(
+            "options",
+            Kind::Map { keys: Keys::Name, values: &Kind::Object(&OPTION) },
+            "The ways to go on.",
+        ),
+        optional("suggest", Kind::Expression, "Gives the name of the option that the playbook would take."),
+        optional("by", TEXTS, BY),
+        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
+        optional(
+            "on_timeout",
+            Kind::Choice(&["fail", "wait", "suggest"]),
+            "What happens when it is over. Default: fail.",
+        ),
+    ]],
+    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
+    refused: &[],
+};
+
+static OPTION: Object = Object {
+    name: "an option",
+    doc: "One way to go on.",
+    fields: &[&[
+        optional("title", Kind::Text, "What people see."),
+        optional("eta", Kind::Text, "How long it takes, in words."),
+        optional("loss", Kind::Text, "What is lost by it, in words."),
+        optional("when", Kind::Expression, "If it is false, the option cannot be taken."),
+    ]],
+    rules: &[],
+    refused: &[],
 };
 
 static INCLUDE: Object = Object {
@@ -472,7 +554,7 @@ static HTTP: Object = Object {
         optional("json", Kind::Value, "The body, as JSON; its texts are templates."),
     ]],
     rules: &[
-        Rule::One { what: "a method", keys: METHODS, or: None },
+        Rule::One { what: "a method", keys: METHODS, or: &[] },
         Rule::Not { key: "body", with: &["json"], because: "a request has one body" },
         Rule::Not { key: "body", with: &["get", "head"], because: "such a request has no body" },
         Rule::Not { key: "json", with: &["get", "head"], because: "such a request has no body" },
@@ -565,7 +647,6 @@ static UNDO: Object = Object {
         ("wait", Refusal::Because(NO_WAIT_HERE)),
         ("any_of", Refusal::Because(NO_GROUP_HERE)),
         ("playbook", Refusal::Because(NO_GROUP_HERE)),
-        ("approval", Refusal::Later),
         ("verify", Refusal::Because("say with `expect` what must hold of the undo's own result")),
     ],
 };
@@ -614,11 +695,16 @@ static DRILL: Object = Object {
             Kind::List(&Kind::Object(&SYMPTOM)),
             "Must hold after the fault, or the drill is void.",
         ),
+        optional(
+            "answers",
+            Kind::Map { keys: Keys::Step, values: &Kind::Text },
+            "What people say in the drill: a step to `approve`, `reject`, `done`, an option, ...",
+        ),
         optional("assert", EXPRESSIONS, "What must hold of the run in the end."),
         optional("teardown", DRILL_STEPS, "Always runs, also after a failure."),
     ]],
     rules: &[],
-    refused: &[("answers", Refusal::Later)],
+    refused: &[],
 };
 
 const DRILL_STEPS: Kind = Kind::List(&Kind::Object(&DRILL_STEP));
@@ -641,7 +727,7 @@ static DRILL_STEP: Object = Object {
         &OPTION_FIELDS,
     ],
     rules: &[
-        Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: Some("verify") },
+        Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: &["verify"] },
         SHELL_ONLY_RUN,
         STDIN_ONLY_PROCESS,
         ENV_ONLY_PROCESS,
@@ -660,11 +746,7 @@ pub static CONFIG: Object = Object {
     name: "the configuration",
     doc: "`runbook.yaml`: what playbooks share. Found by walking up from the working directory.",
     fields: &[&[
-        optional(
-            "apiVersion",
-            Kind::Choice(&[word(API_VERSION)]),
-            "The version of this format: `runbook/v1`.",
-        ),
+        optional("apiVersion", Kind::Choice(&[API_VERSION]), "The version of this format: `runbook/v1`."),
         optional("playbooks", TEXTS, "Folders with playbooks, relative to this file."),
         optional("state", Kind::Text, "The folder that keeps the runs, relative to this file."),
         optional(
@@ -672,12 +754,26 @@ pub static CONFIG: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Environments for every playbook.",
         ),
+        optional(
+            "roles",
+            Kind::Map { keys: Keys::Name, values: &TEXTS },
+            "Who holds each role, by account: the first is the primary, the others back them up.",
+        ),
+        optional(
+            "responsibilities",
+            Kind::Map { keys: Keys::Name, values: &TEXTS },
+            "What each role is there for.",
+        ),
+        optional(
+            "contacts",
+            Kind::Map { keys: Keys::Name, values: &Kind::Text },
+            "How to reach people and suppliers.",
+        ),
     ]],
     rules: &[],
     refused: &[
         ("hosts", Refusal::Later),
         ("channels", Refusal::Later),
-        ("roles", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),
         ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),

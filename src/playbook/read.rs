@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 
 use super::ast::{Node, NodeKind};
 use super::shape::Keys;
-use crate::model::{Millis, check_name, parse_bytes, parse_duration};
+use crate::model::{Millis, StepId, check_name, parse_bytes, parse_duration};
 
 pub fn duration(text: &str) -> Result<Millis, String> {
     parse_duration(text)
@@ -62,6 +62,7 @@ pub fn map_key(keys: Keys, name: &str) -> Result<(), String> {
             Err("a variable has letters, digits and _, and begins with a letter".into())
         }
         Keys::Name => check_name(name).map_err(|e| e.to_string()),
+        Keys::Step => StepId::parse(name).map(|_| ()).map_err(|e| e.to_string()),
         Keys::Header
             if name.is_empty()
                 || !name.bytes().all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&b)) =>

@@ -63,8 +63,7 @@ impl Page {
             Kind::Int { min, max } => format!("whole number, {min} to {max}"),
             Kind::Number { min, max } => format!("number, {min} to {max}"),
             Kind::Choice(words) => {
-                let words: Vec<String> =
-                    words.iter().filter(|w| !w.later).map(|w| format!("`{}`", w.word)).collect();
+                let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 words.join(", ")
             }
             Kind::Value => "any value".into(),
@@ -77,6 +76,7 @@ impl Page {
                 let keys = match keys {
                     Keys::Variable => "variable",
                     Keys::Header => "header",
+                    Keys::Step => "step",
                     Keys::Identifier | Keys::Name => "name",
                 };
                 format!("map: {keys} to {}", self.kind(values))
@@ -105,7 +105,7 @@ fn rule(rule: &Rule) -> String {
     let list = |keys: &[&str]| keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
     match rule {
         Rule::One { keys, or, .. } => {
-            let or = or.map_or(String::new(), |or| format!(", or only `{or}`"));
+            let or: String = or.iter().map(|or| format!(", or only `{or}`")).collect();
             format!("- Exactly one of {}{or}.", list(keys))
         }
         Rule::Not { key, with, because } => format!("- `{key}` not with {}: {because}.", list(with)),

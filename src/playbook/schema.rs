@@ -106,7 +106,7 @@ impl Definitions {
             Kind::Size => json!({ "type": "string", "pattern": "^[0-9]+ *([kMGT]?B|[KMGT]iB)?$" }),
             Kind::Date => json!({ "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" }),
             Kind::Choice(words) => {
-                json!({ "enum": words.iter().filter(|w| !w.later).map(|w| w.word).collect::<Vec<_>>() })
+                json!({ "enum": words })
             }
             Kind::Value => json!({}),
             Kind::EnvValue => json!({ "type": ["string", "number", "boolean"] }),
@@ -124,6 +124,7 @@ impl Definitions {
                 let pattern = match keys {
                     Keys::Identifier | Keys::Variable => "^[A-Za-z_][A-Za-z0-9_]*$",
                     Keys::Name => "^[a-z0-9][a-z0-9-]{0,62}$",
+                    Keys::Step => "^[a-z0-9][a-z0-9/-]*$",
                     Keys::Header => "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
                 };
                 json!({
@@ -147,8 +148,10 @@ fn rule(rule: &Rule) -> Vec<Value> {
     match rule {
         Rule::One { keys, or, .. } => {
             let mut choices: Vec<Value> = keys.iter().map(|key| has(key)).collect();
-            if let Some(or) = or {
-                choices.push(json!({ "allOf": [has(or), { "not": any(keys) }] }));
+            match or {
+                [] => {}
+                [or] => choices.push(json!({ "allOf": [has(or), { "not": any(keys) }] })),
+                or => choices.push(json!({ "allOf": [any(or), { "not": any(keys) }] })),
             }
             vec![json!({ "oneOf": choices })]
         }

@@ -31,7 +31,7 @@ pub enum Kind {
     Size,
     Date,
     /// One of these words.
-    Choice(&'static [Word]),
+    Choice(&'static [&'static str]),
     /// Any value at all.
     Value,
     /// Text; a number or a boolean is taken as it was typed.
@@ -52,14 +52,6 @@ pub enum Kind {
     Object(&'static Object),
 }
 
-/// A word of a [`Kind::Choice`].
-#[derive(Debug)]
-pub struct Word {
-    pub word: &'static str,
-    /// Reserved for a later version: refused, with a word about it.
-    pub later: bool,
-}
-
 /// What the keys of a map may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keys {
@@ -68,6 +60,8 @@ pub enum Keys {
     /// A variable of the environment; the same characters.
     Variable,
     Name,
+    /// A step's id, with those of the groups around it.
+    Step,
     /// A header of a request.
     Header,
 }
@@ -104,8 +98,8 @@ pub enum Refusal {
 /// How keys of one object go together.
 #[derive(Debug)]
 pub enum Rule {
-    /// Exactly one of `keys`; none is needed if `or` is there.
-    One { what: &'static str, keys: &'static [&'static str], or: Option<&'static str> },
+    /// Exactly one of `keys`; none is needed if one of `or` is there.
+    One { what: &'static str, keys: &'static [&'static str], or: &'static [&'static str] },
     /// `key` cannot stand beside any of `with`.
     Not { key: &'static str, with: &'static [&'static str], because: &'static str },
     /// `key` says something only beside one of `with`.
@@ -138,10 +132,7 @@ impl Kind {
             Self::Timeout => "a duration, such as 30s or 5m, or none".into(),
             Self::Size => "a size, such as 200MiB".into(),
             Self::Date => "a date, such as 2026-11-01".into(),
-            Self::Choice(words) => {
-                let known: Vec<_> = words.iter().filter(|w| !w.later).map(|w| w.word).collect();
-                known.join(" or ")
-            }
+            Self::Choice(words) => words.join(" or "),
             Self::Value => "a value".into(),
             Self::List(_) | Self::Some(_) => "a list".into(),
             Self::OneOrList(kind) => format!("{} or a list of them", kind.words()),

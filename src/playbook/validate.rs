@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::ast::{Node, NodeKind};
 use super::diagnostic::Diagnostic;
-use super::shape::{Kind, Object, Refusal, Rule, Word};
+use super::shape::{Kind, Object, Refusal, Rule};
 use super::source::{Span, Style, Text};
 use super::{format, read};
 use crate::model::{check_name, nearest};
@@ -241,17 +241,9 @@ impl<'n> Walker<'n> {
         }
     }
 
-    fn choice(&mut self, node: &Node, value: &str, words: &'static [Word]) {
+    fn choice(&mut self, node: &Node, value: &str, words: &'static [&'static str]) {
         let path = self.path();
-        match words.iter().find(|w| w.word == value) {
-            Some(word) if word.later => {
-                let message = format!("`{path}` cannot be `{value}` yet");
-                self.report(
-                    Diagnostic::error("not-supported", node.span, message)
-                        .label("this version does not support it yet")
-                        .help(format!("write {}", Kind::Choice(words).words())),
-                );
-            }
+        match words.iter().find(|word| **word == value) {
             Some(_) => {}
             None if path == "apiVersion" => {
                 let message = format!("`apiVersion` {value:?} is not one that this program reads");
@@ -265,8 +257,7 @@ impl<'n> Walker<'n> {
                 );
             }
             None => {
-                let known = words.iter().filter(|w| !w.later).map(|w| w.word);
-                let help = match nearest(value, known) {
+                let help = match nearest(value, words.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("write {}", Kind::Choice(words).words()),
                 };
@@ -381,13 +372,13 @@ impl<'n> Walker<'n> {
                 let choices: Vec<String> = wanted.iter().map(|k| format!("`{k}`")).collect();
                 match present.as_slice() {
                     [] => {
-                        // A key that was refused by name, such as `approval`, already says why nothing is here.
-                        let excused = or.is_some_and(|or| keys.get(or).is_some())
+                        // A key that was refused by name, such as `notify`, already says why nothing is here.
+                        let excused = or.iter().any(|or| keys.get(or).is_some())
                             || object.refused.iter().any(|(k, _)| keys.get(k).is_some())
                             || object.fields.is_empty();
                         if !excused {
                             let diagnostic = self.missing(object, at, what);
-                            let also = or.map_or(String::new(), |or| format!(" (or only `{or}`)"));
+                            let also = or.iter().map(|or| format!(" (or only `{or}`)")).collect::<String>();
                             self.report(
                                 diagnostic.help(format!("write one of {}{also}", choices.join(", "))),
                             );

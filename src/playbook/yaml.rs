@@ -48,11 +48,12 @@ pub fn decode(file: FileId, bytes: Vec<u8>) -> Result<String, (String, Box<Diagn
         }
     };
     if let Some(at) = text.find('\0') {
-        let diagnostic =
-            Diagnostic::error("bad-encoding", span(file, at, at + 1), "the file contains a NUL byte")
-                .label("NUL byte here")
-                .help("remove it: a playbook is plain text");
-        return Err((text.replace('\0', "\u{fffd}"), diagnostic.into()));
+        const SHOWN: char = char::REPLACEMENT_CHARACTER;
+        let place = span(file, at, at + SHOWN.len_utf8());
+        let diagnostic = Diagnostic::error("bad-encoding", place, "the file contains a NUL byte")
+            .label("NUL byte here")
+            .help("remove it: a playbook is plain text");
+        return Err((text.replace('\0', SHOWN.encode_utf8(&mut [0; 4])), diagnostic.into()));
     }
     Ok(text)
 }

@@ -168,7 +168,12 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             format!("verifying{title}, poll {poll}, {used}{limit}")
         }
         Activity::Checking => format!("looking whether it took effect {}", running(view, ix)),
-        Activity::Inside | Activity::Deciding { .. } => String::new(),
+        Activity::Asking(asking) => {
+            let since = whole_seconds(view.now.saturating_sub(asking.since));
+            let limit = asking.until.map_or_else(String::new, |until| format!(", {} left", left(until)));
+            format!("{} for {since}{limit}", words::asked(asking.question.kind))
+        }
+        Activity::Inside | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
     }
 }
 

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::{
-    Event, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome,
-    TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState,
+    Answer, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution, ResumeInfo,
+    RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -64,6 +64,8 @@ pub struct StepHistory {
     pub retries: Vec<(Millis, u32, Millis)>,
     pub advisories: Vec<String>,
     pub undo: Option<UndoneState>,
+    /// What people were asked about it, in order.
+    pub questions: Vec<QuestionHistory>,
     /// A `wait` began, and how long it is.
     pub wait: Option<(Millis, Millis)>,
 }
@@ -79,6 +81,16 @@ pub struct TaskHistory {
     pub timeout: Option<Millis>,
     /// Absent: the records do not say what became of it.
     pub end: Option<(Millis, TaskEnd, TaskVerdict)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct QuestionHistory {
+    pub number: u32,
+    pub asked: Millis,
+    pub question: Question,
+    pub answers: Vec<(Millis, Reply, Person)>,
+    /// Absent while it is open.
+    pub closed: Option<Millis>,
 }
 
 #[derive(Debug, Clone)]
@@ -178,6 +190,24 @@ impl History {
                 s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
                 s.choice.clone_from(choice);
             }),
+            Event::Asked { step, number, question } => self.step(plan, step, |s| {
+                s.begin(t);
+                s.questions.push(QuestionHistory {
+                    number: *number,
+                    asked: t,
+                    question: (**question).clone(),
+                    answers: Vec::new(),
+                    closed: None,
+                });
+            }),
+            Event::Answered { step, reply, by, .. } => {
+                self.step(plan, step, |s| s.answered(t, reply.clone(), by.clone()));
+            }
+            Event::QuestionExpired { step, then, .. } => self.step(plan, step, |s| {
+                if let Some(question) = s.questions.last_mut().filter(|_| *then != OnTimeout::Wait) {
+                    question.closed = Some(t);
+                }
+            }),
             Event::StepUndone { step, state } => self.step(plan, step, |s| s.undo = Some(state.clone())),
             // `apply` takes all others.
             _ => {}
@@ -216,6 +246,15 @@ impl StepHistory {
 
     fn over(&mut self, t: Millis, outcome: StepOutcome) {
         (self.outcome, self.ended) = (Some(outcome), Some(t));
+    }
+
+    fn answered(&mut self, t: Millis, reply: Reply, by: Person) {
+        let Some(question) = self.questions.last_mut() else { return };
+        let agrees = reply.answer == Answer::Approve;
+        question.answers.push((t, reply, by));
+        if !agrees || question.answers.len() as u64 >= u64::from(question.question.count) {
+            question.closed = Some(t);
+        }
     }
 
     fn task_started(&mut self, record: &Record) {

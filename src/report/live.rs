@@ -115,6 +115,10 @@ impl Live {
             }
             Event::RetryScheduled { .. }
             | Event::AdvisoryFailed { .. }
+            | Event::Asked { .. }
+            | Event::Answered { .. }
+            | Event::AnswerRefused { .. }
+            | Event::QuestionExpired { .. }
             | Event::StepResolved { .. }
             | Event::StepUndone { .. }
             | Event::PhaseDeadlineMissed { .. }

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+pub use crate::model::is_hidden;
+
 /// Neutralises a stream piece by piece. A character cut in two by the border between two pieces is put together.
 ///
 /// The text that comes out holds no control character other than `\n` and `\t`, and no invisible or reordering
@@ -122,16 +124,6 @@ pub fn last_segment(line: &[u8]) -> &[u8] {
         }
         end = start - 1;
     }
-}
-
-/// True if a terminal or a browser would not show the character as itself: controls, and format characters that are
-/// invisible or reorder the text around them.
-pub fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{115f}' | '\u{1160}'
-            | '\u{3164}' | '\u{ffa0}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn push_char(c: char, out: &mut String) {

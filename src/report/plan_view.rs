@@ -254,6 +254,7 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
             OnFailure::Stop => "stop",
             OnFailure::Continue => "continue",
             OnFailure::Rollback => "rollback",
+            OnFailure::Ask => "ask",
         },
         rollback: rollbacks[ix].clone(),
         inside: inside
@@ -272,6 +273,8 @@ fn kind(step: &Step) -> &'static str {
             Action::Http { .. } => "http",
         },
         Body::Wait(_) => "wait",
+        Body::Choose(_) => "choose",
+        Body::Manual(_) => "manual",
         Body::AnyOf(_) => "any_of",
         Body::Playbook { .. } => "playbook",
         Body::Nothing => "verify",

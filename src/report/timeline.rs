@@ -201,6 +201,30 @@ impl Timeline {
                 }
                 e.detail.extend(assignments(outputs));
             }
+            Event::Asked { step, number, question } => {
+                self.open.entry(step.clone()).or_insert((t, 0));
+                e.step = Some(step.clone());
+                let again = if *number > 1 { format!("question {number}: ") } else { String::new() };
+                let text = neutral::block(format!("{again}{}", question.prompt.trim_end()));
+                e.set(Kind::Step, "asked", Tone::Accent, text);
+                e.detail = words::question(question);
+            }
+            Event::Answered { step, number: _, reply, by } => {
+                e.step = Some(step.clone());
+                e.set(Kind::Step, "answered", Tone::Accent, words::reply(reply, by));
+                e.detail
+                    .extend(reply.evidence.iter().map(|file| format!("evidence {}", neutral::line(file))));
+            }
+            Event::AnswerRefused { step, answer, by, why } => {
+                e.step = Some(step.clone());
+                let text = format!("{by} said {}: {why}", answer.words());
+                e.set(Kind::Step, "refused", Tone::Warn, neutral::line(text));
+            }
+            Event::QuestionExpired { step, number: _, then } => {
+                e.step = Some(step.clone());
+                let text = format!("nobody answered in time: {}", words::on_timeout(*then));
+                e.set(Kind::Step, "expired", Tone::Warn, text);
+            }
             Event::StepResolved { step, resolution, by, reason, evidence } => {
                 e.step = Some(step.clone());
                 let text = format!("{by} said {}: {reason}", words::resolution(*resolution));

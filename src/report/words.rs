@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    Objective, ObjectiveVerdict, ReplanInfo, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd,
-    TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState, format_bytes, format_millis,
+    Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind, ReplanInfo, Reply, Resolution,
+    RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
+    format_bytes, format_millis,
 };
 
 /// Characters of a value that are shown.
@@ -242,6 +243,60 @@ pub fn typed(text: &str) -> String {
     match &*STEP {
         Some(step) => step.replace_all(text, "steps.$1").into_owned(),
         None => text.to_owned(),
+    }
+}
+
+/// Who said what to a question.
+pub fn reply(reply: &Reply, by: &Person) -> String {
+    let comment = reply.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
+    neutral::line(format!("{by} said {}{comment}", reply.answer.words()))
+}
+
+/// All that belongs to a question beside its prompt, a line each.
+pub fn question(question: &Question) -> Vec<String> {
+    let mut out = Vec::new();
+    for option in &question.options {
+        let suggested = if question.suggestion.as_ref() == Some(&option.id) { " (suggested)" } else { "" };
+        let mut facts = vec![option.title.clone()];
+        facts.extend(option.eta.as_ref().map(|eta| format!("takes {eta}")));
+        facts.extend(option.loss.as_ref().map(|loss| format!("loses {loss}")));
+        facts.extend(option.closed.as_ref().map(|why| format!("cannot be taken: {why}")));
+        out.push(format!("{}{suggested}: {}", option.id, facts.join("; ")));
+    }
+    if !question.approvers.is_empty() {
+        let others = question.approvers.iter().filter(|name| !question.excluded.contains(name));
+        let names: Vec<&str> = others.map(String::as_str).collect();
+        let count = if question.count > 1 { format!("{} of ", question.count) } else { String::new() };
+        out.push(format!("may answer: {count}{}", names.join(", ")));
+    } else if question.count > 1 {
+        out.push(format!("{} different people have to agree", question.count));
+    }
+    if !question.excluded.is_empty() {
+        out.push(format!("may not answer: {}", question.excluded.join(", ")));
+    }
+    if let Some(timeout) = question.timeout {
+        out.push(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)));
+    }
+    out.into_iter().map(neutral::line).collect()
+}
+
+/// What happens when nobody answers.
+pub fn on_timeout(then: OnTimeout) -> &'static str {
+    match then {
+        OnTimeout::Fail => "the step fails",
+        OnTimeout::Wait => "the run goes on waiting",
+        OnTimeout::Proceed => "the step starts all the same",
+        OnTimeout::Suggest => "the suggestion is taken",
+    }
+}
+
+/// What a step waits for.
+pub fn asked(kind: QuestionKind) -> &'static str {
+    match kind {
+        QuestionKind::Approval => "waiting for approval",
+        QuestionKind::Choice => "waiting for a choice",
+        QuestionKind::Manual => "waiting until it is done by hand",
+        QuestionKind::Failure => "waiting for a word on what now",
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::engine::{Act, Engine, Input, StartTask};
-use crate::exec::{Exec, ExecEvent, Stream, TaskSpec};
+use crate::exec::{self, Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
 use crate::model::{Event, Millis, Record, RunEnd, RunId};
 use crate::planted::{self, Bug};
@@ -187,7 +187,7 @@ impl Driver<'_> {
             _ = signals.hangup.recv() => Woken::Hangup,
             _ = signals.suspend.recv() => Woken::Suspend,
             _ = signals.go_on.recv() => Woken::Continued,
-            () = sleep(deadline.map(Millis::std)) => Woken::Deadline,
+            () = sleep_through(deadline) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
         }
     }
@@ -254,6 +254,16 @@ impl Signals {
             suspend: signal(SignalKind::from_raw(nix::libc::SIGTSTP))?,
             go_on: signal(SignalKind::from_raw(nix::libc::SIGCONT))?,
         })
+    }
+}
+
+/// Counts the time that the machine sleeps, where that matters.
+async fn sleep_through(length: Option<Millis>) {
+    const SHORT: Millis = Millis::secs(1);
+    match length {
+        Some(length) if length > SHORT => exec::sleep(length).await,
+        // A sleep can make it late by no more than itself.
+        length => sleep(length.map(Millis::std)).await,
     }
 }
 

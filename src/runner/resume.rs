@@ -54,7 +54,7 @@ pub struct NewPlan {
 
 pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let ResumeRequest { state_dir, run, intent, identity, .. } = request;
-    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
+    limits::prepare().map_err(RunError::io("signal handlers"))?;
     let dir = state_dir.run(run)?;
     let _lock = dir.try_lock()?;
     // First by reading only: a run that cannot be resumed is left as it is.
@@ -105,6 +105,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         started_at: state.started_at.to_string(),
         operator: identity.operator.clone(),
         environment: start.environment.clone(),
+        waits: true,
     };
     let mut reporters = (request.reporters)(run, &plan);
     // Those who watch get to know what was before.

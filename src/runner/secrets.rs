@@ -70,6 +70,10 @@ fn from_command(argv: &[String]) -> Result<Vec<u8>, String> {
         .stdin_null()
         .stdout_capture()
         .unchecked()
+        .before_spawn(|command| {
+            crate::exec::give_limit_back(command);
+            Ok(())
+        })
         .start()
         .map_err(|error| format!("{program}: {error}"))?;
     match handle.wait_timeout(PATIENCE) {

@@ -43,7 +43,7 @@ pub struct StartRequest<'a> {
 /// Starts a run and drives it to its end.
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
-    limits::survive_file_limit().map_err(RunError::io("signal handlers"))?;
+    limits::prepare().map_err(RunError::io("signal handlers"))?;
     let problems = requires::unmet(&plan.requires);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
@@ -94,6 +94,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         started_at: started.to_string(),
         operator: identity.operator.clone(),
         environment: info.environment.clone(),
+        waits: true,
     };
     let engine = Engine::new(Arc::new(plan), facts);
     let config = ExecConfig {

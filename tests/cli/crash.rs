@@ -395,3 +395,41 @@ fn a_command_that_outlives_its_keeper_is_waited_for() {
         assert_eq!(world.ledger().iter().filter(|line| *line == "three").count(), threes);
     }
 }
+
+/// Neither runner nor keeper live, the command does: who resumes waits for it, but not longer than the step may take.
+#[test]
+fn a_resume_keeps_the_timeout_of_a_command_without_a_keeper() {
+    let world = World::new();
+    five(&world, ", timeout: 6s, grace: 1s, on_failure: continue");
+    let running = to_three(&world);
+    let keeper = keeper(&world);
+    kill_hard(running.pid());
+    running.wait();
+    kill_hard(keeper);
+    let resumed = resume(&world).exits(4);
+    resumed.says(&["timed out after 6", "three"]);
+    assert_eq!(world.outcome("three"), "failed");
+    world.assert_nothing_runs();
+    assert_eq!(world.ledger(), ["one", "two", "four", "five"], "its last line came after the timeout");
+}
+
+/// Ctrl-C in that wait ends the command, as it would with the keeper.
+#[test]
+fn ctrl_c_ends_a_command_without_a_keeper() {
+    let world = World::new();
+    five(&world, "");
+    let running = to_three(&world);
+    let keeper = keeper(&world);
+    kill_hard(running.pid());
+    running.wait();
+    kill_hard(keeper);
+    let resumed = world.start(&["resume", "last"]);
+    wait_until("the resume", || resumed.out().contains("resumed"));
+    resumed.signal(nix::sys::signal::Signal::SIGINT);
+    resumed.wait().exits(130).says(&["cancelled", "runbook resume "]);
+    assert_eq!(world.outcome("three"), "cancelled");
+    world.assert_nothing_runs();
+    world.write("go", "");
+    resume(&world).exits(0);
+    assert_eq!(world.ledger(), ALL);
+}

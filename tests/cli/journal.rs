@@ -86,7 +86,8 @@ fn one_flipped_byte_is_found() {
         world.run(&["verify"]).exits(8).says(&["BROKEN", "byte "]);
         assert_eq!(fs::read(&path).unwrap(), bytes, "verify changes nothing");
     }
-    world.run(&["resume", "last"]).exits(8).says(&["damaged or was changed", "runbook verify"]);
+    let hint = format!("runbook verify {}`", world.runs()[0]);
+    world.run(&["resume", "last"]).exits(8).says(&["damaged or was changed", &hint]);
     world.run(&["log"]).exits(8).says(&["damaged or was changed"]);
     fs::write(&path, &whole).unwrap();
     world.run(&["verify"]).exits(0);

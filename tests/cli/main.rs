@@ -15,5 +15,6 @@ mod secrets;
 mod signals;
 mod snapshots;
 mod support;
+mod terminal;
 mod trees;
 mod undo;

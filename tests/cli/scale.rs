@@ -3,6 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
+
 use crate::support::World;
 
 /// The most memory that a process has ever held, in KiB.
@@ -110,4 +113,114 @@ fn ten_thousand_steps_can_be_planned() {
     assert!(shown.out.contains("s9999"));
     let peak: u64 = shown.err.trim().parse().unwrap();
     assert!(peak < 200 << 10, "plan held {peak} KiB");
+}
+
+/// The pids below this one, dead ones that nobody has collected among them.
+fn children(pid: i32) -> Vec<i32> {
+    let parent = |stat: &str| stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok();
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter(|p: &i32| {
+        fs::read_to_string(format!("/proc/{p}/stat")).is_ok_and(|stat| parent(&stat) == Some(pid))
+    })
+    .collect()
+}
+
+/// Open descriptors; none of a process that is gone.
+fn open(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_run_of_ten_thousand_commands_leaks_nothing() {
+    let steps = 10_000;
+    let world = World::new();
+    let wait = |name: &str| format!("touch {name}-begun; while ! test -e {name}-go; do sleep 0.02; done");
+    let mut body =
+        format!("max_parallel: 16\nsteps:\n  - {{ id: first, title: First, run: '{}' }}\n", wait("first"));
+    let mut all = Vec::new();
+    for n in 0..steps {
+        body.push_str(&format!("  - {{ id: s{n}, title: Step {n}, exec: [\"true\"], needs: [first] }}\n"));
+        all.push(format!("s{n}"));
+    }
+    body.push_str(&format!(
+        "  - {{ id: last, title: Last, needs: [{}], run: '{}' }}\n",
+        all.join(", "),
+        wait("last")
+    ));
+    world.playbook("many", &body);
+    let mut running = world.start(&["run", "many"]);
+    let began = Instant::now();
+    let until = |running: &mut crate::support::Running, name: &str, look: &mut dyn FnMut()| {
+        while !world.path(name).exists() {
+            assert!(running.is_running() && began.elapsed() < Duration::from_secs(300), "{}", running.out());
+            look();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    until(&mut running, "first-begun", &mut || {});
+    let (runner, keeper) = (running.pid(), world.processes_like("__keeper")[0]);
+    let before = (open(runner), open(keeper));
+    let mut most = before;
+    world.write("first-go", "");
+    let work = Instant::now();
+    until(&mut running, "last-begun", &mut || {
+        most = (most.0.max(open(runner)), most.1.max(open(keeper)));
+    });
+    let took = work.elapsed();
+    let after = (open(runner), open(keeper));
+    let left = (children(runner), children(keeper).len());
+    println!(
+        "{steps} commands in {took:?}: the runner had {} descriptors before, {} at most, {} after; the keeper {}, {}, {}",
+        before.0, most.0, after.0, before.1, most.1, after.1
+    );
+    assert_eq!(after, before, "descriptors were left open: runner, keeper");
+    // Two pipes, each with both ends, and an input for each of the sixteen.
+    assert!(most.0 <= before.0 + 8 && most.1 <= before.1 + 8 * 16, "{most:?} at once, {before:?} before");
+    assert_eq!(
+        left,
+        (vec![keeper], 1),
+        "the runner has the keeper, the keeper the last command, and nothing more"
+    );
+    world.write("last-go", "");
+    running.wait().exits(0);
+    world.assert_nothing_runs();
+}
+
+/// The soft limit of descriptors that a login gives is made for programs with few of them. The hard one is what counts;
+/// and what a command gets is what this program was given.
+#[test]
+fn a_thousand_commands_at_once_need_no_higher_soft_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if hard < 4096 {
+        eprintln!("SKIPPED: the hard limit of descriptors is {hard} here; a thousand commands need more");
+        return;
+    }
+    let world = World::new();
+    nix::unistd::mkfifo(&world.path("gate"), Mode::S_IRWXU).unwrap();
+    world.write("key", "a long enough secret\n");
+    // Each has two pipes and a file. Reading the gate waits until somebody has opened it for writing.
+    let script = "ulimit -Sn >> ledger; echo out; read _ < gate || exit 0";
+    let mut body = "max_parallel: 1000\nsecrets:\n  key: { command: [sh, -c, 'ulimit -Sn > secret; cat key'] }\nsteps:\n"
+        .to_owned();
+    for n in 0..1000 {
+        body.push_str(&format!(
+            "  - {{ id: s{n}, title: Step {n}, needs: [], exec: [sh, -c, \"{script}\"] }}\n"
+        ));
+    }
+    world.playbook("wide", &body);
+    let mut command = world.command("bash");
+    command.args(["-c", "ulimit -S -n 256; exec \"$@\"", "bash", crate::support::BIN, "run", "wide"]);
+    let mut running = world.start_command(command);
+    let began = Instant::now();
+    while world.ledger().len() < 1000 {
+        assert!(running.is_running() && began.elapsed() < Duration::from_secs(120), "{}", running.out());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let keeper = world.processes_like("__keeper")[0];
+    println!("the keeper held {} descriptors, the runner {}", open(keeper), open(running.pid()));
+    assert!(open(keeper) > 2000, "all of them run at once");
+    drop(fs::File::options().read(true).write(true).open(world.path("gate")).unwrap());
+    running.wait().exits(0);
+    assert!(world.ledger().iter().all(|limit| limit == "256"), "the limit leaks into the commands");
+    assert_eq!(world.read("secret"), "256\n");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::chance::is_long;
 use crate::points::{DONE, assert_recovers, chosen, points, three};
 use crate::strace::{Call, Strace};
-use crate::support::{Running, Shown, World, wait_until};
+use crate::support::{Running, Shown, World, kill_hard, wait_until};
 
 /// No fault may keep a run of a tenth of a second longer than this.
 const BOUND: Duration = Duration::from_secs(60);
@@ -20,7 +20,7 @@ fn errors(call: &str) -> &'static [&'static str] {
         "mkdirat" | "fallocate" => &["ENOSPC"],
         "unlinkat" => &["EACCES"],
         "bind" => &["ENOSPC"],
-        "sendto" => &["EPIPE"],
+        "sendto" => &["EPIPE", "ENOBUFS"],
         other => panic!("no error for {other}"),
     }
 }
@@ -170,4 +170,151 @@ fn errors_in_the_keeper() {
         }
     }
     println!("{faults} errors in the keeper");
+}
+
+/// The command ended well and what it said cannot be read back: nobody may take that for a failure and start it again.
+#[test]
+fn an_output_that_cannot_be_read_back_leaves_the_step_in_doubt() {
+    let Some(strace) = Strace::found() else { return };
+    for (file, errno, more) in [
+        ("one.1.out", "EMFILE", ", outputs: { said: result.stdout }"),
+        ("one.1.out", "EACCES", ", expect: [\"'42' in result.stdout\"]"),
+        ("one.1.kv", "EIO", ""),
+    ] {
+        for check in ["", ", check: { run: grep -qx one ledger }"] {
+            let world = World::new();
+            let wait = "while ! test -e go; do sleep 0.02; done";
+            world.playbook(
+                "once",
+                &format!(
+                    "steps:\n  - {{ id: one, title: One, run: 'touch held; {wait}; echo 42; echo one >> ledger'{more}{check} }}\n  \
+                     - {{ id: two, title: Two, run: echo two >> ledger }}\n"
+                ),
+            );
+            let mut running = world.start(&["run", "once"]);
+            wait_until("the step", || !running.is_running() || world.path("held").exists());
+            let path = world.run_dir(&world.runs()[0]).join("output").join(file);
+            let expression = format!("inject=openat:error={errno}:when=1+");
+            let tracer = strace.attach(&world, running.pid(), &expression, Some(&path));
+            world.write("go", "");
+            let shown = ends_in_time(running, &expression);
+            tracer.wait();
+            if check.is_empty() {
+                shown.exits(5).says(&[
+                    "what it said is lost",
+                    "it may have taken effect",
+                    "runbook resolve ",
+                ]);
+                assert_eq!(world.outcome("one"), "unknown");
+                world.run(&["resume", "last"]).exits(5);
+                assert_eq!(world.ledger(), ["one"], "it was repeated, or something followed");
+                world.run(&["resolve", "last", "one", "--done", "--reason", "it is in the ledger"]).exits(0);
+                world.run(&["resume", "last"]).exits(0);
+            } else {
+                // The check finds the effect.
+                shown.exits(0);
+            }
+            assert_eq!(world.ledger(), ["one", "two"]);
+            world.run(&["verify", "last"]).exits(0);
+        }
+    }
+}
+
+/// Short of buffers for a while is not lost for ever.
+#[test]
+fn a_socket_without_buffers_is_tried_again() {
+    let Some(strace) = Strace::found() else { return };
+    for (errno, when, code) in [("ENOBUFS", "1..6", 0), ("ENOMEM", "2..4", 0), ("ENOBUFS", "1+", 1)] {
+        let world = three();
+        let expression = format!("inject=sendto:error={errno}:when={when}");
+        let running = strace.start(&world, &[&expression], &["run", "three"]);
+        let shown = ends_in_time(running, &expression);
+        assert!(!shown.err.contains("panicked") && shown.code == code, "{expression}: {shown:?}");
+        if code == 0 {
+            assert_eq!(world.ledger(), DONE);
+            assert!(world.events_named("keeper_lost").is_empty());
+        } else {
+            // Nothing ever reached the keeper.
+            assert_eq!(world.ledger(), [""; 0]);
+        }
+        assert_recovers(&world, &expression);
+    }
+}
+
+/// No descriptor, or no process, for the keeper for as long as it lives: what cannot start says so, what runs is ended by
+/// its timeout all the same, and nothing hangs.
+#[test]
+fn shortages_in_the_keeper_that_last() {
+    let Some(strace) = Strace::found() else { return };
+    for (expression, told) in [
+        ("inject=openat:error=EMFILE:when=1+", "Too many open files"),
+        ("inject=pipe2:error=EMFILE:when=1+", "no pipe could be made"),
+        ("inject=clone,clone3,vfork,fork:error=EAGAIN:when=1+", "could not be started"),
+    ] {
+        let world = held();
+        let running = world.start(&["run", "three"]);
+        wait_until("the step", || world.path("held").exists());
+        let keeper = world.processes_like("__keeper")[0];
+        let tracer = strace.attach(&world, keeper, expression, None);
+        world.write("go", "");
+        let shown = ends_in_time(running, expression);
+        tracer.wait();
+        assert_eq!(shown.code, 1, "{expression}: {shown:?}");
+        shown.says(&[told, "one", "runbook resume "]);
+        assert_eq!(world.outcome("hold"), "succeeded");
+        assert_eq!(world.ledger(), [""; 0], "{expression}");
+        assert_recovers(&world, expression);
+    }
+}
+
+/// Nobody can look at who is there, and the command is deaf to TERM: its group is ended.
+#[test]
+fn a_timeout_is_kept_without_a_descriptor() {
+    let Some(strace) = Strace::found() else { return };
+    let world = World::new();
+    world.playbook(
+        "deaf",
+        "steps:\n  - { id: deaf, title: Deaf, timeout: 5s, grace: 1s, \
+         run: 'trap \"\" TERM; touch held; while :; do sleep 0.1; done' }\n",
+    );
+    let running = world.start(&["run", "deaf"]);
+    wait_until("the step", || world.path("held").exists());
+    let keeper = world.processes_like("__keeper")[0];
+    let expression = "inject=openat,pidfd_open:error=EMFILE:when=1+";
+    let tracer = strace.attach(&world, keeper, expression, None);
+    let shown = ends_in_time(running, expression).exits(1);
+    tracer.wait();
+    shown.says(&["timed out after 5"]);
+    world.assert_nothing_runs();
+}
+
+/// The keeper lives and cannot be reached any more: what it runs is waited for like an orphan, not started beside itself.
+#[test]
+fn what_an_unreachable_keeper_runs_is_not_started_again_meanwhile() {
+    let Some(strace) = Strace::found() else { return };
+    let world = World::new();
+    world.playbook(
+        "apart",
+        "steps:\n  - { id: hold, title: Hold, needs: [], idempotent: true, \
+         run: 'echo begun >> ledger; touch held; while ! test -e go; do sleep 0.05; done; echo done >> ledger' }\n  \
+         - { id: pause, title: Pause, needs: [], wait: 2s }\n  \
+         - { id: later, title: Later, needs: [pause], idempotent: true, run: echo later >> ledger }\n",
+    );
+    let running = world.start(&["run", "apart"]);
+    wait_until("the step", || world.path("held").exists());
+    let tracer = strace.attach(&world, running.pid(), "inject=sendto:error=ENOBUFS:when=1+", None);
+    wait_until("the loss", || !world.events_named("keeper_lost").is_empty());
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(world.ledger(), ["begun"], "it was started beside itself");
+    assert!(!world.events_named("task_ended").iter().any(|e| e["task"] == "hold.1"), "it has not ended");
+    kill_hard(running.pid());
+    running.wait();
+    tracer.wait();
+    world.write("go", "");
+    wait_until("the keeper's end", || world.processes().is_empty());
+    // The next process reads what the keeper noted. That the later step could not be started is on record already.
+    world.run(&["resume", "last"]).exits(1).says(&["later", "could not be started"]);
+    assert_eq!(world.outcome("hold"), "succeeded");
+    world.run(&["resume", "last"]).exits(0);
+    assert_eq!(world.ledger(), ["begun", "done", "later"]);
 }

@@ -49,7 +49,7 @@ impl Drop for SmallDisk {
 
 /// Two steps run beside one another while the disk fills up. What follows them has a long command, so that its record
 /// surely needs a block of its own.
-fn filling(world: &World) {
+pub fn filling(world: &World) {
     let long = "x".repeat(9000);
     world.playbook(
         "filling",

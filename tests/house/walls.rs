@@ -182,7 +182,7 @@ fn engine_and_plan_perform_nothing() {
 fn every_file_says_what_it_is_for() {
     let mut silent = Vec::new();
     let mut seen = 0;
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"] {
         let folder = root().join(folder);
         if !folder.is_dir() {
             continue;

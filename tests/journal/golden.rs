@@ -2,8 +2,9 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Event, Millis, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
-    RunOutcome, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState,
+    Answer, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
+    Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, StepOutcome, TaskEnd, TaskEndKind,
+    TaskId, TaskVerdict, UndoneState, Via,
 };
 use serde_json::json;
 
@@ -175,7 +176,90 @@ fn events() -> Vec<Event> {
             accepted: vec![],
         })),
         run_ended(RunOutcome::Recovered),
+        Event::Asked { step: step("restore"), number: 1, question: Box::new(question()) },
+        Event::Asked {
+            step: step("pick/way"),
+            number: 2,
+            question: Box::new(Question {
+                kind: QuestionKind::Choice,
+                options: vec![
+                    Choice {
+                        id: "replica".into(),
+                        title: "Promote the replica".into(),
+                        eta: Some("10m".into()),
+                        loss: Some("the lag".into()),
+                        closed: None,
+                    },
+                    Choice {
+                        id: "backup".into(),
+                        title: "Restore".into(),
+                        eta: None,
+                        loss: None,
+                        closed: Some("there is none".into()),
+                    },
+                ],
+                suggestion: Some("replica".into()),
+                approvers: vec![],
+                excluded: vec![],
+                count: 1,
+                timeout: None,
+                on_timeout: OnTimeout::Wait,
+                evidence: false,
+                ..question()
+            }),
+        },
+        answered(Answer::Approve, Via::Terminal),
+        answered(Answer::Reject, Via::Socket),
+        answered(Answer::Choose { option: "replica".into() }, Via::Command),
+        answered(Answer::Done, Via::File),
+        answered(Answer::NotDone, Via::Drill),
+        answered(Answer::Retry, Via::Socket),
+        answered(Answer::Skip, Via::Socket),
+        answered(Answer::RollBack, Via::Socket),
+        answered(Answer::Abort, Via::Socket),
+        Event::AnswerRefused {
+            step: step("restore"),
+            answer: Answer::Approve,
+            by: Person { name: "mallory".into(), uid: Some(1003), via: Via::Socket },
+            why: "mallory is not asked; bob may answer".into(),
+        },
+        Event::QuestionExpired { step: step("restore"), number: 1, then: OnTimeout::Fail },
+        Event::QuestionExpired { step: step("restore"), number: 2, then: OnTimeout::Proceed },
+        Event::QuestionExpired { step: step("pick/way"), number: 3, then: OnTimeout::Suggest },
+        Event::QuestionExpired { step: step("pick/way"), number: 4, then: OnTimeout::Wait },
+        run_ended(RunOutcome::Recovered),
     ]
+}
+
+fn question() -> Question {
+    Question {
+        kind: QuestionKind::Approval,
+        attempt: 1,
+        prompt: "Replace it?".into(),
+        options: vec![],
+        suggestion: None,
+        approvers: vec!["bob".into(), "carol".into()],
+        excluded: vec!["ada".into()],
+        count: 2,
+        timeout: Some(Millis(600_000)),
+        on_timeout: OnTimeout::Fail,
+        evidence: true,
+    }
+}
+
+/// With a comment, evidence and a uid where the answer is a yes, without them otherwise.
+fn answered(answer: Answer, via: Via) -> Event {
+    let yes = matches!(answer, Answer::Approve | Answer::Done);
+    Event::Answered {
+        step: step("restore"),
+        number: 1,
+        reply: Reply {
+            answer,
+            comment: yes.then(|| "looked at it".into()),
+            evidence: yes.then(|| "44136f evidence-restore".into()),
+        },
+        by: Person { name: "bob".into(), uid: yes.then_some(1001), via },
+    }
 }
 
 fn resolved(name: &str, resolution: Resolution, evidence: Option<&str>) -> Event {
@@ -220,13 +304,17 @@ fn kind(event: &Event) -> usize {
         Event::KeeperLost { .. } => 19,
         Event::StepResolved { .. } => 20,
         Event::Replanned(_) => 21,
+        Event::Asked { .. } => 22,
+        Event::Answered { .. } => 23,
+        Event::AnswerRefused { .. } => 24,
+        Event::QuestionExpired { .. } => 25,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=21).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=25).collect::<Vec<_>>());
 }
 
 #[test]

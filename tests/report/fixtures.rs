@@ -41,6 +41,7 @@ pub fn step(id: &str, title: &str, phase: usize, body: Body) -> Step {
         needs: Vec::new(),
         when: None,
         unless: None,
+        approval: None,
         body,
         expect: Vec::new(),
         outputs: Vec::new(),

@@ -6,6 +6,7 @@
 mod crashes;
 mod edits;
 mod oracle;
+mod people;
 mod plans;
 mod random;
 mod seeds;

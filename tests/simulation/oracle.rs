@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use runbook::engine::{Act, Decision, PhaseStatus, RunStatus, State, StepStatus};
 use runbook::model::{
-    Event, Record, Resolution, RunOutcome, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict,
-    UndoneState,
+    Answer, Event, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome, StepId,
+    StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use runbook::plan::{Body, Plan, StepIx};
 
@@ -25,6 +25,10 @@ pub struct Oracle {
     resolved: BTreeSet<StepIx>,
     /// When each step began to have an effect.
     began: BTreeMap<StepIx, u64>,
+    /// People who have agreed to the open question of each step.
+    agreed: BTreeMap<StepIx, BTreeSet<String>>,
+    /// Their actions may start.
+    approved: BTreeSet<StepIx>,
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
 }
@@ -40,6 +44,8 @@ impl Oracle {
             dirty: BTreeSet::new(),
             resolved: BTreeSet::new(),
             began: BTreeMap::new(),
+            agreed: BTreeMap::new(),
+            approved: BTreeSet::new(),
             last_undone: None,
         }
     }
@@ -64,6 +70,7 @@ impl Oracle {
             }
             Event::StepEnded { step, outcome, .. } => {
                 let ix = self.ix(step);
+                self.approved.remove(&ix);
                 if *outcome == StepOutcome::Succeeded {
                     assert!(!self.succeeded.contains(&ix), "{step} succeeded twice");
                     self.succeeded.insert(ix);
@@ -71,6 +78,22 @@ impl Oracle {
                     let by_hand = self.folded.steps[ix].done_by_hand;
                     let effect = world.ledger.iter().any(|e| e.step == ix);
                     assert!(!acted || by_hand || effect, "{step} succeeded without its effect");
+                }
+            }
+            Event::Asked { step, question, .. } => {
+                let ix = self.ix(step);
+                if question.kind == QuestionKind::Manual {
+                    self.began.entry(ix).or_insert(record.seq);
+                }
+                self.agreed.remove(&ix);
+            }
+            Event::Answered { step, number, reply, by } => self.answered(step, *number, reply, by),
+            Event::QuestionExpired { step, then, .. } => {
+                let ix = self.ix(step);
+                let asking = self.folded.steps[ix].asking().expect("an open question");
+                assert!(asking.until.is_some_and(|until| record.t >= until), "{step} expired too early");
+                if *then == OnTimeout::Proceed && asking.question.kind == QuestionKind::Approval {
+                    self.approved.insert(ix);
                 }
             }
             Event::StepUndone { step, state } => {
@@ -85,6 +108,7 @@ impl Oracle {
                 let ix = self.ix(step);
                 self.succeeded.remove(&ix);
                 self.dirty.remove(&ix);
+                self.approved.remove(&ix);
                 self.resolved.insert(ix);
                 if *resolution == Resolution::NotDone {
                     self.began.remove(&ix);
@@ -132,6 +156,8 @@ impl Oracle {
             self.began.entry(ix).or_insert(seq);
         }
         if task.kind == TaskKind::Attempt {
+            let asks = self.plan.steps[ix].approval.is_some();
+            assert!(!asks || self.approved.contains(&ix), "{task} started before somebody agreed");
             assert!(!self.succeeded.contains(&ix), "{} was done and is done again", task.step);
             assert!(!self.folded.steps[ix].done_by_hand, "{} was done by a person", task.step);
             let spec = &self.plan.steps[ix];
@@ -139,6 +165,32 @@ impl Oracle {
                 let there = world.there.iter().any(|e| e.step == ix && e.attempt == task.attempt);
                 assert!(!there, "{task} repeats what took effect");
             }
+        }
+    }
+
+    fn answered(&mut self, step: &StepId, number: u32, reply: &Reply, by: &Person) {
+        let ix = self.ix(step);
+        let asking = self.folded.steps[ix].asking().expect("an open question").clone();
+        assert_eq!(asking.number, number, "{step} was answered to another question");
+        let approvers = &asking.question.approvers;
+        assert!(approvers.is_empty() || approvers.contains(&by.name), "{} may not answer {step}", by.name);
+        assert_ne!(reply.comment.as_deref(), Some("a stray word"), "{step} took a word that does not count");
+        let agreed = self.agreed.entry(ix).or_default();
+        match (asking.question.kind, &reply.answer) {
+            (QuestionKind::Approval, Answer::Approve) => {
+                assert!(agreed.insert(by.name.clone()), "{} agreed twice to {step}", by.name);
+                if agreed.len() as u64 >= u64::from(asking.question.count) {
+                    self.approved.insert(ix);
+                }
+            }
+            (QuestionKind::Failure, answer) => {
+                self.dirty.remove(&ix);
+                if *answer == Answer::Retry {
+                    self.approved.remove(&ix);
+                }
+                self.resolved.insert(ix);
+            }
+            _ => {}
         }
     }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use runbook::model::{Millis, StepId, Want};
+use runbook::model::{Millis, OnTimeout, StepId, Want};
 use runbook::plan::{
-    Action, Body, Check, Command, Expr, Meta, Objectives, OnFailure, Phase, Plan, Requires, Retry, Scope,
-    Shell, Step, StepIx, Template, Undo,
+    Action, Ask, Body, Check, Choose, Command, Expr, Meta, Objectives, OnFailure, Phase, Plan, PlannedOption,
+    Requires, Retry, Scope, Shell, Step, StepIx, Template, Undo,
 };
 
 use super::random::Random;
@@ -55,6 +55,7 @@ pub fn step(id: &str, body: Body) -> Step {
         needs: Vec::new(),
         when: None,
         unless: None,
+        approval: None,
         body,
         expect: Vec::new(),
         outputs: Vec::new(),
@@ -132,6 +133,46 @@ pub fn any_of(at: StepIx, id: &str, alternatives: Vec<Step>) -> Vec<Step> {
     steps
 }
 
+/// A question that somebody answers, or whose time is over.
+pub fn ask(random: &mut Random) -> Ask {
+    let names = ["alice", "bob", "carol", "dave"];
+    let approvers = names.iter().take(random.index(5)).map(|n| (*n).to_owned()).collect::<Vec<_>>();
+    let most = if approvers.is_empty() { 3 } else { approvers.len() };
+    let count = 1 + random.index(most) as u32;
+    // With the operator excluded there must be enough others.
+    let timeout = random.chance(40).then(|| Millis(500 + random.below(9000)));
+    let on_timeout = match timeout {
+        None => OnTimeout::Wait,
+        Some(_) => [OnTimeout::Fail, OnTimeout::Wait, OnTimeout::Proceed][random.index(3)],
+    };
+    Ask {
+        prompt: Template { src: "Go on?".into(), uses: Vec::new() },
+        approvers,
+        count,
+        exclude_operator: false,
+        timeout,
+        on_timeout,
+        evidence: false,
+    }
+}
+
+fn choose(random: &mut Random) -> Choose {
+    let option = |id: &str, when: Option<Expr>| PlannedOption {
+        id: id.into(),
+        title: id.into(),
+        eta: None,
+        loss: None,
+        when,
+    };
+    let options = vec![option("left", None), option("right", None), option("never", Some(expr("false")))];
+    let mut ask = ask(random);
+    if ask.timeout.is_some() && random.chance(50) {
+        ask.on_timeout = OnTimeout::Suggest;
+    }
+    ask.count = 1;
+    Choose { ask, options, suggest: Some(expr("'right'")) }
+}
+
 struct Maker<'a> {
     random: &'a mut Random,
     steps: Vec<Step>,
@@ -187,7 +228,11 @@ impl Maker<'_> {
         let body = match kind {
             0..14 => Body::Command(command(name)),
             14 => Body::Wait(Millis(self.random.below(5000))),
-            15 => Body::Nothing,
+            15 => match self.random.below(3) {
+                0 => Body::Choose(Box::new(choose(self.random))),
+                1 => Body::Manual(Box::new(ask(self.random))),
+                _ => Body::Nothing,
+            },
             16..18 => {
                 let count = 2 + self.random.index(2);
                 let inside =
@@ -242,8 +287,12 @@ impl Maker<'_> {
         } else if action {
             step.irreversible = random.chance(10);
         }
+        if random.chance(12) && !matches!(step.body, Body::Choose(_)) {
+            step.approval = Some(Box::new(ask(random)));
+        }
         step.on_failure = match random.below(20) {
-            0..12 => OnFailure::Stop,
+            0..10 => OnFailure::Stop,
+            10..12 => OnFailure::Ask,
             12..15 => OnFailure::Continue,
             _ => OnFailure::Rollback,
         };

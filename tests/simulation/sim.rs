@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Clock, Engine, Input, RunFacts, State};
+use runbook::engine::{Act, Clock, Engine, Input, RunFacts, RunStatus, State};
 use runbook::model::{
     Event, FORMAT, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome, StartInfo,
     StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
@@ -10,6 +10,7 @@ use runbook::model::{
 use runbook::plan::{Plan, StepIx};
 
 use super::oracle::Oracle;
+use super::people::{Word, words};
 use super::world::{Odds, World};
 
 /// 2026-11-21 10:37:55 UTC.
@@ -39,6 +40,10 @@ pub struct Sim {
     decisions: usize,
     /// Everything is compared after every decision; for most seeds it is enough to do so when a process ends.
     pub audited: bool,
+    /// Decides what people say.
+    seed: u64,
+    /// Questions that have had a word that did not count.
+    strays: std::collections::BTreeSet<(StepIx, u32)>,
 }
 
 pub fn facts() -> RunFacts {
@@ -48,6 +53,7 @@ pub fn facts() -> RunFacts {
         started_at: Timestamp(START).to_string(),
         operator: "alice".into(),
         environment: None,
+        waits: true,
     }
 }
 
@@ -99,6 +105,8 @@ impl Sim {
             crashed: false,
             decisions: 0,
             audited: true,
+            seed,
+            strays: std::collections::BTreeSet::new(),
         }
     }
 
@@ -170,17 +178,46 @@ impl Sim {
             return false;
         }
         let deadline = self.engine.next_deadline();
-        let next = [deadline, self.world.next_end()].into_iter().flatten().min();
+        let word = self.next_word();
+        let said = word.as_ref().map(|word| word.at);
+        let next = [deadline, self.world.next_end(), said].into_iter().flatten().min();
         let next = next.unwrap_or_else(|| panic!("nothing can happen any more: {:?}", self.state().status));
         self.now = self.now.max(next);
         if let Some((task, end)) = self.world.take_ended(self.now) {
             self.ended(&task, &end);
+        } else if let Some(word) = word.filter(|word| word.at <= self.now) {
+            self.say(&word);
         } else {
             let before = self.journal.len();
             self.input(&|| Input::Tick);
             assert!(self.crashed || self.journal.len() > before, "a deadline at which nothing is due");
         }
         true
+    }
+
+    /// What somebody says next. Nobody speaks to a run that is being ended.
+    fn next_word(&self) -> Option<Word> {
+        if self.state().status != RunStatus::Running {
+            return None;
+        }
+        let had = |ix, number| self.strays.contains(&(ix, number));
+        words(&self.plan, self.state(), self.seed, &had).into_iter().min_by_key(|word| (word.at, word.step))
+    }
+
+    fn say(&mut self, word: &Word) {
+        let step = self.plan.steps[word.step].id.clone();
+        if word.stray {
+            let number = self.state().steps[word.step].asked;
+            self.strays.insert((word.step, number));
+        }
+        let before = self.journal.len();
+        self.input(&|| Input::Answer {
+            step: step.clone(),
+            binding: None,
+            reply: word.reply.clone(),
+            by: word.by.clone(),
+        });
+        assert!(self.crashed || self.journal.len() > before, "a word that leaves no record");
     }
 
     fn ended(&mut self, task: &TaskId, end: &TaskEnd) {

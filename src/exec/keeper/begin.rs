@@ -7,12 +7,11 @@ use super::keep::{Keeper, now};
 use super::sink::{Keep, Sink};
 use super::spawn::{self, Failure, Started};
 use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
-use super::tree::{TOKEN, Tree};
 use crate::exec::Stream;
 use crate::exec::notes::Note;
-use crate::exec::outputs;
-use crate::exec::procfs;
 use crate::exec::protocol::{EndedTask, StartTask};
+use crate::exec::tree::{self, TOKEN, Tree};
+use crate::exec::{mark, outputs, procfs};
 use crate::model::{Millis, TaskEnd, TaskEndKind};
 use crate::planted::{self, Bug};
 
@@ -29,12 +28,12 @@ impl Keeper {
             return;
         }
         let began = now();
-        // The whole path: two runs of different state folders could have the same name.
-        let token = format!("{}/{}", self.run_dir.display(), order.task);
+        let token = tree::token(&self.run_dir, &order.task);
+        let mark = mark::of(&token);
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
         let hold_writers = self.tasks.len() < HELD;
-        let (started, defect) = match spawn::spawn(&order, &extra, hold_writers) {
+        let (started, defect) = match spawn::spawn(&order, &extra, mark, hold_writers) {
             Ok(started) => (started, None),
             Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
             Err(Failure::Partly { why, started }) => {
@@ -45,16 +44,30 @@ impl Keeper {
                 (started, Some(why))
             }
         };
-        // None is reaped yet, so even one that has ended is still there to be seen.
-        let born = |pid: &i32| (*pid, procfs::stat(*pid).map_or(u64::MAX, |s| s.start));
-        let mains: Vec<(i32, u64)> = started.pids.iter().map(born).collect();
-        let (pid, start) = mains.first().copied().unwrap_or((0, u64::MAX));
-        let note = Note::Started { task: order.task.clone(), pid, start, boot_id: self.boot_id.clone() };
+        let deadline = order.timeout.map(|t| began.saturating_add(t.0));
+        // The processes are not reaped yet, so even one that has ended is still there to be seen. One that cannot be
+        // looked at gets a start time that no process has: it will never be taken for another.
+        let seen = |pid: &i32| (*pid, procfs::stat(*pid).map_or(u64::MAX, |s| s.start));
+        let mains: Vec<(i32, u64)> = started.pids.iter().map(seen).collect();
+        let (first, start) = mains.first().copied().unwrap_or((0, u64::MAX));
+        let note = Note::Started {
+            task: order.task.clone(),
+            pid: first,
+            start,
+            boot_id: self.boot_id.clone(),
+            others: mains.iter().skip(1).copied().collect(),
+            deadline,
+            grace: order.grace,
+        };
         let _ = self.notes.add(&note);
         let stdin = order.stdin.take().map(|b| b.0).unwrap_or_default();
         let mut task = self.task(&order, started, stdin, began);
+        // Whatever belongs to the task is at least younger than this keeper.
+        task.tree.start = if start == u64::MAX { self.me.start } else { start };
         task.tree.mains = mains;
         task.tree.token = format!("{TOKEN}={token}");
+        task.tree.mark = mark;
+        task.deadline = deadline;
         if let Some(why) = defect {
             task.defect = Some(why);
             let phase = Phase::Killing { round_at: began, give_up_at: began + super::end::FORCE };
@@ -88,12 +101,14 @@ impl Keeper {
             grace: order.grace,
             tree: Tree {
                 mains: Vec::new(),
+                start: 0,
                 token: String::new(),
+                mark: 0,
                 alone: self.tasks.is_empty() && self.childless,
             },
             mains: started.pids.into_iter().map(|pid| (pid, None)).collect(),
             began,
-            deadline: order.timeout.map(|t| began.saturating_add(t.0)),
+            deadline: None,
             outlets: [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)],
             stdin: feed,
             writers: started.writers,

@@ -1,5 +1,7 @@
 //! The end of a task: by itself, by its timeout, by a person.
 
+use nix::sys::signal::Signal;
+
 use super::keep::{Keeper, now};
 use super::task::{Ending, Moment, Phase, Reason, Task};
 use crate::exec::notes::Note;
@@ -36,7 +38,10 @@ impl Keeper {
                 let phase = if force {
                     killing
                 } else {
-                    task.tree.terminate(&self.me);
+                    if task.tree.terminate(&self.me).is_err() {
+                        task.signal_group(Signal::SIGTERM);
+                        task.signal_group(Signal::SIGCONT);
+                    }
                     Phase::Asked { kill_at: now.saturating_add(task.grace.0), look_at: now + LOOK }
                 };
                 task.ending = Some(Ending { reason, phase });
@@ -142,7 +147,7 @@ fn advance(task: &mut Task, me: &Stat, now: Moment, child_ended: bool) {
                 advance(task, me, now, child_ended);
             } else if child_ended || look_at <= now {
                 // Nobody left: no need to wait for the rest of the grace.
-                ending.phase = if task.tree.members(me).is_empty() {
+                ending.phase = if task.tree.members(me).is_ok_and(|left| left.is_empty()) {
                     Phase::Over
                 } else {
                     Phase::Asked { kill_at, look_at: now + LOOK }
@@ -154,15 +159,22 @@ fn advance(task: &mut Task, me: &Stat, now: Moment, child_ended: bool) {
                 return;
             }
             let left = task.tree.members(me);
-            if left.is_empty() {
+            if left.as_ref().is_ok_and(Vec::is_empty) {
                 ending.phase = Phase::Over;
             } else if give_up_at <= now {
-                task.leaked = left.iter().map(|p| p.pid).collect();
-                task.leaked.sort_unstable();
                 ending.phase = Phase::Over;
+                let unreaped =
+                    || task.mains.iter().filter(|(_, status)| status.is_none()).map(|(pid, _)| *pid);
+                task.leaked = match left {
+                    Ok(left) => left.iter().map(|p| p.pid).collect(),
+                    Err(_) => unreaped().collect(),
+                };
+                task.leaked.sort_unstable();
             } else {
-                task.tree.kill(me);
                 ending.phase = Phase::Killing { round_at: now + ROUND, give_up_at };
+                if task.tree.kill(me).is_err() {
+                    task.signal_group(Signal::SIGKILL);
+                }
             }
         }
     }

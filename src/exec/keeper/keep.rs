@@ -16,9 +16,11 @@ use super::conn::Conn;
 use super::pause::Rest;
 use super::setup;
 use super::task::{Moment, Outlet, Task};
+use crate::exec::boot;
 use crate::exec::notes::{Note, Writer};
 use crate::exec::procfs::{self, Stat};
 use crate::exec::protocol::{FromKeeper, ToKeeper};
+use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
 
 const BUFFER: usize = 64 << 10;
@@ -62,14 +64,13 @@ enum Source {
 }
 
 pub(super) fn now() -> Moment {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-    // It cannot fail for a clock that exists.
-    time.map_or(0, |t| u64::try_from(t.num_milliseconds()).unwrap_or(0))
+    boot::now()
 }
 
 impl Keeper {
     pub fn new(run_dir: &Path) -> io::Result<Self> {
         let inherited = setup::take_over()?;
+        raise_descriptor_limit();
         std::env::set_current_dir(run_dir)?;
         nix::sys::prctl::set_child_subreaper(true)?;
         let children = setup::signals()?;

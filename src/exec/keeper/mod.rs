@@ -9,7 +9,7 @@
 //! is connected.
 //!
 //! - `setup`: descriptors and signals · `keep`: the loop · `task`: one task · `begin`, `end`: its two ends
-//! - `spawn`: starting processes · `tree`: ending them · `sink`: where output goes · `conn`: the runner · `pause`: Ctrl-Z
+//! - `spawn`: starting processes · `sink`: where output goes · `conn`: the runner · `pause`: Ctrl-Z
 
 mod begin;
 mod conn;
@@ -20,7 +20,6 @@ mod setup;
 mod sink;
 pub(super) mod spawn;
 mod task;
-mod tree;
 
 use std::path::Path;
 

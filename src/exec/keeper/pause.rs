@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::keep::{Keeper, now};
 use super::task::Moment;
+use crate::exec::notes::Note;
 use crate::exec::procfs;
 
 /// A rest, since when.
@@ -25,6 +26,8 @@ impl Keeper {
     pub(super) fn unpause(&mut self) {
         let Some(rest) = self.rest.take() else { return };
         let rested = now().saturating_sub(rest.since);
+        // For who may wait for the commands after this keeper; without the note they have less time left.
+        let _ = self.notes.add(&Note::Rested { millis: rested });
         for task in &mut self.tasks {
             task.deadline = task.deadline.map(|d| d.saturating_add(rested));
         }
@@ -33,8 +36,9 @@ impl Keeper {
 
     fn signal_resting(&self, signal: Signal) {
         for task in self.tasks.iter().filter(|t| t.ending.is_none() && t.reaped.is_none()) {
-            for process in task.tree.members(&self.me) {
-                procfs::signal(process.pid, process.start, signal);
+            match task.tree.members(&self.me) {
+                Ok(members) => members.iter().for_each(|p| _ = procfs::signal(p.pid, p.start, signal)),
+                Err(_) => task.signal_group(signal),
             }
         }
     }

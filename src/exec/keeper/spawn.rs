@@ -2,24 +2,28 @@
 //!
 //! `std::process::Command` without `pre_exec` stays on the fast path of `posix_spawn`. The keeper's own descriptors are
 //! all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which `Command` resets: so the
-//! children start clean without any code between fork and exec.
+//! children start clean without any code between fork and exec. Only two limits are not theirs: see `start`.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command};
 
 use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
+use crate::exec::descriptors::{give_limit_back, limit_given, with_limit_given};
+use crate::exec::mark;
 use crate::exec::protocol::StartTask;
 
 /// The processes of a task, just started.
 pub(super) struct Started {
     pub pids: Vec<i32>,
-    pub stdin: Option<ChildStdin>,
+    pub stdin: Option<PipeWriter>,
     pub stdout: PipeReader,
     pub stderr: PipeReader,
     /// The keeper's own writing ends of both, if asked for.
@@ -33,11 +37,12 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// `extra` is added to the environment after the task's own. With `hold_writers` the outputs do not end with the
-/// processes, but when `Started::writers` are dropped.
+/// Every process carries `mark`. `extra` is added to the environment after the task's own. With `hold_writers` the outputs
+/// do not end with the processes, but when `Started::writers` are dropped.
 pub(super) fn spawn(
     task: &StartTask,
     extra: &[(&str, OsString)],
+    mark: u64,
     hold_writers: bool,
 ) -> Result<Started, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
@@ -71,28 +76,32 @@ pub(super) fn spawn(
             for (name, value) in extra {
                 command.env(name, value);
             }
-            command.stdin(match previous.take() {
-                Some(reader) => Stdio::from(reader),
-                None if at == 0 && task.stdin.is_some() => Stdio::piped(),
-                None => Stdio::null(),
-            });
-            command.stderr(stderr_writer.try_clone()?);
-            if is_last {
-                command.stdout(stdout_writer.take().map_or_else(Stdio::null, Stdio::from));
-            } else {
-                let (reader, writer) = io::pipe()?;
-                command.stdout(writer);
-                previous = Some(reader);
-            }
-            command.spawn()
+            let null = || File::options().read(true).write(true).open("/dev/null");
+            let stdin = match previous.take() {
+                Some(reader) => OwnedFd::from(reader),
+                None if at == 0 && task.stdin.is_some() => {
+                    let (reader, writer) = io::pipe()?;
+                    started.stdin = Some(writer);
+                    OwnedFd::from(reader)
+                }
+                None => OwnedFd::from(null()?),
+            };
+            let stdout = match stdout_writer.take_if(|_| is_last) {
+                Some(writer) => writer,
+                None => {
+                    let (reader, writer) = io::pipe()?;
+                    previous = Some(reader);
+                    writer
+                }
+            };
+            start(
+                &mut command,
+                mark,
+                [stdin, OwnedFd::from(stdout), OwnedFd::from(stderr_writer.try_clone()?)],
+            )
         })();
         match result {
-            Ok(mut child) => {
-                started.pids.push(i32::try_from(child.id()).unwrap_or(0));
-                if at == 0 {
-                    started.stdin = child.stdin.take();
-                }
-            }
+            Ok(child) => started.pids.push(i32::try_from(child.id()).unwrap_or(0)),
             Err(e) => {
                 let why = explain(&e, &argv[0], task);
                 return Err(match started.pids.is_empty() {
@@ -103,6 +112,22 @@ pub(super) fn spawn(
         }
     }
     Ok(started)
+}
+
+/// Starts it with these as stdin, stdout and stderr, with its task's mark, and with the limit of descriptors that this
+/// program was given.
+fn start(command: &mut Command, mark: u64, descriptors: [OwnedFd; 3]) -> io::Result<Child> {
+    let all_below =
+        |limit| descriptors.iter().all(|fd| u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd < limit));
+    // The C library's `posix_spawn` refuses a descriptor above the limit of the moment.
+    let fast = limit_given().is_none_or(all_below);
+    let [stdin, stdout, stderr] = descriptors;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    if fast {
+        return mark::with(mark, || with_limit_given(|| command.spawn()));
+    }
+    give_limit_back(command);
+    mark::with(mark, || command.spawn())
 }
 
 /// The search path that the command will see.

@@ -2,15 +2,16 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::ChildStdin;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
 
 use super::sink::Sink;
-use super::tree::Tree;
 use crate::exec::Stream;
 use crate::exec::redact::RedactStream;
+use crate::exec::tree::Tree;
 use crate::model::{Millis, TaskEndKind, TaskId};
 
 /// A moment on CLOCK_BOOTTIME, in milliseconds: it goes on while the machine sleeps.
@@ -85,13 +86,13 @@ impl Outlet {
 
 /// What is still to be written to a command's stdin.
 pub(super) struct Feed {
-    pub pipe: ChildStdin,
+    pub pipe: PipeWriter,
     bytes: Vec<u8>,
     written: usize,
 }
 
 impl Feed {
-    pub fn new(pipe: ChildStdin, bytes: Vec<u8>) -> io::Result<Self> {
+    pub fn new(pipe: PipeWriter, bytes: Vec<u8>) -> io::Result<Self> {
         set_nonblocking(pipe.as_fd())?;
         Ok(Self { pipe, bytes, written: 0 })
     }
@@ -164,6 +165,15 @@ pub(super) struct Task {
 impl Task {
     pub fn all_reaped(&self) -> bool {
         self.mains.iter().all(|(_, status)| status.is_some())
+    }
+
+    /// What can be done for a tree when nobody can look at it: no descriptor is free, say. The group is its own as long as
+    /// its leader is not reaped.
+    pub fn signal_group(&self, signal: Signal) {
+        if let Some((pid, None)) = self.mains.first() {
+            // It may have ended; then there is nobody to signal.
+            let _ = killpg(Pid::from_raw(*pid), signal);
+        }
     }
 
     pub fn drained(&self) -> bool {

@@ -53,7 +53,11 @@ impl Builder<'_> {
                 Action::Sql { database, query: self.template(query, Place::Query, site) }
             }
             ActionKind::Http(http) => self.http(http, site),
-            ActionKind::Wait(_) | ActionKind::AnyOf(_) | ActionKind::Playbook { .. } => {
+            ActionKind::Wait(_)
+            | ActionKind::Choose(_)
+            | ActionKind::Manual(_)
+            | ActionKind::AnyOf(_)
+            | ActionKind::Playbook { .. } => {
                 self.push(
                     Diagnostic::error("not-a-command", action.span, "only a command can stand here")
                         .help("use `run`, `exec`, `sql` or `http`"),
@@ -310,6 +314,10 @@ pub(super) fn describe(action: &ast::Action) -> String {
         ActionKind::Sql { query, .. } => query.value.trim().lines().next().unwrap_or_default().to_owned(),
         ActionKind::Http(http) => format!("{} {}", http.method.value, http.url.value),
         ActionKind::Wait(length) => format!("wait {}", length.value),
+        ActionKind::Choose(choose) => {
+            choose.ask.prompt.value.trim().lines().next().unwrap_or_default().to_owned()
+        }
+        ActionKind::Manual(ask) => ask.prompt.value.trim().lines().next().unwrap_or_default().to_owned(),
         ActionKind::AnyOf(_) => "any of".to_owned(),
         ActionKind::Playbook { name, .. } => format!("playbook {}", name.value),
     };

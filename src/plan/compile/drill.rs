@@ -109,6 +109,7 @@ fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
         needs: None,
         when: None,
         unless: None,
+        approval: None,
         retry: None,
         expect: Vec::new(),
         outputs: Vec::new(),

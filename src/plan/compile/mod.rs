@@ -11,6 +11,7 @@ mod drill;
 mod expand;
 mod needs;
 mod order;
+mod people;
 mod resolve;
 mod step;
 mod suggest;
@@ -29,6 +30,7 @@ use super::Plan;
 use crate::playbook::ast;
 use crate::playbook::diagnostic::{Diagnostic, Severity};
 use crate::playbook::load::Loaded;
+use crate::playbook::source::Text;
 
 pub use drill::{DrillPlans, compile_drill};
 
@@ -43,6 +45,8 @@ pub struct Request<'a> {
     pub cwd: &'a Path,
     /// `environments` of `runbook.yaml`. Parameters there that a playbook does not have are for other playbooks.
     pub shared: &'a [ast::Environment],
+    /// `roles` of `runbook.yaml`.
+    pub roles: &'a [(Text, Vec<Text>)],
     /// The folder of `runbook.yaml`: relative paths in `shared` count from here.
     pub shared_folder: &'a Path,
     /// A parameter that is not given stands as `‹name›`: for looking at a playbook, never for running it.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::base::join;
 use super::build::{Builder, GivenValue};
+use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
 use crate::plan::params::ParamKind;
@@ -68,6 +69,12 @@ pub(super) fn plan(
     let title = main.title.as_ref().map_or_else(|| main.name.value.clone(), text);
     let objectives = builder.objectives.clone();
     let phases = phases(&builder);
+    let mut steps = builder.steps;
+    for step in &mut steps {
+        // A playbook's own roles are for its own steps.
+        let book = builder.scopes[step.scope].book;
+        Roles::of(request.roles, &builder.loaded.books[book].playbook.roles).settle(step);
+    }
     Ok(Plan {
         format: PLAN_FORMAT,
         playbook: Meta {
@@ -90,7 +97,7 @@ pub(super) fn plan(
         root,
         scopes,
         phases,
-        steps: builder.steps,
+        steps,
         drill: place.cloned(),
         index: StepIndex::default(),
     })

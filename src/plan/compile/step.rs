@@ -2,6 +2,7 @@
 
 use super::build::{Builder, Given, GivenValue};
 use super::command::Around;
+use super::people::Roles;
 use super::suggest;
 use super::text::{ResultKind, Site};
 use crate::model::Want;
@@ -38,6 +39,11 @@ impl Builder<'_> {
         self.check_keys(step);
         let when = step.when.as_ref().map(|text| self.expr(text, site));
         let unless = step.unless.as_ref().and_then(|check| self.check(check, &step.options, site));
+        let approval = step.approval.as_ref().map(|ask| {
+            let roles = Roles::of(&[], &self.playbook(scope).roles);
+            self.check_count(ask, &roles);
+            Box::new(self.ask(ask, site))
+        });
         let result = step.action.as_ref().and_then(|a| ResultKind::of(&a.kind));
         let own_result = site.result(result);
         let mut want = Want::default();
@@ -71,6 +77,7 @@ impl Builder<'_> {
             Some(ast::OnFailure::Stop) => OnFailure::Stop,
             Some(ast::OnFailure::Continue) => OnFailure::Continue,
             Some(ast::OnFailure::Rollback) => OnFailure::Rollback,
+            Some(ast::OnFailure::Ask) => OnFailure::Ask,
             None if self.drafts[ix].parent.is_none() => self.unit.on_failure,
             None => OnFailure::Stop,
         };
@@ -84,6 +91,7 @@ impl Builder<'_> {
             needs: draft.needs.clone(),
             when,
             unless,
+            approval,
             body,
             expect,
             outputs,
@@ -108,6 +116,8 @@ impl Builder<'_> {
         let Some(action) = &step.action else { return Body::Nothing };
         match &action.kind {
             ActionKind::Wait(length) => Body::Wait(length.value),
+            ActionKind::Choose(choose) => Body::Choose(Box::new(self.choose(choose, Site::step(scope, ix)))),
+            ActionKind::Manual(ask) => Body::Manual(Box::new(self.ask(ask, Site::step(scope, ix)))),
             ActionKind::AnyOf(_) => Body::AnyOf(inside),
             ActionKind::Playbook { params, .. } => match self.drafts[ix].inner_scope {
                 Some(inner) => {
@@ -166,7 +176,7 @@ impl Builder<'_> {
     fn check_keys(&mut self, step: &ast::Step) {
         let kind = step.action.as_ref().map(|a| &a.kind);
         let what = match kind {
-            None => "a step that only verifies",
+            None => "a step without an action",
             Some(ActionKind::Wait(_)) => "a `wait` step",
             Some(_) => return self.check_destructive(step),
         };

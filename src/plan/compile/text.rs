@@ -37,7 +37,11 @@ impl ResultKind {
             ActionKind::Run(_) | ActionKind::Exec(_) => Some(Self::Process),
             ActionKind::Http(_) => Some(Self::Http),
             ActionKind::Sql { .. } => Some(Self::Sql),
-            ActionKind::Wait(_) | ActionKind::AnyOf(_) | ActionKind::Playbook { .. } => None,
+            ActionKind::Wait(_)
+            | ActionKind::Choose(_)
+            | ActionKind::Manual(_)
+            | ActionKind::AnyOf(_)
+            | ActionKind::Playbook { .. } => None,
         }
     }
 
@@ -396,10 +400,10 @@ impl Builder<'_> {
         let action = step.action.as_ref().map(|a| &a.kind);
         match fields {
             ["outcome", ..] => Ok(()),
-            ["choice", ..] if matches!(action, Some(ActionKind::AnyOf(_))) => Ok(()),
+            ["choice", ..] if matches!(action, Some(ActionKind::AnyOf(_) | ActionKind::Choose(_))) => Ok(()),
             ["choice", ..] => Err(Box::new(
                 Diagnostic::error("unknown-field", span, format!("step `{name}` makes no choice"))
-                    .label("only an `any_of` step has `choice`"),
+                    .label("only `any_of` and `choose` have a `choice`"),
             )),
             ["outputs"] => Ok(()),
             ["outputs", output, ..] => {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use minijinja::machinery::ast::{CallArg, Expr, Stmt};
-use minijinja::machinery::{Span, parse, parse_expr};
+use minijinja::machinery::{Span, parse, parse_expr, tokenize};
 
 use super::compare;
 use super::environment;
@@ -33,12 +33,12 @@ pub(super) fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<Templa
         if text.trim().is_empty() {
             return Err(vec![TemplateError::new("the expression is empty", Some(0..source.len()))]);
         }
-        match parse_expr(text) {
+        match readable(text, true).and_then(|()| parse_expr(text)) {
             Ok(expr) => walker.expr(&expr),
             Err(e) => walker.syntax(&e),
         }
     } else if text.contains("{{") || text.contains("{%") {
-        match parse(text, "", environment::syntax()) {
+        match readable(text, false).and_then(|()| parse(text, "", environment::syntax())) {
             Ok(Stmt::Template(template)) => {
                 walker.block(&template.children);
                 if walker.errors.is_empty() {
@@ -50,6 +50,12 @@ pub(super) fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<Templa
         }
     }
     walker.finish()
+}
+
+/// The first thing that is no part of the language. MiniJinja's parser forgets it when it stands behind a quoted text:
+/// `x == 'a' && y` would be read as `x == 'a'`.
+fn readable(text: &str, in_expression: bool) -> Result<(), minijinja::Error> {
+    tokenize(text, in_expression, environment::syntax()).try_for_each(|token| token.map(|_| ()))
 }
 
 pub(super) struct Walker<'n> {
@@ -117,8 +123,7 @@ impl<'n> Walker<'n> {
 
     fn syntax(&mut self, error: &minijinja::Error) {
         let (message, range) = environment::syntax_error(error);
-        let size = self.normalised.text.len();
-        let range = range.map(|r| self.normalised.to_source(r.start.min(size)..r.end.min(size)));
+        let range = range.map(|r| self.normalised.to_source(r));
         let help = (self.place != Place::Expression).then(|| {
             "braces that are not a template are written between {% raw %} and {% endraw %}".to_owned()
         });

@@ -10,7 +10,7 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
 use super::names::{self, RawText};
-use super::{Ctx, TemplateError, filters};
+use super::{Ctx, TemplateError, filters, limits};
 
 /// Instructions a render may execute: some tens of milliseconds.
 const FUEL: u64 = 500_000;
@@ -106,6 +106,7 @@ fn build() -> Environment<'static> {
         env.remove_global(name);
     }
     filters::add_to(&mut env);
+    limits::add_to(&mut env);
     env
 }
 

@@ -16,6 +16,7 @@ mod compare;
 mod environment;
 mod filters;
 mod flatten;
+mod limits;
 mod names;
 mod normalise;
 mod shell;

@@ -15,10 +15,11 @@ pub(super) struct Normalised {
 }
 
 impl Normalised {
-    /// The range of the source as typed for a range of `text`.
+    /// The range of the source as typed for a range of `text`. It cuts no character, which MiniJinja's ranges of what it
+    /// cannot read may do, and lies inside.
     pub fn to_source(&self, range: Range<usize>) -> Range<usize> {
-        let start = self.offset(range.start, false);
-        start..self.offset(range.end, true).max(start)
+        let start = self.offset(self.text.floor_char_boundary(range.start), false);
+        start..self.offset(self.text.ceil_char_boundary(range.end), true).max(start)
     }
 
     fn offset(&self, at: usize, is_end: bool) -> usize {

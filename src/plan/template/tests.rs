@@ -285,6 +285,22 @@ fn references_are_listed_as_typed() {
     assert_eq!(literal.normalised, "'steps.a-b' ~ steps[\"2nd-x\"].choice");
 }
 
+/// MiniJinja's parser forgets what cannot be read when it stands behind a quoted text.
+#[test]
+fn nothing_behind_a_text_is_left_out() {
+    for (src, place, range) in [
+        ("params.db == 'a' && params.flag", Place::Expression, 17..18),
+        ("params.db == 'a' ? 1 : 2", Place::Expression, 17..18),
+        ("'a' 'open", Place::Expression, 9..9),
+        ("result.duration < '2s' \u{fffd}", Place::Expression, 23..26),
+        ("{% if params.db == 'a' && params.flag %}x{% endif %}", Place::Text, 23..24),
+    ] {
+        let errors = analyse(src, place).expect_err(src);
+        assert_eq!(errors.iter().map(|e| e.range.clone()).collect::<Vec<_>>(), [Some(range)], "{src}");
+    }
+    assert_eq!(value("'a' 'b'"), Ok(json!("ab")));
+}
+
 #[test]
 fn expressions_keep_types_and_truth_is_strict() {
     assert_eq!(value("params.list"), Ok(json!([1, "two"])));
@@ -517,6 +533,29 @@ fn endless_texts_end() {
     let long = format!("{{% for a in range(9999) %}}{}{{% endfor %}}", "x".repeat(10_000));
     assert_eq!(text(&long).unwrap_err(), "the rendered text is longer than 1 MiB");
     assert!(start.elapsed().as_secs() < 10);
+}
+
+#[test]
+fn filters_make_no_more_than_can_be_held() {
+    for src in [
+        "range(100000) | join(range(100000) | join('x')) | length",
+        "range(100000) | join | replace('1', range(9999) | join) | length",
+        "'a\\nb' | indent(99999999999) | length",
+        "'a\\nb' | indent(width=99999999999) | length",
+        "[1] | batch(99999999999, 0) | length",
+        "[1] | slice(99999999999, 0) | length",
+        "[1] | tojson(indent=99999999999) | length",
+    ] {
+        let error = value(src).unwrap_err();
+        assert!(error.ends_with("would make more than 16 MiB"), "{src}: {error}");
+    }
+    assert_eq!(value("params.list | join(', ')"), Ok(json!("1, two")));
+    assert_eq!(value("[1, 2, 3] | batch(2, 0) | list"), Ok(json!([[1, 2], [3, 0]])));
+    assert_eq!(value("'a\\nb' | indent(2)"), Ok(json!("a\n  b")));
+    assert_eq!(value("'abc' | replace('b', 'xx')"), Ok(json!("axxc")));
+    assert_eq!(value("[{'a': 1}, {'a': 2}] | join('-', attribute='a')"), Ok(json!("1-2")));
+    assert_eq!(value("[1] | tojson"), Ok(json!("[1]")));
+    assert_eq!(value("[1] | tojson(indent=1)"), Ok(json!("[\n 1\n]")));
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Incident {
             params: start
                 .map(|s| s.params.iter().map(|(n, v)| (neutral::line(n), words::value(v))).collect())
                 .unwrap_or_default(),
-            people: people(&history),
+            people: people(plan, &history),
             journal: Journal {
                 records: history.seq,
                 epochs: history.epoch,
@@ -268,6 +268,16 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
             }
+            Event::AnswerRefused { step, answer, by, why } => {
+                add(t, "refused", format!("{step}: {by} said {}: {why}", answer.words()));
+            }
+            Event::QuestionExpired { step, then, .. } => {
+                add(
+                    t,
+                    "unanswered",
+                    format!("{step}: nobody answered in time: {}", words::on_timeout(*then)),
+                );
+            }
             Event::Gap { length, why } => add(t, "clock", format!("{length} passed: {why}")),
             Event::KeeperLost { why } => add(t, "keeper", format!("the keeper is gone: {why}")),
             Event::TailSetAside { bytes, file } => {
@@ -310,7 +320,7 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
     out
 }
 
-fn people(history: &History) -> Vec<Person> {
+fn people(plan: &Plan, history: &History) -> Vec<Person> {
     let mut out = Vec::new();
     let mut add = |name: &str, did: String, t: Millis| {
         out.push(Person { name: neutral::line(name), did: neutral::line(did), t });
@@ -329,6 +339,12 @@ fn people(history: &History) -> Vec<Person> {
     }
     for (t, step, resolution, by, reason) in &history.resolutions {
         add(by, format!("said of {step}: {}: {reason}", words::resolution(*resolution)), *t);
+    }
+    for (step, past) in plan.steps.iter().zip(&history.steps) {
+        for (t, reply, by) in past.questions.iter().flat_map(|q| &q.answers) {
+            let comment = reply.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
+            add(&by.name, format!("answered {}: {}{comment}", step.id, reply.answer.words()), *t);
+        }
     }
     out.sort_by_key(|p| p.t);
     out

@@ -1,48 +1,63 @@
 //! Finds every process that belongs to a task, also those that left its process group or lost their parent, and
-//! ends them. Only used when a task is to be ended: a normal end looks at nobody.
+//! ends them. Only used when a task is to be ended: a normal end looks at nobody. By the keeper, and for a task that outlived
+//! its keeper by the runner.
 
 use std::collections::HashSet;
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use nix::sys::signal::Signal;
 
-use crate::exec::procfs::{self, Stat};
+use super::mark;
+use super::procfs::{self, Stat};
+use crate::model::TaskId;
 use crate::planted::{self, Bug};
 
 /// What marks a task's processes.
 pub(super) struct Tree {
-    /// The processes that the keeper started, by pid and start time: once one is collected, its pid may be given to a
-    /// stranger. The first leads the group, and nothing that is older than it can belong to the task.
+    /// The processes that the keeper started, each by pid and start time: once one is collected, its pid may be given to
+    /// a stranger. The first leads the group.
     pub mains: Vec<(i32, u64)>,
-    /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them.
+    /// Start time of the first. Nothing that is older can belong to the task.
+    pub start: u64,
+    /// `RUNBOOK_TASK_TOKEN=<run folder>/<task>`, as it stands in the environment of each of them that has not changed it.
     pub token: String,
+    /// See [`mark`]: what those have kept that have changed it.
+    pub mark: u64,
     /// Nothing of another task was there at any moment of this one, so an orphan without a token can only be its own.
     pub alone: bool,
 }
 
 pub(super) const TOKEN: &str = "RUNBOOK_TASK_TOKEN";
 
-/// Whose a process is by its environment.
+/// What tells a task from all others. The whole path: two runs of different state folders could have the same name.
+pub(super) fn token(run_dir: &Path, task: &TaskId) -> String {
+    format!("{}/{task}", run_dir.display())
+}
+
+/// Whose a process is by what it was born with.
 #[derive(PartialEq)]
 enum Token {
     Ours,
     Other,
     None,
-    /// Another user's. Nor can that user's process be signalled, but it is there.
+    /// Another user's, without a mark: its environment cannot be read. Nor can the process be signalled, but it is there.
     Hidden,
 }
 
 impl Tree {
-    /// The living members.
-    pub fn members(&self, keeper: &Stat) -> Vec<Stat> {
-        let Some((group, start)) = self.mains.first().copied() else { return Vec::new() };
-        let all: Vec<Stat> = procfs::all()
+    /// The living members. An error: nobody knows whether there are any.
+    ///
+    /// Of `keeper` its pid and its session matter. For a dead one, the pid is one that no process has.
+    pub fn members(&self, keeper: &Stat) -> io::Result<Vec<Stat>> {
+        let all: Vec<Stat> = procfs::all()?
             .into_iter()
-            .filter(|p| p.pid != keeper.pid && p.start >= start && !p.has_ended())
+            .filter(|p| p.pid != keeper.pid && p.start >= self.start && !p.has_ended())
             .collect();
+        let group = self.mains.first().map_or(-1, |(pid, _)| *pid);
         let in_group = |p: &Stat| p.group == group && p.session == keeper.session;
         if planted::is(Bug::KillGroupOnly) {
-            return all.into_iter().filter(in_group).collect();
+            return Ok(all.into_iter().filter(in_group).collect());
         }
         let mut inside: HashSet<i32> = all
             .iter()
@@ -61,7 +76,7 @@ impl Tree {
                 break;
             }
         }
-        all.into_iter().filter(|p| inside.contains(&p.pid)).collect()
+        Ok(all.into_iter().filter(|p| inside.contains(&p.pid)).collect())
     }
 
     fn is_main(&self, p: &Stat) -> bool {
@@ -81,6 +96,9 @@ impl Tree {
     }
 
     fn token_of(&self, pid: i32) -> Token {
+        if let Some(mark) = mark::of_process(pid) {
+            return if mark == self.mark { Token::Ours } else { Token::Other };
+        }
         let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Hidden };
         let mut found = Token::None;
         for entry in environ.split(|b| *b == 0) {
@@ -94,25 +112,24 @@ impl Tree {
         found
     }
 
-    /// Asks every member to end. Returns how many there are.
-    pub fn terminate(&self, keeper: &Stat) -> usize {
-        let members = self.members(keeper);
-        for p in &members {
+    /// Asks every member to end.
+    pub fn terminate(&self, keeper: &Stat) -> io::Result<()> {
+        for p in self.members(keeper)? {
             procfs::signal(p.pid, p.start, Signal::SIGTERM);
             // A stopped process takes the signal only when it goes on.
             procfs::signal(p.pid, p.start, Signal::SIGCONT);
         }
-        members.len()
+        Ok(())
     }
 
     /// One round of ending them by force: first stop them all, so that none can fork while the others are being
     /// killed, then kill.
-    pub fn kill(&self, keeper: &Stat) {
+    pub fn kill(&self, keeper: &Stat) -> io::Result<()> {
         const PASSES: usize = 20;
         let mut stopped: HashSet<(i32, u64)> = HashSet::new();
         for _ in 0..PASSES {
             let fresh: Vec<Stat> =
-                self.members(keeper).into_iter().filter(|p| !stopped.contains(&(p.pid, p.start))).collect();
+                self.members(keeper)?.into_iter().filter(|p| !stopped.contains(&(p.pid, p.start))).collect();
             if fresh.is_empty() {
                 break;
             }
@@ -124,6 +141,7 @@ impl Tree {
         for (pid, start) in stopped {
             procfs::signal(pid, start, Signal::SIGKILL);
         }
+        Ok(())
     }
 }
 
@@ -134,7 +152,9 @@ mod tests {
     use super::*;
 
     fn tree(pid: i32, start: u64) -> Tree {
-        Tree { mains: vec![(pid, start)], token: format!("{TOKEN}=/run/a.1"), alone: false }
+        let token = "/run/a.1";
+        let mains = vec![(pid, start)];
+        Tree { mains, start, token: format!("{TOKEN}={token}"), mark: mark::of(token), alone: false }
     }
 
     /// A main process ended and was collected, others of its task are still being ended, and its pid has gone to a
@@ -148,11 +168,12 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let stranger = procfs::stat(pid).unwrap();
         assert_eq!((stranger.group, stranger.session), (pid, me.session));
-        let members = |start| tree(pid, start).members(&me).iter().map(|p| p.pid).collect::<Vec<_>>();
+        let members =
+            |start| tree(pid, start).members(&me).unwrap().iter().map(|p| p.pid).collect::<Vec<_>>();
         assert_eq!(members(stranger.start), [pid], "the process itself is one");
         assert_eq!(members(stranger.start - 1), [0; 0]);
-        assert_eq!(tree(pid, stranger.start - 1).terminate(&me), 0);
-        tree(pid, stranger.start - 1).kill(&me);
+        tree(pid, stranger.start - 1).terminate(&me).unwrap();
+        tree(pid, stranger.start - 1).kill(&me).unwrap();
         assert!(procfs::is_alive(pid, stranger.start));
         child.kill().unwrap();
         child.wait().unwrap();

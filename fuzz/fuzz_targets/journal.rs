@@ -1,0 +1,5 @@
+//! The journal, changed by anybody: see the module of the same name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runbook_fuzz::journal::check(bytes));

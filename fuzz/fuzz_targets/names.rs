@@ -1,0 +1,5 @@
+//! Names that become parts of paths: see the module of the same name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runbook_fuzz::names::check(bytes));

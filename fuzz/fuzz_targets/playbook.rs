@@ -1,0 +1,5 @@
+//! Playbooks, from bytes to a plan: see the module of the same name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runbook_fuzz::playbook::check(bytes));

@@ -1,0 +1,5 @@
+//! Secrets in outputs: see the module of the same name.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| runbook_fuzz::redactor::check(bytes));

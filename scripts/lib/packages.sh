@@ -1,0 +1,24 @@
+# Sourced by the scripts beside this folder, after they have set `needed`, an array of command:package. Says what of it is
+# not here, and installs it from Debian when run as root.
+
+missing_packages() {
+  local pair
+  for pair in "${needed[@]}"; do
+    command -v "${pair%%:*}" > /dev/null || printf '%s\n' "${pair#*:}"
+  done | sort -u
+}
+
+install_missing() {
+  local packages
+  mapfile -t packages < <(missing_packages)
+  [ "${#packages[@]}" -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+    echo "missing: ${packages[*]} (as root on Debian this script installs them)"
+    return 0
+  fi
+  printf '\n== installing %s\n' "${packages[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  local install=(apt-get install -y --no-install-recommends --no-remove)
+  "${install[@]}" "${packages[@]}" || { apt-get update && "${install[@]}" "${packages[@]}"; } ||
+    echo "apt-get could not install ${packages[*]}"
+}

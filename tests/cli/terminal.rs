@@ -1,0 +1,228 @@
+//! Keys on a terminal: a real pty, on it a real interactive bash with job control, and in that the real binary.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::pty::{Winsize, openpty};
+
+use crate::support::{BIN, World, kill_hard, wait_until};
+
+/// A terminal with a shell that waits for somebody to type.
+struct Terminal {
+    keys: File,
+    /// All that was ever written to it.
+    shown: Arc<Mutex<Vec<u8>>>,
+    shell: Child,
+}
+
+impl Terminal {
+    fn open(world: &World) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(Some(&size), None).unwrap();
+        let mut command = world.command("bash");
+        command
+            .args(["--norc", "--noprofile", "--noediting", "-i"])
+            .env("TERM", "xterm")
+            .env("PS1", "ready> ");
+        command.stdin(Stdio::from(pty.slave.try_clone().unwrap()));
+        command.stdout(Stdio::from(pty.slave.try_clone().unwrap())).stderr(Stdio::from(pty.slave));
+        // SAFETY: both calls are async-signal-safe and touch no memory. The terminal is the child's stdin.
+        unsafe {
+            command.pre_exec(|| {
+                nix::unistd::setsid()?;
+                nix::errno::Errno::result(nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0))?;
+                Ok(())
+            });
+        }
+        let shell = command.spawn().unwrap();
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let keys = File::from(pty.master);
+        let (mut screen, all) = (keys.try_clone().unwrap(), shown.clone());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // Ends with the last process that has the terminal open.
+            while let Ok(count @ 1..) = screen.read(&mut buffer) {
+                all.lock().unwrap().extend_from_slice(&buffer[..count]);
+            }
+        });
+        let terminal = Self { keys, shown, shell };
+        terminal.wait_for("ready> ", 0);
+        terminal
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Bytes that stand on it now.
+    fn length(&self) -> usize {
+        self.shown.lock().unwrap().len()
+    }
+
+    fn text_from(&self, from: usize) -> String {
+        String::from_utf8_lossy(&self.shown.lock().unwrap()[from..]).into_owned()
+    }
+
+    /// Waits until `text` stands on it after the byte `from`.
+    #[track_caller]
+    fn wait_for(&self, text: &str, from: usize) {
+        let began = Instant::now();
+        while !self.text_from(from).contains(text) {
+            let all = self.text_from(0);
+            assert!(began.elapsed() < Duration::from_secs(60), "{text:?} is not on the terminal:\n{all}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        kill_hard(i32::try_from(self.shell.id()).unwrap());
+        let _ = self.shell.wait();
+    }
+}
+
+/// As in /proc/PID/stat: `T` is stopped.
+fn state(pid: i32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
+}
+
+/// The step's timeout, and a rest that is longer.
+const TIMEOUT: u64 = 10;
+
+/// A run of two steps, started by typing, that is in its first.
+fn typed(world: &World) -> (Terminal, i32) {
+    world.playbook(
+        "rest",
+        &format!(
+            "steps:\n  - id: hold\n    title: Hold on\n    timeout: {TIMEOUT}s\n    run: |\n      \
+             touch begun; while ! test -e go; do sleep 0.05; done; echo held >> ledger\n  \
+             - {{ id: next, title: The next one, run: echo next >> ledger }}\n"
+        ),
+    );
+    let mut terminal = Terminal::open(world);
+    terminal.type_in(&format!("{BIN} run rest\n"));
+    wait_until("the step", || world.path("begun").exists());
+    let runner = world.processes_like("run rest");
+    assert_eq!(runner.len(), 1, "{runner:?}");
+    terminal.wait_for("0 of 2 steps", 0);
+    (terminal, runner[0])
+}
+
+/// The shell of the step and whatever it has started.
+fn commands(world: &World) -> Vec<i32> {
+    let mark = b"RUNBOOK_STEP=hold\0";
+    let marked = |pid: &i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.windows(mark.len()).any(|window| window == mark)
+    };
+    world.processes().into_iter().filter(marked).collect()
+}
+
+fn rests(world: &World, runner: i32) -> bool {
+    let commands = commands(world);
+    state(runner) == 'T' && !commands.is_empty() && commands.iter().all(|pid| state(*pid) == 'T')
+}
+
+#[test]
+fn ctrl_z_rests_the_run_with_its_commands_and_timeouts_and_fg_goes_on() {
+    let world = World::new();
+    let (mut terminal, runner) = typed(&world);
+    let before = terminal.length();
+    terminal.type_in("\x1a");
+    terminal.wait_for("Stopped", before);
+    wait_until("the rest", || rests(&world, runner));
+    // Longer than the step may take. What would end the rest could go ahead now.
+    world.write("go", "");
+    std::thread::sleep(Duration::from_secs(TIMEOUT + 1));
+    assert!(rests(&world, runner), "somebody went on");
+    assert!(world.ledger().is_empty());
+    let rested = terminal.length();
+    terminal.type_in("fg\n");
+    terminal.wait_for("recovered", rested);
+    let again = terminal.text_from(rested);
+    assert!(again.contains("of 2 steps") || again.contains("Hold on"), "nothing was drawn again: {again:?}");
+    terminal.type_in("echo code=$?\n");
+    terminal.wait_for("code=0", rested);
+    assert_eq!(world.ledger(), ["held", "next"]);
+    assert_eq!(world.outcome("hold"), "succeeded");
+    let gaps = world.events_named("gap");
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(gaps[0]["why"], "paused from the terminal");
+    assert!(gaps[0]["length"].as_u64().unwrap() >= 1000 * (TIMEOUT + 1), "{gaps:?}");
+    world.run(&["verify", "last"]).exits(0);
+}
+
+/// The frame that moves is drawn anew after `fg`, while the step still runs.
+#[test]
+fn the_view_is_drawn_again_after_fg_and_a_second_rest_works_as_well() {
+    let world = World::new();
+    let (mut terminal, runner) = typed(&world);
+    for _ in 0..2 {
+        let before = terminal.length();
+        terminal.type_in("\x1a");
+        terminal.wait_for("Stopped", before);
+        wait_until("the rest", || rests(&world, runner));
+        let rested = terminal.length();
+        terminal.type_in("fg\n");
+        terminal.wait_for("0 of 2 steps", rested);
+        wait_until("the command", || commands(&world).iter().all(|pid| state(*pid) != 'T'));
+    }
+    world.write("go", "");
+    terminal.wait_for("recovered", 0);
+    assert_eq!(world.ledger(), ["held", "next"]);
+    assert_eq!(world.events_named("gap").len(), 2);
+}
+
+/// In the background it goes on, and may write to the terminal.
+#[test]
+fn bg_lets_it_go_on_too() {
+    let world = World::new();
+    let (mut terminal, runner) = typed(&world);
+    terminal.type_in("\x1a");
+    terminal.wait_for("Stopped", 0);
+    wait_until("the rest", || rests(&world, runner));
+    world.write("go", "");
+    terminal.type_in("bg\n");
+    terminal.wait_for("recovered", 0);
+    assert_eq!(world.ledger(), ["held", "next"]);
+    terminal.type_in("wait $!; echo code=$?\n");
+    terminal.wait_for("code=0", 0);
+}
+
+#[test]
+fn ctrl_c_ends_the_run_and_the_shell_sees_130() {
+    let world = World::new();
+    let (mut terminal, _) = typed(&world);
+    let before = terminal.length();
+    terminal.type_in("\x03");
+    terminal.wait_for("runbook resume ", before);
+    terminal.type_in("echo code=$?\n");
+    terminal.wait_for("code=130", before);
+    assert_eq!(world.outcome("hold"), "cancelled");
+    assert!(commands(&world).is_empty() && world.ledger().is_empty());
+    world.write("go", "");
+    terminal.type_in(&format!("{BIN} resume last\n"));
+    terminal.wait_for("recovered", before);
+    assert_eq!(world.ledger(), ["held", "next"]);
+}
+
+/// The terminal is closed under a run that rests: the kernel continues what it leaves without one, and the run goes on.
+#[test]
+fn a_terminal_that_closes_under_a_rest_leaves_nothing_stopped() {
+    let world = World::new();
+    let (mut terminal, runner) = typed(&world);
+    terminal.type_in("\x1a");
+    terminal.wait_for("Stopped", 0);
+    wait_until("the rest", || rests(&world, runner));
+    world.write("go", "");
+    drop(terminal);
+    wait_until("the run's end", || world.ledger() == ["held", "next"]);
+    world.assert_nothing_runs();
+    assert_eq!(world.outcome("next"), "succeeded");
+}
