@@ -72,6 +72,14 @@ bugs! {
     /// A step that was carried out in another form is built upon, and nobody is asked.
     EditUnseen = "edit-unseen",
 
+    // ---- people
+    /// An action starts although nobody agreed.
+    ForgetApproval = "forget-approval",
+    /// Somebody who is not asked agrees.
+    AnyoneApproves = "anyone-approves",
+    /// One person agrees for two.
+    AgreeTwice = "agree-twice",
+
     // ---- commands
     /// Whoever has the pid is taken for the process that had it.
     AnyStartTime = "any-start-time",

@@ -114,12 +114,20 @@ impl Engine {
             return false;
         }
         let to_undo = &self.figures.to_undo;
-        let next = if planted::is(Bug::UndoForward) { to_undo.first() } else { to_undo.last() };
+        let all = || to_undo.iter().map(|(_, ix)| *ix);
+        let free = to_undo.iter().rev().find(|(_, ix)| !self.is_built_upon(*ix, all()));
+        let next = if planted::is(Bug::UndoForward) { to_undo.first() } else { free };
         match next.copied() {
             Some((_, ix)) => self.start_task(ix, TaskKind::Undo, 1, 0),
             None => self.end_rollback(),
         }
         true
+    }
+
+    /// One of those that are to be taken back follows the step in the plan, although it began earlier. Only a person's
+    /// word, which tells that the step is done and not since when, can come so late.
+    fn is_built_upon(&self, ix: StepIx, mut those: impl Iterator<Item = StepIx>) -> bool {
+        self.state.steps[ix].done_by_hand && those.any(|other| self.plan.ancestors(other).contains(&ix))
     }
 
     pub(super) fn advance_undo(&mut self, ix: StepIx) {
@@ -197,8 +205,9 @@ impl Engine {
         if inside.iter().any(|ix| self.state.steps[*ix].is_undoing()) {
             return false;
         }
-        let open = inside.iter().copied().filter(|ix| is_to_undo(&self.plan, &self.state, *ix));
-        let Some(next) = open.max_by_key(|ix| self.state.steps[*ix].effect_at) else { return true };
+        let open = || inside.iter().copied().filter(|ix| is_to_undo(&self.plan, &self.state, *ix));
+        let free = open().filter(|ix| !self.is_built_upon(*ix, open()));
+        let Some(next) = free.max_by_key(|ix| self.state.steps[*ix].effect_at) else { return true };
         if inside.iter().any(|ix| undo_has_failed(&self.state, *ix)) {
             return true;
         }

@@ -3,6 +3,7 @@
 mod doubt;
 mod groups;
 mod people;
+mod questions;
 mod rollback;
 mod steps;
 
@@ -10,11 +11,12 @@ use std::sync::Arc;
 
 use runbook::engine::{Act, Engine, Found, Input, Replan, State};
 use runbook::model::{
-    Event, HttpAnswer, Millis, Record, Resolution, StartInfo, TaskEnd, TaskEndKind, TaskId, TaskOutput,
-    TaskVerdict, UndoneState,
+    Answer, Binding, Event, HttpAnswer, Millis, Record, Reply, Resolution, StartInfo, StepId, TaskEnd,
+    TaskEndKind, TaskId, TaskOutput, TaskVerdict, UndoneState,
 };
 use runbook::plan::Plan;
 
+use super::people::person;
 use super::sim::{at, facts, resume_info, start_info};
 
 /// A run told step by step.
@@ -84,10 +86,23 @@ impl Script {
         self.feed(Input::Cancel { by: "dave".into(), how: "Ctrl-C".into(), force: false })
     }
 
+    /// Somebody answers the step's open question.
+    pub fn says(&mut self, by: &str, step: &str, answer: Answer) -> Vec<String> {
+        self.says_to(by, step, answer, None)
+    }
+
+    /// The same for an answer that was written to a certain question.
+    pub fn says_to(&mut self, by: &str, step: &str, answer: Answer, number: Option<u32>) -> Vec<String> {
+        let binding = number.map(|number| Binding { number, plan_hash: start_info().plan_hash });
+        let step = StepId::parse(step).expect("a step");
+        let reply = Reply { answer, comment: Some("seen".into()), evidence: None };
+        self.feed(Input::Answer { step, binding, reply, by: person(by) })
+    }
+
     /// A person's word, between two processes.
     pub fn resolve(&mut self, step: &str, resolution: Resolution) {
         let event = Event::StepResolved {
-            step: runbook::model::StepId::parse(step).expect("a step"),
+            step: StepId::parse(step).expect("a step"),
             resolution,
             by: "carol".into(),
             reason: "seen".into(),
@@ -174,6 +189,14 @@ fn line(event: &Event) -> Option<String> {
             UndoneState::Failed { why } => format!("{step} not undone: {why}"),
             UndoneState::Unknown { why } => format!("{step} perhaps undone: {why}"),
         },
+        Event::Asked { step, number, question } => format!("{step} asks {number}: {:?}", question.kind),
+        Event::Answered { step, number, reply, by } => {
+            format!("{step} {number}: {by} says {}", reply.answer.words())
+        }
+        Event::AnswerRefused { step, answer, by, why } => {
+            format!("{step} refuses {by}'s {}: {why}", answer.words())
+        }
+        Event::QuestionExpired { step, number, then } => format!("{step} {number}: nobody, so {then:?}"),
         Event::CancelRequested { by, .. } => format!("cancelled by {by}"),
         Event::RunEnded(end) => format!("run {}{}", end.outcome, because(&end.why)),
         other => format!("{other:?}"),
