@@ -48,6 +48,8 @@
 //! | `drill` | `runner` and what is below it |
 //! | `cli` | all; nobody uses `cli` |
 //!
+//! All may ask `planted` whether a test has planted a bug; in the product the answer is a constant.
+//!
 //! `engine`, `exec`, `notify` and `journal` never see one another. `engine` and `plan` know no clock, randomness, file, process
 //! or async. `tests/house/walls.rs` and clippy (see `clippy.toml`) hold both.
 //!
@@ -73,6 +75,7 @@ pub mod model;
 pub mod notify;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
+mod planted;
 pub mod playbook;
 pub mod report;
 pub mod runner;

@@ -7,6 +7,7 @@ use crate::model::{
     StepOutcome, Via,
 };
 use crate::plan::{Ask, Body, Choose, OnFailure, StepIx, template};
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 use super::state::{Activity, Asking, Heard, RunStatus, StepStatus};
@@ -315,10 +316,11 @@ fn may_say(asking: &Asking, by: &Person) -> Result<(), String> {
     if question.excluded.contains(&by.name) {
         return Err(format!("{} started the run, and somebody else has to answer", by.name));
     }
-    if !question.approvers.is_empty() && !question.approvers.contains(&by.name) {
+    let is_asked = question.approvers.is_empty() || question.approvers.contains(&by.name);
+    if !is_asked && !planted::is(Bug::AnyoneApproves) {
         return Err(format!("{} is not asked; {} may answer", by.name, question.approvers.join(", ")));
     }
-    if asking.agreed.contains(&by.name) {
+    if asking.agreed.contains(&by.name) && !planted::is(Bug::AgreeTwice) {
         return Err(format!(
             "{} has agreed already, and {} different people have to",
             by.name, question.count

@@ -12,6 +12,7 @@ use crate::engine::{Act, Engine, Input, StartTask};
 use crate::exec::{self, Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
 use crate::model::{Event, Millis, Record, RunEnd, RunId};
+use crate::planted::{self, Bug};
 use crate::report::Reporter;
 
 use super::clock::RunClock;
@@ -157,23 +158,30 @@ impl Driver<'_> {
             records.extend(decision.records);
             acts.extend(decision.acts);
         }
+        if planted::is(Bug::ActBeforeSync) {
+            self.act(std::mem::take(&mut acts));
+        }
         if !records.is_empty()
             && let Err(error) = self.journal.append(&records)
         {
             return Err(Stopped { error: error.into(), lost: records });
         }
-        for act in acts {
-            match act {
-                Act::Start(task) => self.exec.begin(self.spec(*task)),
-                Act::Stop { task, force } => self.exec.stop(&task, force),
-            }
-        }
+        self.act(acts);
         for record in &records {
             for reporter in self.reporters.iter_mut() {
                 reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
         Ok(records)
+    }
+
+    fn act(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Start(task) => self.exec.begin(self.spec(*task)),
+                Act::Stop { task, force } => self.exec.stop(&task, force),
+            }
+        }
     }
 
     fn spec(&self, start: StartTask) -> TaskSpec {

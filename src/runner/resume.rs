@@ -10,6 +10,7 @@ use crate::model::{
     Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
 };
 use crate::plan::{Body, Plan, Step};
+use crate::planted::{self, Bug};
 
 use super::clock::RunClock;
 use super::control::Listener;
@@ -84,7 +85,9 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let (journal, _, torn) = Journal::open(&dir)?;
     let clock = RunClock::after(state.last_t, state.last_at);
     let mut before = Vec::new();
-    if let Some(torn) = torn {
+    if let Some(torn) = torn
+        && !planted::is(Bug::SilentTornTail)
+    {
         before.push(Event::TailSetAside { bytes: torn.bytes, file: torn.file });
     }
     let still = clock.now().t.saturating_sub(state.last_t);

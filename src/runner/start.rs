@@ -8,6 +8,7 @@ use crate::exec::{Exec, ExecConfig};
 use crate::journal::{self, Journal, StateDir};
 use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
 use crate::plan::Plan;
+use crate::planted::{self, Bug};
 use crate::report::Reporter;
 
 use super::clock::{RunClock, wall_now};
@@ -71,6 +72,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let run = RunId::new(&plan.playbook.name, started, [a, b, c, d]);
 
     let guard = state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
+    let guard = (!planted::is(Bug::DropKeyEarly)).then_some(guard);
     let dir = state_dir.create_run(&run)?;
     let _lock = dir.try_lock()?;
     let plan_bytes = plan.to_json();

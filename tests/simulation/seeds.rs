@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use runbook::engine::Input;
 use runbook::model::{Resolution, RunOutcome, StepOutcome};
@@ -26,15 +27,22 @@ fn every_seed_keeps_every_promise() {
     }
     let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            scope.spawn(move || (thread..seeds).step_by(threads as usize).for_each(told));
+            let failed = &failed;
+            scope.spawn(move || {
+                let mine = (thread..seeds).step_by(threads as usize);
+                // One that fails is enough to look at.
+                mine.take_while(|_| !failed.load(Ordering::Relaxed)).for_each(|seed| told(seed, failed));
+            });
         }
     });
 }
 
-fn told(seed: u64) {
+fn told(seed: u64, failed: &AtomicBool) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(seed, false))) {
+        failed.store(true, Ordering::Relaxed);
         eprintln!("seed {seed}: replay with SIMULATION_SEED={seed}");
         resume_unwind(panic);
     }

@@ -10,7 +10,7 @@ use runbook::model::{
 use runbook::plan::{Plan, StepIx};
 
 use super::oracle::Oracle;
-use super::people::{Word, words};
+use super::people::{Moment, Word, words};
 use super::world::{Odds, World};
 
 /// 2026-11-21 10:37:55 UTC.
@@ -42,8 +42,8 @@ pub struct Sim {
     pub audited: bool,
     /// Decides what people say.
     seed: u64,
-    /// Questions that have had a word that did not count.
-    strays: std::collections::BTreeSet<(StepIx, u32)>,
+    /// When a word that does not count has been said.
+    strays: std::collections::BTreeSet<Moment>,
 }
 
 pub fn facts() -> RunFacts {
@@ -199,15 +199,16 @@ impl Sim {
         if self.state().status != RunStatus::Running {
             return None;
         }
-        let had = |ix, number| self.strays.contains(&(ix, number));
+        let had = |moment| self.strays.contains(&moment);
         words(&self.plan, self.state(), self.seed, &had).into_iter().min_by_key(|word| (word.at, word.step))
     }
 
     fn say(&mut self, word: &Word) {
         let step = self.plan.steps[word.step].id.clone();
         if word.stray {
-            let number = self.state().steps[word.step].asked;
-            self.strays.insert((word.step, number));
+            let asking = self.state().steps[word.step].asking().expect("an open question");
+            let moment = (word.step, asking.number, asking.agreed.len());
+            self.strays.insert(moment);
         }
         let before = self.journal.len();
         self.input(&|| Input::Answer {
