@@ -47,6 +47,8 @@ pub enum Command {
     Run(Run),
     /// Show where a run stands
     Status(Status),
+    /// Show on one screen what whoever comes to a run has to know
+    Brief(Status),
     /// Show a run's journal as a timeline
     Log(Log),
     /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
@@ -61,6 +63,12 @@ pub enum Command {
     Choose(ChooseOption),
     /// Say that a step that people do is done
     Done(Approve),
+    /// Write something into a run's log
+    Note(Note),
+    /// Say who leads from here on
+    Handoff(HandOver),
+    /// Say that you have taken notice of the incident
+    Ack(Acknowledge),
     /// Take back what a stopped run did, in reverse order
     Rollback(Rollback),
     /// Say what became of a step when nobody but you can know
@@ -267,6 +275,33 @@ pub struct ChooseOption {
     /// A file that shows it; a copy and its checksum are kept with the run
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Note {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// What the log and the report shall say
+    pub text: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct HandOver {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// Who is the incident commander now
+    #[arg(long, value_name = "NAME")]
+    pub to: String,
+    /// What they have to know; it stands in the log and the report
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Acknowledge {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
 }
 
 /// How people are reached who are asked something.

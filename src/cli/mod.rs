@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod lint;
 mod meta;
+mod remark;
 mod replan;
 mod report;
 mod resolve;
@@ -86,7 +87,11 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Rollback(resume) => resume::rollback(&context, &resume),
         Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
         Command::Cancel(cancel) => cancel::cancel(&context, &cancel),
+        Command::Note(note) => remark::note(&context, &note),
+        Command::Handoff(handoff) => remark::handoff(&context, &handoff),
+        Command::Ack(ack) => remark::ack(&context, &ack),
         Command::Status(status) => inspect::status(&context, &status),
+        Command::Brief(brief) => inspect::brief(&context, &brief),
         Command::Log(log) => follow::log(&context, &log),
         Command::Report(report) => report::report(&context, &report),
         Command::Verify(verify) => inspect::verify(&context, &verify),

@@ -106,7 +106,14 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
         Some(RunOutcome::Failed | RunOutcome::Cancelled) if !to_take_back(plan, history).is_empty() => {
             vec![resume, format!("runbook rollback {run}"), log]
         }
-        Some(RunOutcome::Failed | RunOutcome::Cancelled | RunOutcome::Waiting) | None => vec![resume, log],
+        Some(RunOutcome::Waiting) => {
+            let open = history.open_questions();
+            let answers = open.iter().take(MAX_FAILURES);
+            let answers =
+                answers.map(|(ix, open)| words::answer_line(&open.question, run, &plan.steps[*ix].id));
+            answers.chain([resume, log]).collect()
+        }
+        Some(RunOutcome::Failed | RunOutcome::Cancelled) | None => vec![resume, log],
     }
 }
 

@@ -11,6 +11,7 @@
 //! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
+pub mod brief;
 pub mod closing;
 pub mod difference;
 pub mod frame;
@@ -35,6 +36,7 @@ pub mod timeline;
 mod waves;
 mod words;
 
+pub use brief::Brief;
 pub use closing::{Closing, write_closing};
 pub use difference::write_difference;
 pub use graph::{GraphFormat, graph};

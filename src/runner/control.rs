@@ -39,6 +39,18 @@ pub enum Request {
     /// What is asked, as far as it may be shown to whoever wants to know.
     Questions,
     Answer(Box<Answering>),
+    /// Write something down.
+    Note {
+        text: String,
+    },
+    /// Somebody else leads from here on.
+    HandOver {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Take notice of the incident.
+    Acknowledge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

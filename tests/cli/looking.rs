@@ -113,8 +113,16 @@ fn looking_at_a_run_changes_nothing_of_it() {
     world.playbook("small", "steps: [{ id: a, title: A, run: 'echo a; exit 1' }]\n");
     world.run(&["run", "small"]).exits(1);
     let before = world.files();
-    let looks: [&[&str]; 6] =
-        [&["status"], &["log"], &["report"], &["verify"], &["list", "--runs"], &["status", "--json"]];
+    let looks: [&[&str]; 8] = [
+        &["status"],
+        &["log"],
+        &["report"],
+        &["verify"],
+        &["list", "--runs"],
+        &["status", "--json"],
+        &["brief"],
+        &["brief", "--json"],
+    ];
     for args in looks {
         world.run(args).exits(0);
     }

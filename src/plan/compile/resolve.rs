@@ -87,6 +87,7 @@ pub(super) fn plan(
         },
         environment,
         objectives: if section.is_some() { Objectives::default() } else { objectives },
+        roles: Roles::of(request.roles, &main.roles).into_map(),
         secrets: builder.secrets,
         requires,
         max_parallel: main

@@ -62,6 +62,7 @@ impl Incident {
                 .map(|s| s.params.iter().map(|(n, v)| (neutral::line(n), words::value(v))).collect())
                 .unwrap_or_default(),
             people: people(plan, &history),
+            commander: history.commander().map(neutral::line),
             journal: Journal {
                 records: history.seq,
                 epochs: history.epoch,
@@ -237,7 +238,7 @@ fn phases(plan: &Plan, history: &History) -> Vec<PhaseReport> {
 }
 
 /// Everything a reviewer asks about first, in the order in which it happened.
-fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviation> {
+pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviation> {
     let mut out: Vec<Deviation> = Vec::new();
     let mut add = |t: Millis, kind: &'static str, text: String| {
         out.push(Deviation { t, kind, text: neutral::line(text) });
@@ -339,6 +340,16 @@ fn people(plan: &Plan, history: &History) -> Vec<Person> {
     }
     for (t, step, resolution, by, reason) in &history.resolutions {
         add(by, format!("said of {step}: {}: {reason}", words::resolution(*resolution)), *t);
+    }
+    for (t, by) in &history.acknowledged {
+        add(&by.name, "took notice".to_owned(), *t);
+    }
+    for (t, to, by, note) in &history.handoffs {
+        let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        add(&by.name, format!("handed over to {to}{note}"), *t);
+    }
+    for (t, _, by, text) in &history.notes {
+        add(&by.name, format!("noted: {text}"), *t);
     }
     for (step, past) in plan.steps.iter().zip(&history.steps) {
         for (t, reply, by) in past.questions.iter().flat_map(|q| &q.answers) {

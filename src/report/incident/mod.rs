@@ -8,6 +8,8 @@ mod gantt;
 mod html;
 mod markdown;
 
+pub(super) use build::deviations;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -62,6 +64,8 @@ pub struct Incident {
     pub timeline: Vec<Entry>,
     pub params: Vec<(String, String)>,
     pub people: Vec<Person>,
+    /// Who led at the end.
+    pub commander: Option<String>,
     pub journal: Journal,
 }
 
