@@ -85,6 +85,8 @@ pub enum Command {
     Lint(Lint),
     /// Draw a playbook's steps as a graph
     Graph(Graph),
+    /// Print a playbook as a checklist for paper
+    Print(Print),
     /// Write a commented playbook and a runbook.yaml to start from
     Init(Init),
     /// Print the JSON schema of the playbook format, or its reference page
@@ -164,6 +166,24 @@ pub struct Graph {
     /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
     pub format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrintFormat {
+    Text,
+    Md,
+    Html,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Print {
+    /// A playbook's name, or a path
+    pub playbook: String,
+    #[command(flatten)]
+    pub values: Values,
+    /// Plain text of 80 columns, Markdown, or one HTML file to print
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: PrintFormat,
 }
 
 #[derive(Debug, clap::Args)]

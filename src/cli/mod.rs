@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod lint;
 mod meta;
+mod print;
 mod remark;
 mod replan;
 mod report;
@@ -77,6 +78,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Lint(lint) => lint::lint(&context, &lint),
         Command::Plan(plan) => views::plan(&context, &plan),
         Command::Graph(graph) => views::graph(&context, &graph),
+        Command::Print(print) => print::print(&context, &print),
         Command::Run(run) => run::run(&context, &run),
         Command::Resume(resume) => resume::resume(&context, &resume),
         Command::Attach(attach) => attach::attach(&context, &attach),

@@ -205,7 +205,8 @@ impl Brief {
             Some(Budget { used, target }) => {
                 let of = words::target_text(target);
                 let (tone, left) = match target.saturating_sub(used) {
-                    Millis(0) => (Tone::Bad, format!("over by {}", used.saturating_sub(target))),
+                    _ if used > target => (Tone::Bad, format!("over by {}", used.saturating_sub(target))),
+                    _ if self.outcome.is_some_and(is_back) => (Tone::Good, "met".to_owned()),
                     left => (Tone::Plain, format!("{left} left")),
                 };
                 screen.line("time", tone, &format!("{used} of {of} (RTO), {left}; run for {}", self.elapsed));
@@ -286,12 +287,16 @@ impl Brief {
     }
 }
 
+/// The service is there again.
+fn is_back(outcome: RunOutcome) -> bool {
+    matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded)
+}
+
 /// How long ago the last record was; as long as the service is not back, the clock of the incident runs on although the
 /// run has ended.
 fn since_last(history: &History, now: Option<Timestamp>) -> Millis {
-    let back = |o| matches!(o, RunOutcome::Recovered | RunOutcome::Degraded | RunOutcome::RolledBack);
     match (now, history.last_at) {
-        (Some(now), Some(last)) if !history.end.as_ref().is_some_and(|end| back(end.outcome)) => {
+        (Some(now), Some(last)) if !history.end.as_ref().is_some_and(|end| is_back(end.outcome)) => {
             now.since(last)
         }
         _ => Millis::ZERO,
@@ -362,7 +367,8 @@ fn wrong(plan: &Plan, records: &[Record], history: &History) -> Vec<String> {
         .collect();
     for ix in failures(plan, history) {
         let past = &history.steps[ix];
-        let why = past.why.as_deref().unwrap_or("no reason is recorded");
+        let undo = past.undo.as_ref().and_then(|undo| words::undone(undo).2);
+        let why = undo.or(past.why.as_deref()).unwrap_or("no reason is recorded");
         let outcome = past.final_outcome().map_or("failed", |o| o.as_str());
         let text = neutral::line(format!("{} {outcome}: {why}", plan.steps[ix].id));
         all.push((past.ended.unwrap_or(history.last_t), text));
@@ -377,7 +383,7 @@ fn notes(history: &History) -> Vec<Note> {
     let note = |(_, at, by, text): &(Millis, Timestamp, crate::model::Person, String)| Note {
         at: *at,
         by: neutral::line(by.to_string()),
-        text: neutral::line(text),
+        text: neutral::line(text.lines().collect::<Vec<_>>().join(" / ")),
     };
     history.notes.iter().skip(from).map(note).collect()
 }

@@ -12,6 +12,7 @@
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
 pub mod brief;
+pub mod checklist;
 pub mod closing;
 pub mod difference;
 pub mod frame;
@@ -37,6 +38,7 @@ mod waves;
 mod words;
 
 pub use brief::Brief;
+pub use checklist::{About, Checklist};
 pub use closing::{Closing, write_closing};
 pub use difference::write_difference;
 pub use graph::{GraphFormat, graph};

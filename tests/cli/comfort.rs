@@ -153,3 +153,44 @@ fn others_take_notice_if_they_have_a_role_and_can_say_no_more() {
     shown(&mut as_user(nobody, &program, &["approve", &run])).exits(0);
     running.wait().exits(0);
 }
+
+#[test]
+fn a_checklist_is_printed_with_what_is_known_and_no_secret() {
+    let world = World::new();
+    world.write(
+        "runbook.yaml",
+        "apiVersion: runbook/v1\nplaybooks: [playbooks]\nroles: { lead: [ada, bob] }\n\
+         responsibilities: { lead: [Decides] }\ncontacts: { vendor: '+49 30 1234567' }\n",
+    );
+    world.playbook(
+        "paper",
+        "reviewed: 2026-10-01\nreview_every: 90d\nsymptoms: [It is slow]\nparams: { file: { type: string, required: true } }\n\
+         secrets: { token: { env: PAPER_TOKEN } }\nsteps:\n  \
+         - { id: find, title: Find it, run: 'echo x > \"$RUNBOOK_OUTPUT\"', outputs: { path: result.stdout } }\n  \
+         - { id: put, title: Put it, run: 'cp -- {{ steps.find.outputs.path }} {{ params.file }}', \
+             env: { TOKEN: '{{ secrets.token }}' }, irreversible: true, \
+             approval: { prompt: 'Put it to {{ params.file }}?', approvers: [lead] }, \
+             verify: [{ title: It is there, run: 'test -e {{ params.file }}', within: 10s }] }\n",
+    );
+    let mut command = world.cmd(&["print", "paper", "-p", "file=/srv/a b.db"]);
+    let sheet = shown(command.env("PAPER_TOKEN", "hunter2hunter2")).exits(0).says(&[
+        "POINT OF NO RETURN",
+        "ada, else bob",
+        "+49 30 1234567",
+        "due again 2026-12-30",
+        "Put it to /srv/a b.db?",
+        "[ ] ada __:__   [ ] bob __:__",
+        "cp -- {{ steps.find.outputs.path }} {{ params.file }}",
+        "params.file is /srv/a b.db",
+        "[ ] It is there (within 10s",
+        "RB_V1='/srv/a b.db'",
+        "started __:__   done __:__",
+        "export RUNBOOK_OUTPUT=/dev/stdout",
+    ]);
+    assert!(!sheet.out.contains("hunter2") && sheet.out.contains("TOKEN="), "{}", sheet.out);
+    // What is not given is left to be filled in.
+    world.run(&["print", "paper"]).exits(0).says(&["‹file›"]);
+    world.run(&["print", "paper", "--format", "html"]).exits(0).says(&["@media print", "point of no return"]);
+    world.run(&["print", "paper", "--env", "nowhere"]).exits(2);
+    assert!(!world.state().exists());
+}

@@ -93,6 +93,9 @@ fn no_process_no_socket_no_file() {
         calls.push(with(&["plan", "--json"], book, params));
         calls.push(with(&["lint"], book, false));
         calls.push(with(&["show"], book, false));
+        for format in ["--format=text", "--format=md", "--format=html"] {
+            calls.push(with(&["print", format], book, params));
+        }
         for format in ["--format=mermaid", "--format=dot", "--format=text"] {
             calls.push(with(&["graph", format], book, params));
         }

@@ -415,7 +415,7 @@ fn tone_class(tone: Tone) -> &'static str {
 
 /// Text for an element or a quoted attribute. The text is neutral already; what is hidden is escaped once more, so
 /// that no path into a page depends on another module.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     for c in text.chars() {
         match c {

@@ -232,7 +232,7 @@ pub(super) fn remarks(step: &StepReport) -> String {
 }
 
 /// Text inside a paragraph or a table's cell: what Markdown or HTML would read as markup is escaped.
-fn inline(text: &str) -> String {
+pub(in crate::report) fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -253,14 +253,14 @@ fn inline(text: &str) -> String {
 }
 
 /// A code span that also works in a table's cell; the fence is longer than any run of backticks inside.
-fn code(text: &str) -> String {
+pub(in crate::report) fn code(text: &str) -> String {
     let text = text.replace('\n', " ⏎ ").replace('|', "\\|");
     let fence = "`".repeat(longest_run(&text) + 1);
     let blank = if text.starts_with('`') || text.ends_with('`') || text.is_empty() { " " } else { "" };
     format!("{fence}{blank}{text}{blank}{fence}")
 }
 
-fn fenced(out: &mut String, language: &str, text: &str) -> std::fmt::Result {
+pub(in crate::report) fn fenced(out: &mut String, language: &str, text: &str) -> std::fmt::Result {
     let fence = "`".repeat((longest_run(text) + 1).max(3));
     writeln!(out, "{fence}{language}\n{text}\n{fence}\n")
 }

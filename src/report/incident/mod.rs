@@ -9,6 +9,8 @@ mod html;
 mod markdown;
 
 pub(super) use build::deviations;
+pub(super) use html::escape;
+pub(super) use markdown::{code, fenced, inline};
 
 use std::collections::BTreeMap;
 
