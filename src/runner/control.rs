@@ -26,6 +26,8 @@ const SOCKET: &str = "control.sock";
 const NAMED: &str = "runbook/run/";
 /// The longest request, in bytes: an answer may bring a file as evidence.
 const LONGEST: u64 = 24 << 20;
+/// How long a reply may take to be written when the run is over.
+const LONGEST_REPLY: std::time::Duration = std::time::Duration::from_secs(2);
 /// The largest evidence that is sent, in bytes.
 pub const LARGEST_EVIDENCE: u64 = 16 << 20;
 
@@ -129,6 +131,9 @@ fn address(run: &str) -> std::io::Result<SocketAddr> {
 /// Listens for the time the run is driven.
 pub struct Listener {
     heard: mpsc::Receiver<Heard>,
+    /// Each request that is being answered holds a copy of it.
+    busy: Option<mpsc::Sender<()>>,
+    idle: mpsc::Receiver<()>,
     path: PathBuf,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -147,15 +152,27 @@ impl Listener {
         }
         let listener = UnixListener::bind(&short).map_err(RunError::io(path.display().to_string()))?;
         let (say, heard) = mpsc::channel(16);
+        let (busy, idle) = mpsc::channel(1);
+        let mouth = || (say.clone(), busy.downgrade());
         // Keeps the folder open, through which the socket is named.
-        let mut tasks = vec![tokio::spawn(accept(listener, say.clone(), Some(folder)))];
+        let mut tasks = vec![tokio::spawn(accept(listener, mouth(), Some(folder)))];
         // Somebody else may have taken the name, to keep others from answering: then they are told so by their own
         // program, which finds that it is not the owner's, and the owner's terminals still reach the run.
         match bind_named(dir.id()) {
-            Ok(named) => tasks.push(tokio::spawn(accept(named, say, None))),
+            Ok(named) => tasks.push(tokio::spawn(accept(named, mouth(), None))),
             Err(error) => tracing::warn!("other users cannot answer: {error}"),
         }
-        Ok(Self { heard, path, tasks })
+        Ok(Self { heard, busy: Some(busy), idle, path, tasks })
+    }
+
+    /// The run is over: whoever was heard gets the reply before this process leaves, and nobody is heard any more.
+    pub async fn settle(&mut self) {
+        self.heard.close();
+        // Dropped unanswered, and told that the run is over.
+        while self.heard.try_recv().is_ok() {}
+        self.busy = None;
+        // Nobody is waited for who does not read.
+        let _ = tokio::time::timeout(LONGEST_REPLY, self.idle.recv()).await;
     }
 
     pub async fn next(&mut self) -> Heard {
@@ -172,9 +189,12 @@ fn bind_named(run: &RunId) -> std::io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-async fn accept(listener: UnixListener, say: mpsc::Sender<Heard>, _folder: Option<std::fs::File>) {
+/// Where requests go, and what says that one is being answered.
+type Mouth = (mpsc::Sender<Heard>, mpsc::WeakSender<()>);
+
+async fn accept(listener: UnixListener, mouth: Mouth, _folder: Option<std::fs::File>) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, say.clone()));
+        tokio::spawn(serve(stream, mouth.clone()));
     }
 }
 
@@ -186,12 +206,13 @@ impl Drop for Listener {
     }
 }
 
-async fn serve(stream: UnixStream, say: mpsc::Sender<Heard>) {
+async fn serve(stream: UnixStream, (say, busy): Mouth) {
     let Ok(peer) = stream.peer_cred() else { return };
     let (read, mut write) = stream.into_split();
     let mut lines = tokio::io::BufReader::new(tokio::io::AsyncReadExt::take(read, LONGEST)).lines();
     loop {
         let Ok(Some(line)) = lines.next_line().await else { return };
+        let _busy = busy.upgrade();
         let reply = match serde_json::from_str::<Request>(&line) {
             Ok(request) => {
                 let (answer, answered) = oneshot::channel();
@@ -266,7 +287,10 @@ impl Line {
         written.map_err(problem())?;
         let mut answer = String::new();
         let read = self.stream.read_line(&mut answer);
-        read.map_err(problem())?;
+        if read.map_err(problem())? == 0 {
+            let why = "the run's process ended before it replied; see the log for whether it had heard";
+            return Err(problem()(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, why)));
+        }
         serde_json::from_str(&answer).map_err(|e| problem()(e.into()))
     }
 }

@@ -92,6 +92,7 @@ impl Driver<'_> {
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
         self.keys = None;
+        self.listener.settle().await;
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
