@@ -194,3 +194,40 @@ fn a_checklist_is_printed_with_what_is_known_and_no_secret() {
     world.run(&["print", "paper", "--env", "nowhere"]).exits(2);
     assert!(!world.state().exists());
 }
+
+#[test]
+fn the_post_mortem_tells_people_from_machine_and_drafts_what_to_do() {
+    let world = World::new();
+    let running = waiting(&world);
+    // Long enough to be told from the machine's own time.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    world.run(&["reject", "last", "--reason", "the replica is still alive"]).exits(0);
+    running.wait().exits(1);
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run(&["report", "--format", "json"]).exits(0).out).unwrap();
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or_else(|| panic!("{value}"));
+    let (people, machine) = (number(&json["time"]["waiting_for_people"]), number(&json["time"]["machine"]));
+    assert!(people >= 300, "{json:#}");
+    assert_eq!(people + machine, number(&json["duration"]));
+    let question = &json["questions"][0];
+    assert_eq!((&question["step"], &question["answers"][0]["said"]), (&"replace".into(), &"no".into()));
+    assert_eq!(number(&question["waited"]), people);
+    for section in [
+        "## Impact",
+        "| revenue | *To be written.* |",
+        "## Questions to people",
+        "## Recovery report",
+        "### Success metrics",
+        "### Primary cause",
+        "### Contributing factors",
+        "## What went well",
+        "## What could be improved",
+        "| action | owner | due | priority |",
+        "Put into the playbook what a person decided: replace:",
+        "## Lessons",
+        "48 hours after the end",
+    ] {
+        world.run(&["report"]).exits(0).says(&[section]);
+    }
+    world.run(&["report", "--format", "html"]).exits(0).says(&["<h2>Lessons</h2>", "a week after the end"]);
+}

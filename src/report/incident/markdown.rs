@@ -6,7 +6,7 @@ use super::{Incident, MAX_STEPS, StepReport, TakenReport};
 use crate::report::words;
 
 /// Stands where a person has to write.
-const TO_BE_WRITTEN: &str = "*To be written.*";
+pub(super) const TO_BE_WRITTEN: &str = "*To be written.*";
 
 impl Incident {
     pub fn to_markdown(&self) -> String {
@@ -21,19 +21,15 @@ impl Incident {
         writeln!(out, "# Incident report: {}{drill}\n", inline(&self.title))?;
         writeln!(out, "{}.\n", inline(&self.summary))?;
         self.facts(out)?;
-        writeln!(out, "\n## Impact\n\n{TO_BE_WRITTEN} Who was affected, how, and for how long?\n")?;
+        self.impact_md(out)?;
         self.failures_md(out)?;
         self.rollback_md(out)?;
         self.deviations_md(out)?;
+        self.questions_md(out)?;
         self.steps_md(out)?;
         self.timeline_md(out)?;
-        writeln!(out, "## Root cause\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(out, "## What went well\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(out, "## What went badly\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(
-            out,
-            "## Action items\n\n| action | owner | due |\n|---|---|---|\n| {TO_BE_WRITTEN} | | |\n"
-        )?;
+        self.recovery_md(out)?;
+        self.review_md(out)?;
         self.appendix(out)
     }
 
