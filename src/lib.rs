@@ -20,7 +20,8 @@
 //!    and the incident report cannot disagree.
 //!
 //! [`drill`] runs each section of a playbook's drill as a plan of its own through the same loop. [`cli`] holds the
-//! commands, and turns errors into words and exit codes. [`model`] is the vocabulary that all of them share.
+//! commands, and turns errors into words and exit codes. [`notify`] tells people outside; [`text`] makes what comes from
+//! outside safe to show. [`model`] is the vocabulary that all of them share.
 //!
 //! # The one rule
 //!
@@ -39,13 +40,17 @@
 //! | `playbook` | `model` |
 //! | `plan` | `playbook` (its parsed form), `model` |
 //! | `engine` | `plan`, `model` |
-//! | `journal`, `exec` | `model` |
-//! | `report` | `engine` (its state), `plan`, `model` |
-//! | `runner` | `engine`, `journal`, `exec`, `report`, `plan`, `model` |
+//! | `text` | `model` |
+//! | `journal` | `model` |
+//! | `exec`, `notify` | `text`, `model` |
+//! | `report` | `engine` (its state), `plan`, `text`, `model` |
+//! | `runner` | `engine`, `journal`, `exec`, `notify`, `report`, `plan`, `text`, `model` |
 //! | `drill` | `runner` and what is below it |
 //! | `cli` | all; nobody uses `cli` |
 //!
-//! `engine`, `exec` and `journal` never see one another. `engine` and `plan` know no clock, randomness, file, process
+//! All may ask `planted` whether a test has planted a bug; in the product the answer is a constant.
+//!
+//! `engine`, `exec`, `notify` and `journal` never see one another. `engine` and `plan` know no clock, randomness, file, process
 //! or async. `tests/house/walls.rs` and clippy (see `clippy.toml`) hold both.
 //!
 //! # Where to add what
@@ -57,6 +62,7 @@
 //! - **A command**: its arguments in `cli/args.rs`, a file of its own in `cli/`, a line in `cli::main`'s dispatch.
 //! - **A record**: a variant of `model::Event`, its fold in `engine/apply.rs`, its words in `report/timeline.rs`, a line
 //!   in the golden journal. A released record never changes its meaning; see `model/record.rs`.
+//! - **A kind of channel**: see [`notify`].
 //! - **A section of the report**: its data in `report/incident/build.rs`, its layout in `markdown.rs` and `html.rs`.
 
 pub mod cli;
@@ -66,8 +72,11 @@ pub mod engine;
 pub mod exec;
 pub mod journal;
 pub mod model;
+pub mod notify;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
+mod planted;
 pub mod playbook;
 pub mod report;
 pub mod runner;
+pub mod text;

@@ -36,7 +36,7 @@ fn load(text: &str) -> (Loaded, Vec<Diagnostic>) {
         }
         number += 1;
     }
-    (Loaded { sources, books }, found)
+    (Loaded { sources, books, ..Loaded::default() }, found)
 }
 
 fn request<'a>(params: &'a [(String, Value)]) -> Request<'a> {
@@ -126,6 +126,14 @@ fn outline(plan: &Plan) -> String {
         writeln!(out, "scope {number}: {} late {late:?}", json!(scope.params)).unwrap();
     }
     writeln!(out, "requires: {}", json!(plan.requires)).unwrap();
+    for channel in &plan.channels {
+        writeln!(out, "channel: {}", json!(channel)).unwrap();
+    }
+    for (what, secrets) in [("secret", &plan.secrets), ("secret of channels", &plan.channel_secrets)] {
+        for (name, source) in secrets {
+            writeln!(out, "{what}: {} {}", name.0, json!(source)).unwrap();
+        }
+    }
     let ids =
         |list: &[usize]| list.iter().map(|ix| plan.steps[*ix].id.to_string()).collect::<Vec<_>>().join(" ");
     for step in &plan.steps {

@@ -29,7 +29,8 @@ fn compiled(text: &str) -> Plan {
         show_missing: false,
         root: None,
     };
-    compile(&Loaded { sources, books: vec![book] }, &request).unwrap_or_else(|e| panic!("{e:?}\n{text}"))
+    compile(&Loaded { sources, books: vec![book], ..Loaded::default() }, &request)
+        .unwrap_or_else(|e| panic!("{e:?}\n{text}"))
 }
 
 /// A step: whether `needs` is typed, which earlier steps of its phase it takes, whether it is a group.
@@ -127,7 +128,7 @@ proptest! {
         let parsed = parse(file, &text, None);
         let book = Book { playbook: parsed.value.expect("a playbook"), file, path: PathBuf::from("/b.yaml"), folder: PathBuf::from("/") };
         let day = chrono::NaiveDate::from_ymd_opt(2026, 11, 21).expect("a day");
-        let found = runbook::plan::lint(&Loaded { sources, books: vec![book] }, day);
+        let found = runbook::plan::lint(&Loaded { sources, books: vec![book], ..Loaded::default() }, day);
         let refused = found.iter().any(|d| d.code == "not-over");
         prop_assert_eq!(refused, !plan.ancestors(reader).contains(&read), "{}", text);
     }

@@ -202,6 +202,23 @@ async fn a_daemon_survives_a_normal_end_and_its_output_is_read_on() {
     wait_until("two daemons", || world.processes("sleep").len() == 2);
 }
 
+/// The command has ended by itself, and only what it left behind still writes: a person's word comes too late for it.
+#[tokio::test(flavor = "current_thread")]
+async fn who_has_ended_is_not_ended_again() {
+    let mut world = World::new();
+    let dir = world.dir();
+    let script = "(setsid bash -c 'while :; do echo x; sleep 0.05; done' &); echo pid $$; exit 0";
+    world.exec().begin(bash("a.1", script).in_dir(&dir));
+    wait_until("its start", || world.notes().contains(r#"{"started":{"task":"a.1""#));
+    let pid = world.started_pid("a.1");
+    wait_until("its end", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    world.exec().stop(&task("a.1"), true);
+    let (end, _) = world.end(&task("a.1")).await;
+    assert_eq!(end.kind, exited(0));
+    assert!(end.leaky);
+    assert_eq!(world.processes("bash").len(), 1, "what it left behind goes on");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn the_keeper_outlives_the_runner() {
     let mut world = World::new();

@@ -120,7 +120,7 @@ impl Place {
                 assert!(has_errors(&invalid.diagnostics));
                 // `lint` looks for more mistakes in what could be read.
                 if let Some(books) = invalid.partial {
-                    let partial = Loaded { sources: invalid.sources, books };
+                    let partial = Loaded { sources: invalid.sources, books, ..Loaded::default() };
                     placed(&lint(&partial, today()), &partial.sources);
                 }
             }

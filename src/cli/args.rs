@@ -87,6 +87,8 @@ pub enum Command {
     Graph(Graph),
     /// Print a playbook as a checklist for paper
     Print(Print),
+    /// List the channels that tell people of a run, or try one
+    Channels(Channels),
     /// Write a commented playbook and a runbook.yaml to start from
     Init(Init),
     /// Print the JSON schema of the playbook format, or its reference page
@@ -437,6 +439,37 @@ pub struct Drill {
     /// Where the drill's world is built [default: a fresh temporary folder]
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Channels {
+    #[command(subcommand)]
+    pub command: Option<ChannelsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ChannelsCommand {
+    /// List the channels of runbook.yaml, or those that a playbook's run would have
+    List(ChannelsList),
+    /// Send a test notice and show what became of it; exit 1 if it was not delivered
+    Test(ChannelsTest),
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub struct ChannelsList {
+    /// A playbook's name, or a path
+    pub playbook: Option<String>,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ChannelsTest {
+    /// The channel's name
+    pub name: String,
+    /// The playbook that has the channel, if it is not in runbook.yaml
+    pub playbook: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -102,7 +102,10 @@ impl Context {
             Ok(loaded) => (loaded, Vec::new()),
             Err(LoadError::Invalid(invalid)) => {
                 let Invalid { sources, diagnostics, partial, .. } = *invalid;
-                (Loaded { sources, books: partial.unwrap_or_default() }, diagnostics)
+                (
+                    Loaded { sources, books: partial.unwrap_or_default(), shared: self.library.shared() },
+                    diagnostics,
+                )
             }
             Err(error) => return Err(unloadable(error)),
         };

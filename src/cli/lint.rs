@@ -21,6 +21,16 @@ pub fn lint(context: &Context, args: &Lint) -> Result<u8, CliError> {
             .hint("give a name or a path; `runbook init` writes one to start from"));
     }
     let (mut errors, mut warnings, mut listed) = (0, 0, Vec::new());
+    // A mistake in runbook.yaml has stopped us before; what is shared by all playbooks is said once.
+    if let Some(shared) = context.library.config().filter(|file| !file.warnings.is_empty()) {
+        warnings += shared.warnings.len();
+        if args.json {
+            listed.push(diagnostic::to_json(&shared.warnings, &shared.sources));
+        } else {
+            let look = diagnostic_look(context.look);
+            print(&diagnostic::render(&shared.warnings, &shared.sources, look))?;
+        }
+    }
     for name in &names {
         let (loaded, diagnostics) = context.examine(name)?;
         let sources = &loaded.sources;

@@ -5,6 +5,7 @@ mod args;
 mod attach;
 mod browse;
 mod cancel;
+mod channels;
 mod context;
 mod drill;
 mod error;
@@ -98,6 +99,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Report(report) => report::report(&context, &report),
         Command::Verify(verify) => inspect::verify(&context, &verify),
         Command::Drill(drill) => drill::drill(&context, &drill),
+        Command::Channels(channels) => channels::channels(&context, channels),
         Command::Init(init) => init::init(&context, &init),
         Command::Schema(schema) => meta::schema(&context, &schema),
         Command::Completions(shell) => meta::completions(&shell),

@@ -183,7 +183,6 @@ fn judge(
         started_at: loaded.state.started_at.to_string(),
         operator: request.identity.operator.clone(),
         environment: loaded.plan.environment.as_ref().map(|e| e.name.clone()),
-        waits: true,
     };
     let engine = Engine::with_state(loaded.plan, loaded.state, facts);
     let measured = |o: &Option<crate::model::Objective>| o.as_ref().and_then(|o| o.measured).map(|m| m.0);

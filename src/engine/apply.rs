@@ -5,6 +5,7 @@ use crate::model::{
     TaskVerdict, UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::group;
 use super::state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
@@ -311,8 +312,9 @@ impl State {
         if task.kind == TaskKind::Attempt {
             step.lost = lost;
         }
-        // The effect was thought to begin with this very task, and it surely had none.
-        if never_ran && step.effect_at == Some(flight.seq) {
+        // The effect was thought to begin with this very task, and it surely had none. What an earlier one may have done
+        // stays: no later failure cleans it.
+        if never_ran && (step.effect_at == Some(flight.seq) || planted::is(Bug::DropDirtyRule)) {
             step.effect_at = None;
         }
         // A check that does not hold yet and may be polled again goes on; everything else has to be decided.

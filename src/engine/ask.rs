@@ -7,6 +7,7 @@ use crate::model::{
     StepOutcome, Via,
 };
 use crate::plan::{Ask, Body, Choose, OnFailure, StepIx, template};
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 use super::state::{Activity, Asking, Heard, RunStatus, StepStatus};
@@ -242,8 +243,13 @@ impl Engine {
         Ok((ix, asking.number))
     }
 
-    /// Nothing goes on but by a person's word, and this process cannot wait for it.
-    pub(super) fn end_waiting(&mut self) -> bool {
+    /// Ends a run in which nothing goes on but by a person's word.
+    pub(super) fn stop_waiting(&mut self) {
+        let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
+        let settled = self.figures.heard.is_empty() && self.figures.ready.is_empty();
+        if !idle || !settled || self.figures.asking == 0 || self.state.status != RunStatus::Running {
+            return;
+        }
         let waits = |s: &super::state::StepState| matches!(s.status, StepStatus::Active(Activity::Asking(_)));
         let asking: Vec<String> = self
             .state
@@ -255,7 +261,7 @@ impl Engine {
             .collect();
         let verb = if asking.len() == 1 { "waits" } else { "wait" };
         let why = format!("{} {verb} for a person", asking.join(", "));
-        self.end_run(RunOutcome::Waiting, Some(why))
+        self.end_run(RunOutcome::Waiting, Some(why));
     }
 }
 
@@ -310,10 +316,11 @@ fn may_say(asking: &Asking, by: &Person) -> Result<(), String> {
     if question.excluded.contains(&by.name) {
         return Err(format!("{} started the run, and somebody else has to answer", by.name));
     }
-    if !question.approvers.is_empty() && !question.approvers.contains(&by.name) {
+    let is_asked = question.approvers.is_empty() || question.approvers.contains(&by.name);
+    if !is_asked && !planted::is(Bug::AnyoneApproves) {
         return Err(format!("{} is not asked; {} may answer", by.name, question.approvers.join(", ")));
     }
-    if asking.agreed.contains(&by.name) {
+    if asking.agreed.contains(&by.name) && !planted::is(Bug::AgreeTwice) {
         return Err(format!(
             "{} has agreed already, and {} different people have to",
             by.name, question.count

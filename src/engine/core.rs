@@ -30,8 +30,6 @@ pub struct RunFacts {
     pub started_at: String,
     pub operator: String,
     pub environment: Option<String>,
-    /// This process can wait for people. Otherwise a run in which nothing else goes on ends `waiting`.
-    pub waits: bool,
 }
 
 /// What happened.
@@ -62,6 +60,8 @@ pub enum Input {
         reply: Reply,
         by: Person,
     },
+    /// This process cannot wait for people: if nothing else goes on, the run ends `waiting`.
+    CannotWait,
     /// A person asks for the end. With `force`, running commands are killed at once.
     Cancel {
         by: String,
@@ -216,6 +216,7 @@ impl Engine {
             Input::Answer { step, binding, reply, by } if self.state.start.is_some() => {
                 self.answer(step, binding, reply, by);
             }
+            Input::CannotWait if self.is_open() => self.stop_waiting(),
             Input::Tick if self.is_open() => self.tick(),
             Input::Cancel { by, how, force } if self.is_open() => self.cancel(by, how, force),
             Input::Note(event) if self.state.start.is_some() => self.note(event),

@@ -2,6 +2,7 @@
 
 use crate::model::{Event, Millis, RunOutcome, StepOutcome};
 use crate::plan::StepIx;
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 use super::group;
@@ -53,11 +54,7 @@ impl Engine {
         }
         // Nothing is under way and nothing can start: a step ended so that a person must look.
         let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
-        match (idle, self.figures.asking) {
-            (false, _) => false,
-            (true, 0) => self.end_stopped(),
-            (true, _) => !self.facts.waits && self.end_waiting(),
-        }
+        idle && self.figures.asking == 0 && self.end_stopped()
     }
 
     fn start_ready(&mut self) -> bool {
@@ -83,7 +80,8 @@ impl Engine {
     }
 
     pub(super) fn slot_is_free(&self) -> bool {
-        self.figures.busy + self.figures.undoing < self.plan.max_parallel.max(1)
+        let places = self.plan.max_parallel.max(1) + usize::from(planted::is(Bug::OneTooMany));
+        self.figures.busy + self.figures.undoing < places
     }
 
     pub(super) fn phase_deadline(&self) -> Option<(Millis, usize)> {

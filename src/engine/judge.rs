@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::model::{Event, MASK, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict};
 use crate::plan::{Expr, StepIx, template};
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 
@@ -55,7 +56,7 @@ impl Engine {
                 let why = format!("timed out after {limit}");
                 if asks {
                     TaskVerdict::Unknown(why)
-                } else if cut_off && !step.idempotent {
+                } else if cut_off && !step.idempotent && !planted::is(Bug::TimeoutIsFailure) {
                     TaskVerdict::Unknown(format!("{why}; it may have taken effect"))
                 } else {
                     TaskVerdict::Failed(why)

@@ -4,6 +4,7 @@ use crate::model::{
     Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
+use crate::planted::{self, Bug};
 
 use super::state::{Activity, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
 use super::undo;
@@ -31,7 +32,10 @@ impl State {
             step.round = step.round.saturating_add(1);
         }
         if let Some(because) = self.rollback.clone() {
-            self.status = RunStatus::RollingBack { because };
+            self.status = match planted::is(Bug::ResumeRollbackAsRun) {
+                true => RunStatus::Running,
+                false => RunStatus::RollingBack { because },
+            };
             if taken_up {
                 self.steps.iter_mut().for_each(StepState::undo_again);
             }

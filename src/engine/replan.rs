@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Record, StepId, StepOutcome};
 use crate::plan::{Difference, OnFailure, Plan, StepChange, StepIx};
+use crate::planted::{self, Bug};
 
 use super::state::{PhaseStatus, RunStatus, State, StepState, StepStatus};
 
@@ -188,7 +189,7 @@ impl Look<'_> {
             Some(StepOutcome::Unknown) => Standing::Refused(format!(
                 "nobody knows what step {id} did under its old form: first say so with `runbook resolve`"
             )),
-            Some(_) if past.dirty => Standing::Refused(format!(
+            Some(_) if past.dirty && !planted::is(Bug::EditInDoubt) => Standing::Refused(format!(
                 "step {id} was once in doubt under its old form: first say what it did with `runbook resolve`"
             )),
             Some(StepOutcome::Failed | StepOutcome::Cancelled) => Standing::Sound,
@@ -212,7 +213,7 @@ impl Look<'_> {
         weighty.extend(
             self.late_needs(&change.step).into_iter().map(|need| format!("needs {need}, which has not run")),
         );
-        if weighty.is_empty() {
+        if weighty.is_empty() || planted::is(Bug::EditUnseen) {
             return Standing::Sound;
         }
         Standing::Doubtful(format!("it is {outcome} in its old form; changed: {}", weighty.join(", ")))

@@ -100,10 +100,12 @@ pub struct StepState {
     pub result: Option<Value>,
     /// Titles and reasons of advisory checks that did not hold.
     pub advisories: Vec<String>,
-    /// The number of the record with which the step first began to have an effect; undo goes in reverse order of it.
+    /// The number of the record with which the step may first have begun to have an effect; undo goes in reverse order
+    /// of it. Taken away only where it is certain that nothing is there: that very task never ran, the step was undone,
+    /// or a person said so. So a step that was once in doubt stays in every rollback, however it failed later.
     pub effect_at: Option<u64>,
-    /// An attempt's outcome was unknown, and neither a check nor a person has cleared it: a later failed attempt does
-    /// not, and a rollback includes the step.
+    /// An attempt's outcome was unknown, and neither a check nor a person has cleared it; a later failed attempt does
+    /// not. A rollback needs no such mark (see `effect_at`); who wants to edit the step has to be told.
     pub dirty: bool,
     /// A person said that the effect is there: the action is not run, `verify` is.
     pub done_by_hand: bool,

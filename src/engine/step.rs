@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Event, Millis, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState};
 use crate::plan::{Body, Command, Retry, StepIx, template};
+use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine, StartTask};
 use super::group;
@@ -56,6 +57,9 @@ impl Engine {
         let plan = self.plan.clone();
         let step = &plan.steps[ix];
         if self.state.steps[ix].done_by_hand {
+            if planted::is(Bug::TrustDone) {
+                return self.succeed(ix);
+            }
             return self.after_action(ix);
         }
         // A step that is taken up again was already let through.
@@ -79,14 +83,19 @@ impl Engine {
         self.begin_action(ix);
     }
 
-    /// Skips a step and everything inside it.
+    /// Skips a step and everything inside it. One that was cut short and is not taken up again is not called skipped: it
+    /// may have had an effect, and a rollback takes that back.
     pub(super) fn skip(&mut self, ix: StepIx, why: &str) {
         let plan = self.plan.clone();
         self.skip_inside(ix, "was skipped");
-        if self.state.steps[ix].status == StepStatus::Pending {
-            let step = plan.steps[ix].id.clone();
-            self.emit(Event::StepSkipped { step, why: why.to_owned() });
+        if self.state.steps[ix].status != StepStatus::Pending {
+            return;
         }
+        if self.state.steps[ix].effect_at.is_some() {
+            return self.end_step(ix, StepOutcome::Cancelled, Some(why.to_owned()));
+        }
+        let step = plan.steps[ix].id.clone();
+        self.emit(Event::StepSkipped { step, why: why.to_owned() });
     }
 
     fn skip_inside(&mut self, ix: StepIx, what: &str) {
@@ -100,6 +109,7 @@ impl Engine {
         let plan = self.plan.clone();
         if let Some(ask) = &plan.steps[ix].approval
             && !self.state.steps[ix].approved
+            && !planted::is(Bug::ForgetApproval)
         {
             return self.ask_approval(ix, ask);
         }
@@ -302,9 +312,10 @@ impl Engine {
     fn in_doubt(&mut self, ix: StepIx, attempt: u32, rerun: u32, why: String) {
         let running = self.may_go_on();
         let spec = &self.plan.steps[ix];
+        let may_be_repeated = spec.idempotent || planted::is(Bug::RepeatInDoubt);
         if running && spec.check.is_some() {
             self.start_task(ix, TaskKind::Check, attempt, 0);
-        } else if running && spec.idempotent && rerun < MOST_RERUNS {
+        } else if running && may_be_repeated && rerun < MOST_RERUNS {
             self.start_task(ix, TaskKind::Attempt, attempt, rerun + 1);
         } else {
             self.end_step(ix, StepOutcome::Unknown, Some(why));

@@ -2,6 +2,7 @@
 
 use crate::model::{Event, RunOutcome, StepOutcome, TaskKind, TaskVerdict, UndoneState};
 use crate::plan::{Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::core::Engine;
 use super::state::{RunStatus, State, UndoStatus};
@@ -9,10 +10,12 @@ use super::state::{RunStatus, State, UndoStatus};
 /// The step may have had an effect, has an undo, and the undo has not been tried to its end.
 pub(super) fn is_to_undo(plan: &Plan, state: &State, ix: StepIx) -> bool {
     let step = &state.steps[ix];
+    // Satisfied before it began, or left out: by the playbook before it began, or by a person, who answers for it.
     let untouched = matches!(step.own_outcome(), Some(StepOutcome::Satisfied | StepOutcome::Skipped));
     plan.steps[ix].undo.is_some()
         && step.undo == UndoStatus::None
-        && (step.dirty || step.effect_at.is_some() && !untouched)
+        && step.effect_at.is_some()
+        && !untouched
         && !step.is_leaf_active()
 }
 
@@ -110,11 +113,21 @@ impl Engine {
         if self.figures.undoing > 0 {
             return false;
         }
-        match self.figures.to_undo.last().copied() {
+        let to_undo = &self.figures.to_undo;
+        let all = || to_undo.iter().map(|(_, ix)| *ix);
+        let free = to_undo.iter().rev().find(|(_, ix)| !self.is_built_upon(*ix, all()));
+        let next = if planted::is(Bug::UndoForward) { to_undo.first() } else { free };
+        match next.copied() {
             Some((_, ix)) => self.start_task(ix, TaskKind::Undo, 1, 0),
             None => self.end_rollback(),
         }
         true
+    }
+
+    /// One of those that are to be taken back follows the step in the plan, although it began earlier. Only a person's
+    /// word, which tells that the step is done and not since when, can come so late.
+    fn is_built_upon(&self, ix: StepIx, mut those: impl Iterator<Item = StepIx>) -> bool {
+        self.state.steps[ix].done_by_hand && those.any(|other| self.plan.ancestors(other).contains(&ix))
     }
 
     pub(super) fn advance_undo(&mut self, ix: StepIx) {
@@ -137,6 +150,9 @@ impl Engine {
         let Some(undo) = &plan.steps[ix].undo else { return };
         let state = match verdict {
             TaskVerdict::Passed => UndoneState::Undone,
+            TaskVerdict::Unknown(_) if planted::is(Bug::RepeatLostUndo) && self.may_undo() => {
+                return self.start_task(ix, TaskKind::Undo, tries, 0);
+            }
             TaskVerdict::Unknown(why) => UndoneState::Unknown { why },
             // A resume goes on from here.
             _ if !self.may_undo() => return,
@@ -189,8 +205,9 @@ impl Engine {
         if inside.iter().any(|ix| self.state.steps[*ix].is_undoing()) {
             return false;
         }
-        let open = inside.iter().copied().filter(|ix| is_to_undo(&self.plan, &self.state, *ix));
-        let Some(next) = open.max_by_key(|ix| self.state.steps[*ix].effect_at) else { return true };
+        let open = || inside.iter().copied().filter(|ix| is_to_undo(&self.plan, &self.state, *ix));
+        let free = open().filter(|ix| !self.is_built_upon(*ix, open()));
+        let Some(next) = free.max_by_key(|ix| self.state.steps[*ix].effect_at) else { return true };
         if inside.iter().any(|ix| undo_has_failed(&self.state, *ix)) {
             return true;
         }

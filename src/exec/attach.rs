@@ -9,6 +9,7 @@ use super::orphan::Orphan;
 use super::procfs;
 use super::protocol::EndedTask;
 use crate::model::TaskId;
+use crate::planted::{self, Bug};
 
 /// What the notes of a dead keeper say of one task.
 #[derive(Debug, PartialEq)]
@@ -27,11 +28,16 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
     let unknown = |why: &str| Trace::Unknown { why: why.to_owned() };
     match notes.task(task) {
         Some(TaskNote::Ended(ended)) => Trace::Ended(ended.clone()),
-        Some(TaskNote::Started { boot_id: its, .. }) if its != boot_id || its.is_empty() => {
+        Some(TaskNote::Started { boot_id: its, .. })
+            if (its != boot_id || its.is_empty()) && !planted::is(Bug::AnyBoot) =>
+        {
             unknown("the machine was restarted while it ran; how it ended cannot be known")
         }
         Some(TaskNote::Started { mains, deadline, grace, .. }) => {
-            let alive = mains.iter().copied().filter(|(pid, start)| procfs::is_alive(*pid, *start));
+            let alive = mains
+                .iter()
+                .copied()
+                .filter(|(pid, start)| procfs::is_alive(*pid, *start) && !planted::is(Bug::ForgetOrphan));
             match (alive.collect::<Vec<_>>(), mains.first()) {
                 (alive, Some(&first)) if !alive.is_empty() => {
                     Trace::Orphan(Orphan { alive, first, deadline: *deadline, grace: *grace })

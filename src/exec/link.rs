@@ -19,6 +19,7 @@ use super::keeper::{self, SOCKET};
 use super::notes::{self, Note, Writer};
 use super::procfs;
 use super::protocol::{self, FromKeeper, Inbox, ToKeeper};
+use crate::planted::{self, Bug};
 
 /// How long the kernel may have no memory for a message before the keeper is given up, and how often it is asked.
 const SHORTAGE: Duration = Duration::from_secs(10);
@@ -60,7 +61,9 @@ impl Link {
             .map_err(|e| io::Error::other(format!("another keeper holds the run's notes: {e}")))?;
         let mut writer = Writer::new(file);
         writer.add(&Note::Keeper { boot_id: procfs::boot_id() })?;
-        writer.sync()?;
+        if !planted::is(Bug::UnsyncedNotes) {
+            writer.sync()?;
+        }
         std::fs::File::open(run_dir.join("keeper"))?.sync_all()?;
         if fresh {
             std::fs::File::open(run_dir)?.sync_all()?;
@@ -74,7 +77,7 @@ impl Link {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(writer.into_file()))
             .stderr(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| keeper::spawn::is_unwanted_variable(name)) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| crate::model::changes_a_shell(name)) {
             command.env_remove(name);
         }
         // SAFETY: setsid is async-signal-safe and touches no memory. It must happen before the exec: a Ctrl-C in

@@ -5,7 +5,7 @@
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
 //! - `tree`, `mark`: every process of a task · `orphan`: a command that outlived its keeper · `boot`: the clock
-//! - `outputs`: what a task left behind · `redact`: secrets out of it · `procfs`: who a process is
+//! - `outputs`: what a task left behind, secrets taken out by [`crate::text`] · `procfs`: who a process is
 //! - `http`, `sql`: carried out in the runner itself · `descriptors`: how many may be open, here and in what is started
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::{Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, Want};
+use crate::text::redact;
 
 mod attach;
 mod boot;
@@ -27,7 +28,6 @@ mod orphan;
 mod outputs;
 mod procfs;
 mod protocol;
-mod redact;
 mod sql;
 mod tree;
 

@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::planted::{self, Bug};
+
 /// What `/proc/PID/stat` says, as far as it is needed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
@@ -79,7 +81,7 @@ pub(super) fn boot_id() -> String {
 
 /// Whether exactly this process still runs.
 pub(super) fn is_alive(pid: i32, start: u64) -> bool {
-    stat(pid).is_some_and(|s| s.start == start && !s.has_ended())
+    stat(pid).is_some_and(|s| (s.start == start || planted::is(Bug::AnyStartTime)) && !s.has_ended())
 }
 
 /// Whether exactly this process may still run: that it cannot be seen for a moment is not its end.

@@ -11,10 +11,12 @@ use nix::sys::signal::Signal;
 use super::mark;
 use super::procfs::{self, Stat};
 use crate::model::TaskId;
+use crate::planted::{self, Bug};
 
 /// What marks a task's processes.
 pub(super) struct Tree {
-    /// The processes that the keeper started, each by pid and start time; the first leads the group.
+    /// The processes that the keeper started, each by pid and start time: once one is collected, its pid may be given to
+    /// a stranger. The first leads the group.
     pub mains: Vec<(i32, u64)>,
     /// Start time of the first. Nothing that is older can belong to the task.
     pub start: u64,
@@ -39,6 +41,8 @@ enum Token {
     Ours,
     Other,
     None,
+    /// Another user's, without a mark: its environment cannot be read. Nor can the process be signalled, but it is there.
+    Hidden,
 }
 
 impl Tree {
@@ -51,12 +55,13 @@ impl Tree {
             .filter(|p| p.pid != keeper.pid && p.start >= self.start && !p.has_ended())
             .collect();
         let group = self.mains.first().map_or(-1, |(pid, _)| *pid);
+        let in_group = |p: &Stat| p.group == group && p.session == keeper.session;
+        if planted::is(Bug::KillGroupOnly) {
+            return Ok(all.into_iter().filter(in_group).collect());
+        }
         let mut inside: HashSet<i32> = all
             .iter()
-            .filter(|p| {
-                let in_group = p.group == group && p.session == keeper.session;
-                in_group || self.mains.contains(&(p.pid, p.start)) || self.is_marked(p, keeper)
-            })
+            .filter(|p| self.is_main(p) || self.is_marked(p, in_group(p), keeper))
             .map(|p| p.pid)
             .collect();
         // Children may be listed before their parents: go round until nothing is added.
@@ -74,11 +79,19 @@ impl Tree {
         Ok(all.into_iter().filter(|p| inside.contains(&p.pid)).collect())
     }
 
-    fn is_marked(&self, p: &Stat, keeper: &Stat) -> bool {
+    fn is_main(&self, p: &Stat) -> bool {
+        self.mains
+            .iter()
+            .any(|(pid, start)| *pid == p.pid && (*start == p.start || planted::is(Bug::AnyStartTime)))
+    }
+
+    /// A group's number, too, may be given to another task of the same keeper once nobody is left in the group.
+    fn is_marked(&self, p: &Stat, in_group: bool, keeper: &Stat) -> bool {
         match self.token_of(p.pid) {
             Token::Ours => true,
             Token::Other => false,
-            Token::None => self.alone && p.parent == keeper.pid,
+            Token::None => in_group || self.alone && p.parent == keeper.pid,
+            Token::Hidden => in_group,
         }
     }
 
@@ -86,8 +99,7 @@ impl Tree {
         if let Some(mark) = mark::of_process(pid) {
             return if mark == self.mark { Token::Ours } else { Token::Other };
         }
-        // Another user's environment cannot be read; nor can that user's process be signalled.
-        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Other };
+        let Ok(environ) = fs::read(format!("/proc/{pid}/environ")) else { return Token::Hidden };
         let mut found = Token::None;
         for entry in environ.split(|b| *b == 0) {
             if entry == self.token.as_bytes() {
@@ -130,5 +142,40 @@ impl Tree {
             procfs::signal(pid, start, Signal::SIGKILL);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn tree(pid: i32, start: u64) -> Tree {
+        let token = "/run/a.1";
+        let mains = vec![(pid, start)];
+        Tree { mains, start, token: format!("{TOKEN}={token}"), mark: mark::of(token), alone: false }
+    }
+
+    /// A main process ended and was collected, others of its task are still being ended, and its pid has gone to a
+    /// stranger: to one outside, and to one that leads a group in the keeper's session.
+    #[test]
+    fn a_stranger_with_the_pid_of_a_main_process_is_no_member() {
+        use std::os::unix::process::CommandExt;
+        let me = procfs::stat(nix::unistd::getpid().as_raw()).unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").env(TOKEN, "/run/b.1").process_group(0).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let stranger = procfs::stat(pid).unwrap();
+        assert_eq!((stranger.group, stranger.session), (pid, me.session));
+        let members =
+            |start| tree(pid, start).members(&me).unwrap().iter().map(|p| p.pid).collect::<Vec<_>>();
+        assert_eq!(members(stranger.start), [pid], "the process itself is one");
+        assert_eq!(members(stranger.start - 1), [0; 0]);
+        tree(pid, stranger.start - 1).terminate(&me).unwrap();
+        tree(pid, stranger.start - 1).kill(&me).unwrap();
+        assert!(procfs::is_alive(pid, stranger.start));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::model::{Event, FORMAT, Millis, Record, Timestamp};
+use crate::planted::{self, Bug};
 
 /// The longest line, without its newline.
 pub const MAX_LINE: usize = 16 << 20;
@@ -133,7 +134,7 @@ impl Chain {
                 });
             }
         };
-        if parsed.prev.as_bytes() != self.head {
+        if parsed.prev.as_bytes() != self.head && !planted::is(Bug::AnyPrev) {
             return Err(LineFault::Bad("prev is not the hash of the line before".to_owned()));
         }
         self.check_place(parsed.seq, parsed.epoch).map_err(LineFault::Bad)?;
@@ -148,7 +149,7 @@ impl Chain {
             return Err(format!("seq is {seq} after {}", self.seq));
         }
         let follows = epoch == self.epoch || (self.seq > 0 && self.epoch.checked_add(1) == Some(epoch));
-        if !follows {
+        if !follows && !planted::is(Bug::AnyEpoch) {
             return Err(format!("epoch is {epoch} where {} was expected", self.epoch));
         }
         Ok(())
@@ -165,7 +166,7 @@ fn parse(line: &[u8]) -> Result<(LineIn<'_>, [u8; 64]), String> {
         .filter(|(_, tail)| tail.starts_with(SUM_OPEN) && tail.ends_with(SUM_CLOSE))
         .ok_or("it does not end in a sum")?;
     let mut hasher = Sha256::new_with_prefix(body);
-    if tail[SUM_OPEN.len()..][..SUM_HEX] != sum_of(&hasher) {
+    if tail[SUM_OPEN.len()..][..SUM_HEX] != sum_of(&hasher) && !planted::is(Bug::AnySum) {
         return Err("its sum does not match its content".to_owned());
     }
     hasher.update(tail);

@@ -13,6 +13,7 @@ use super::line::Chain;
 use super::reader::{self, Contents, JOURNAL_FILE};
 use super::{IoFault, JournalError, RunDir, StateError};
 use crate::model::{Event, Record};
+use crate::planted::{self, Bug};
 
 /// Space kept for the outcomes of what runs when the disk fills up. Removed when the run has ended.
 pub const RESERVE_FILE: &str = "journal.reserve";
@@ -71,7 +72,9 @@ impl Journal {
         let folder = dir.folder().try_clone()?;
         ensure_reserve(&folder)?;
         let file = folder.create_file(JOURNAL_FILE)?;
-        folder.sync()?;
+        if !planted::is(Bug::SkipFolderSync) {
+            folder.sync()?;
+        }
         Ok(Self::new(folder, file, Chain::new(), 0, false))
     }
 
@@ -132,7 +135,9 @@ impl Journal {
         }
         // Only now, and not when the disk was found full: somebody else would take what is freed.
         // If that fails, the write says what matters.
-        let _ = self.folder.remove_file(RESERVE_FILE);
+        if !planted::is(Bug::KeepReserve) {
+            let _ = self.folder.remove_file(RESERVE_FILE);
+        }
         self.write(records)
     }
 
@@ -142,6 +147,7 @@ impl Journal {
                 // The first cause is the one to tell.
                 (Health::Full(_), true) => {}
                 (_, true) => self.health = Health::Full(error.clone()),
+                _ if planted::is(Bug::RetrySync) => {}
                 (_, false) => self.health = Health::Dead(error.clone()),
             }
             error
@@ -170,7 +176,9 @@ impl Journal {
             return Err(Failed { error: fault.into(), cut_back });
         }
         // Never tried again: the kernel reports a lost page once and then calls it clean.
-        self.file.sync_data().map_err(|error| JournalError::from(IoFault::new("sync", &self.path, error)))?;
+        if !planted::is(Bug::SkipSync) {
+            self.sync()?;
+        }
         self.length += self.buffer.len() as u64;
         self.chain = chain;
         self.over = is_over(records, self.over);
@@ -179,6 +187,10 @@ impl Journal {
             let _ = self.folder.remove_file(RESERVE_FILE);
         }
         Ok(())
+    }
+
+    fn sync(&self) -> Result<(), JournalError> {
+        self.file.sync_data().map_err(|error| IoFault::new("sync", &self.path, error).into())
     }
 
     /// With the lock held nobody else writes. If somebody did, our lines would not fit to theirs.

@@ -2,6 +2,8 @@
 //!
 //! This module uses nothing else of the crate. Everything in it is plain data.
 
+mod channel;
+mod environ;
 mod hidden;
 mod id;
 mod nearest;
@@ -12,6 +14,11 @@ mod record;
 mod secret;
 mod time;
 
+pub use channel::{
+    Channel, ChannelKind, CommandChannel, Delivery, EmailChannel, Notice, NoticeAction, PagerDutyChannel,
+    Severity, SlackChannel, SmtpSecurity, SmtpServer, WebhookChannel, dedup_key, notice_id,
+};
+pub use environ::changes_a_shell;
 pub use hidden::is_hidden;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;

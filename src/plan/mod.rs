@@ -10,7 +10,9 @@ pub mod params;
 pub mod template;
 mod types;
 
-pub use compile::{CompileError, DrillPlans, ParamProblem, Request, compile, compile_drill, lint, tidy};
+pub use compile::{
+    CompileError, DrillPlans, ParamProblem, Request, channels, compile, compile_drill, lint, tidy,
+};
 pub use difference::{Difference, FieldChange, StepChange};
 pub use json::PlanError;
 pub use types::*;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::params::ParamSpec;
-use crate::model::{Millis, OnTimeout, SecretName, StepId};
+use crate::model::{Channel, Millis, OnTimeout, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -24,6 +24,12 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub roles: BTreeMap<String, Vec<String>>,
     pub secrets: Vec<(SecretName, SecretSource)>,
+    /// Where word of the run can be sent; each name once. Their paths are absolute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
+    /// Secrets that only channels read. One that cannot be had costs its channel, never the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channel_secrets: Vec<(SecretName, SecretSource)>,
     pub requires: Requires,
     pub max_parallel: usize,
     /// One open run at a time for the same key.

@@ -56,6 +56,7 @@ pub struct Playbook {
     pub params: Vec<Param>,
     pub secrets: Vec<SecretDecl>,
     pub environments: Vec<Environment>,
+    pub channels: Vec<Channel>,
     /// Accounts by role; the first of each is the primary.
     pub roles: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
@@ -122,6 +123,25 @@ pub enum SecretSource {
     Env(Text),
     File(Text),
     Command(Vec<Text>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Channel {
+    pub name: Text,
+    pub kind: ChannelKind,
+    pub timeout: Option<Spanned<Millis>>,
+    pub retry_for: Option<Spanned<Millis>>,
+    pub ca_file: Option<Text>,
+}
+
+/// All texts but those of a command's arguments, of addresses and of `smtp` may hold secrets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChannelKind {
+    Slack { url: Text },
+    Pagerduty { routing_key: Text, url: Option<Text> },
+    Webhook { url: Text, headers: Vec<(Text, Text)>, sign: Option<Text> },
+    Email { smtp: Text, from: Text, to: Vec<Text>, username: Option<Text>, password: Option<Text> },
+    Command { argv: Vec<Text>, env: Vec<(Text, Text)> },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -368,6 +388,9 @@ pub struct Config {
     pub playbooks: Vec<Text>,
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
+    pub channels: Vec<Channel>,
+    /// For the channels.
+    pub secrets: Vec<SecretDecl>,
     /// Accounts by role; the first of each is the primary.
     pub roles: Vec<(Text, Vec<Text>)>,
     pub responsibilities: Vec<(Text, Vec<Text>)>,

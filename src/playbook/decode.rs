@@ -44,6 +44,7 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         params: map.entries("params").filter_map(|entry| param(entry, source)).collect(),
         secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         environments: environments(map),
+        channels: channels(map),
         roles: lists(map, "roles"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
@@ -62,6 +63,8 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
         environments: environments(map),
+        channels: channels(map),
+        secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         roles: lists(map, "roles"),
         responsibilities: lists(map, "responsibilities"),
         contacts: map.pairs("contacts"),
@@ -282,6 +285,47 @@ fn environments(map: Map<'_>) -> Vec<Environment> {
             })
         })
         .collect()
+}
+
+fn channels(map: Map<'_>) -> Vec<Channel> {
+    map.entries("channels")
+        .filter_map(|(name, node)| {
+            let map = Map::of(node, map.source)?;
+            Some(Channel {
+                name: name.clone(),
+                kind: channel_kind(map)?,
+                timeout: map.duration("timeout"),
+                retry_for: map.duration("retry_for"),
+                ca_file: map.text("ca_file"),
+            })
+        })
+        .collect()
+}
+
+fn channel_kind(map: Map<'_>) -> Option<ChannelKind> {
+    if let Some(slack) = map.map("slack") {
+        return Some(ChannelKind::Slack { url: slack.text("url")? });
+    }
+    if let Some(pager) = map.map("pagerduty") {
+        return Some(ChannelKind::Pagerduty {
+            routing_key: pager.text("routing_key")?,
+            url: pager.text("url"),
+        });
+    }
+    if let Some(hook) = map.map("webhook") {
+        let (url, headers, sign) = (hook.text("url")?, hook.pairs("headers"), hook.text("sign"));
+        return Some(ChannelKind::Webhook { url, headers, sign });
+    }
+    if let Some(email) = map.map("email") {
+        return Some(ChannelKind::Email {
+            smtp: email.text("smtp")?,
+            from: email.text("from")?,
+            to: email.one_or_list("to"),
+            username: email.text("username"),
+            password: email.text("password"),
+        });
+    }
+    Some(ChannelKind::Command { argv: map.list("command").map(texts)?, env: map.env() })
 }
 
 fn requires(map: Map<'_>) -> Requires {

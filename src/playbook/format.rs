@@ -2,6 +2,10 @@
 
 use super::shape::{Field, Keys, Kind, Object, Refusal, Rule};
 
+mod channels;
+
+use channels::CHANNELS;
+
 /// The version of the format that this program reads.
 pub const API_VERSION: &str = "runbook/v1";
 
@@ -136,6 +140,11 @@ pub static PLAYBOOK: Object = Object {
             "Sets of parameters, chosen with `--env`. They beat the defaults of `params`.",
         ),
         optional(
+            "channels",
+            CHANNELS,
+            "Where word of a run can be sent. One of the same name in `runbook.yaml` is set aside.",
+        ),
+        optional(
             "roles",
             Kind::Map { keys: Keys::Name, values: &TEXTS },
             "Who holds each role, by account: the first is the primary, the others back them up.",
@@ -160,7 +169,6 @@ pub static PLAYBOOK: Object = Object {
     rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: &[] }],
     refused: &[
         ("hosts", Refusal::Later),
-        ("channels", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),
         ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
@@ -754,6 +762,12 @@ pub static CONFIG: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Environments for every playbook.",
         ),
+        optional("channels", CHANNELS, "Where word of a run can be sent, for every playbook."),
+        optional(
+            "secrets",
+            Kind::Map { keys: Keys::Identifier, values: &Kind::Object(&SECRET) },
+            "For `channels`. A playbook's secret of the same name is used instead.",
+        ),
         optional(
             "roles",
             Kind::Map { keys: Keys::Name, values: &TEXTS },
@@ -773,7 +787,6 @@ pub static CONFIG: Object = Object {
     rules: &[],
     refused: &[
         ("hosts", Refusal::Later),
-        ("channels", Refusal::Later),
         ("escalation", Refusal::Later),
         ("updates", Refusal::Later),
         ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),

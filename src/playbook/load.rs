@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::ast::{Action, ActionKind, Config, Playbook, Step};
+use super::ast::{Action, ActionKind, Channel, Config, Playbook, SecretDecl, Step};
 use super::diagnostic::{Diagnostic, Severity};
 use super::source::{FileId, SourceMap, Text};
 use super::{decode_bytes, parse, parse_config, yaml};
@@ -62,6 +62,9 @@ pub struct ConfigFile {
     pub path: PathBuf,
     pub folder: PathBuf,
     pub config: Config,
+    /// What is not wrong but should be looked at, and the text it is about.
+    pub warnings: Vec<Diagnostic>,
+    pub sources: SourceMap,
 }
 
 /// Where playbooks are looked for.
@@ -96,6 +99,17 @@ pub struct Book {
 pub struct Loaded {
     pub sources: SourceMap,
     pub books: Vec<Book>,
+    pub shared: Shared,
+}
+
+/// What `runbook.yaml` gives to every playbook. Its places are in a file that is not among a playbook's sources; it has
+/// been checked when it was read.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    /// Relative paths count from here. Absolute.
+    pub folder: PathBuf,
+    pub channels: Vec<Channel>,
+    pub secrets: Vec<SecretDecl>,
 }
 
 impl Loaded {
@@ -150,7 +164,7 @@ impl Library {
         match config {
             Some(config) if !has_errors(&diagnostics) => {
                 let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-                Ok(ConfigFile { path: path.to_owned(), folder, config })
+                Ok(ConfigFile { path: path.to_owned(), folder, config, warnings: diagnostics, sources })
             }
             _ => Err(LoadError::Invalid(Box::new(Invalid { shown, sources, diagnostics, partial: None }))),
         }
@@ -158,6 +172,14 @@ impl Library {
 
     pub fn config(&self) -> Option<&ConfigFile> {
         self.config.as_ref()
+    }
+
+    pub fn shared(&self) -> Shared {
+        self.config.as_ref().map_or_else(Shared::default, |file| Shared {
+            folder: file.folder.clone(),
+            channels: file.config.channels.clone(),
+            secrets: file.config.secrets.clone(),
+        })
     }
 
     /// The folders that are searched, in order.
@@ -293,7 +315,7 @@ pub fn load(path: &Path, library: &Library) -> Result<Loaded, LoadError> {
         let partial = Some(books).filter(|books| !books.is_empty());
         return Err(LoadError::Invalid(Box::new(Invalid { shown, sources, diagnostics, partial })));
     }
-    Ok(Loaded { sources, books })
+    Ok(Loaded { sources, books, shared: library.shared() })
 }
 
 struct Loader<'l> {

@@ -2,6 +2,7 @@
 //! which the decoder, the JSON schema and the reference page all follow.
 
 pub mod ast;
+pub mod channels;
 pub mod decode;
 pub mod diagnostic;
 pub mod format;
@@ -9,7 +10,7 @@ pub mod load;
 mod locate;
 mod read;
 pub mod reference;
-mod rules;
+pub mod rules;
 mod scalar;
 pub mod schema;
 pub mod shape;
@@ -61,7 +62,11 @@ pub fn parse(file: FileId, text: &str, stem: Option<&str>) -> Parsed<ast::Playbo
 
 /// Reads a `runbook.yaml`.
 pub fn parse_config(file: FileId, text: &str) -> Parsed<ast::Config> {
-    read_tree(file, text, &format::CONFIG, decode::config).sorted()
+    let mut parsed = read_tree(file, text, &format::CONFIG, decode::config);
+    if let Some(config) = &parsed.value {
+        parsed.diagnostics.extend(rules::check_config(config));
+    }
+    parsed.sorted()
 }
 
 /// Reads a file of parameters: a map from names to values.

@@ -55,6 +55,7 @@ impl Page {
     fn kind(&mut self, kind: &'static Kind) -> String {
         match kind {
             Kind::Template => "text with `{{ }}`".into(),
+            Kind::SecretText => "`secrets.NAME`, or text with `{{ secrets.NAME }}`".into(),
             Kind::Expression => "expression".into(),
             Kind::Text => "text".into(),
             Kind::EnvValue => "text with `{{ }}`, number or boolean".into(),
@@ -84,7 +85,7 @@ impl Page {
             Kind::Object(object) => {
                 self.queue.push(object);
                 let title = noun(object);
-                format!("[{title}](#{})", title.replace(' ', "-"))
+                format!("[{title}](#{})", title.to_lowercase().replace(' ', "-"))
             }
             Kind::Bool
             | Kind::Duration

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::ast::{ActionKind, Node, NodeKind, Param, ParamType, Playbook, Retry, Step};
+use super::ast::{ActionKind, Config, Node, NodeKind, Param, ParamType, Playbook, Retry, Step};
+use super::channels;
 use super::diagnostic::Diagnostic;
 use super::source::{Span, Text};
 use crate::model::{check_name, parse_bytes, parse_duration};
@@ -40,7 +41,48 @@ pub fn check(playbook: &Playbook, stem: Option<&str>) -> Vec<Diagnostic> {
         self::param(param, &mut found);
     }
     environments(playbook, &mut found);
+    for channel in &playbook.channels {
+        found.extend(channels::read(channel).diagnostics);
+    }
     found
+}
+
+/// The same for `runbook.yaml`. Its channels can only use its own secrets: it has to be good for every playbook.
+pub fn check_config(config: &Config) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    let known = || config.secrets.iter().map(|secret| secret.name.value.as_str());
+    let mut used = Vec::new();
+    for channel in &config.channels {
+        let read = channels::read(channel);
+        found.extend(read.diagnostics);
+        for (name, span) in read.secrets {
+            if !known().any(|k| k == name) {
+                found.push(unknown_secret(&name, span, known(), "declare it below `secrets` in this file"));
+            }
+            used.push(name);
+        }
+    }
+    for secret in config.secrets.iter().filter(|secret| !used.contains(&secret.name.value)) {
+        let message = format!("secret `{}` is used by no channel", secret.name.value);
+        found.push(Diagnostic::warning("unused-secret", secret.name.span, message));
+    }
+    found
+}
+
+/// A channel names a secret that is nowhere declared.
+pub fn unknown_secret<'k>(
+    name: &str,
+    span: Span,
+    known: impl IntoIterator<Item = &'k str>,
+    otherwise: &str,
+) -> Diagnostic {
+    let help = match crate::model::nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => otherwise.to_owned(),
+    };
+    Diagnostic::error("unknown-secret", span, format!("there is no secret `{name}`"))
+        .label("not known")
+        .help(help)
 }
 
 fn unique<'p>(what: &str, ids: impl Iterator<Item = &'p Text>, found: &mut Vec<Diagnostic>) {

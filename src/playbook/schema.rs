@@ -91,7 +91,7 @@ impl Definitions {
     fn kind(&mut self, kind: &'static Kind) -> Value {
         const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
         match kind {
-            Kind::Text | Kind::Template => json!({ "type": "string" }),
+            Kind::Text | Kind::Template | Kind::SecretText => json!({ "type": "string" }),
             Kind::Expression => json!({ "type": "string", "minLength": 1 }),
             Kind::Name => json!({ "type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$" }),
             Kind::Pattern => json!({ "type": "string", "format": "regex" }),

@@ -8,6 +8,8 @@ pub enum Kind {
     Text,
     /// Text with `{{ }}`.
     Template,
+    /// `secrets.NAME`, or text in which `{{ secrets.NAME }}` may stand, and nothing else in braces.
+    SecretText,
     /// An expression, without braces.
     Expression,
     /// `[a-z0-9-]`, 1 to 63 characters.
@@ -121,7 +123,7 @@ impl Kind {
     /// For "must be ...".
     pub fn words(&self) -> String {
         match self {
-            Self::Text | Self::Template | Self::EnvValue => "text".into(),
+            Self::Text | Self::Template | Self::SecretText | Self::EnvValue => "text".into(),
             Self::Expression => "an expression (text)".into(),
             Self::Name => "a name (text)".into(),
             Self::Pattern => "a regular expression (text)".into(),

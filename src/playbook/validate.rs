@@ -199,7 +199,7 @@ impl<'n> Walker<'n> {
     fn text(&mut self, node: &'n Node, text: &'n Text, kind: &Kind) {
         let value = text.value.as_str();
         let problem = match kind {
-            Kind::Text | Kind::EnvValue => None,
+            Kind::Text | Kind::SecretText | Kind::EnvValue => None,
             Kind::Template | Kind::Expression => {
                 if value.trim().is_empty() && matches!(kind, Kind::Expression) {
                     Some(("expression", "this is empty".to_owned()))
@@ -378,7 +378,11 @@ impl<'n> Walker<'n> {
                             || object.fields.is_empty();
                         if !excused {
                             let diagnostic = self.missing(object, at, what);
-                            let also = or.iter().map(|or| format!(" (or only `{or}`)")).collect::<String>();
+                            let or: Vec<String> = or.iter().map(|or| format!("`{or}`")).collect();
+                            let also = match or.as_slice() {
+                                [] => String::new(),
+                                or => format!(" (or only {})", or.join(" or ")),
+                            };
                             self.report(
                                 diagnostic.help(format!("write one of {}{also}", choices.join(", "))),
                             );
@@ -474,6 +478,7 @@ fn type_help(node: &Node, kind: &Kind) -> Option<String> {
         kind,
         Kind::Text
             | Kind::Template
+            | Kind::SecretText
             | Kind::Expression
             | Kind::Name
             | Kind::Pattern
@@ -508,7 +513,7 @@ fn type_help(node: &Node, kind: &Kind) -> Option<String> {
             })
         }
         (NodeKind::Map(_), Kind::List(_) | Kind::Some(_)) => Some("begin each item with `- `".into()),
-        (NodeKind::Map(_), Kind::Text | Kind::Template | Kind::Expression) => {
+        (NodeKind::Map(_), Kind::Text | Kind::Template | Kind::SecretText | Kind::Expression) => {
             Some("put quotes around the text if it contains `: `".into())
         }
         (

@@ -107,14 +107,19 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
             vec![resume, format!("runbook rollback {run}"), log]
         }
         Some(RunOutcome::Waiting) => {
-            let open = history.open_questions();
-            let answers = open.iter().take(MAX_FAILURES);
-            let answers =
-                answers.map(|(ix, open)| words::answer_line(&open.question, run, &plan.steps[*ix].id));
-            answers.chain([resume, log]).collect()
+            let mut all = answers(plan, history, run);
+            all.push(resume);
+            all
         }
         Some(RunOutcome::Failed | RunOutcome::Cancelled) | None => vec![resume, log],
     }
+}
+
+/// How the open questions are answered.
+fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
+    let open = history.open_questions();
+    let commands = open.iter().map(|(ix, open)| words::answer_line(&open.question, run, &plan.steps[*ix].id));
+    commands.take(MAX_FAILURES).collect()
 }
 
 /// The steps that acted and have a way back, the last first: what a rollback would take back.

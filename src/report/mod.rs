@@ -23,7 +23,6 @@ pub mod json;
 mod live;
 pub mod log_text;
 pub mod look;
-pub mod neutral;
 mod output;
 mod plain;
 pub mod plan_view;
@@ -37,6 +36,7 @@ pub mod timeline;
 mod waves;
 mod words;
 
+pub use crate::text::neutral;
 pub use brief::Brief;
 pub use checklist::{About, Checklist};
 pub use closing::{Closing, write_closing};

@@ -30,6 +30,8 @@ pub struct PlanView {
     pub lock: String,
     pub params: Vec<(String, String)>,
     pub secrets: Vec<String>,
+    /// Each as its name, kind and target.
+    pub channels: Vec<String>,
     pub requires: Vec<String>,
     pub phases: Vec<PhaseView>,
     /// From this step on there is no way back.
@@ -136,7 +138,17 @@ impl PlanView {
             max_parallel: plan.max_parallel,
             lock: neutral::line(&plan.lock),
             params: params(plan),
-            secrets: plan.secrets.iter().map(|(name, _)| neutral::line(&name.0)).collect(),
+            secrets: plan
+                .secrets
+                .iter()
+                .chain(&plan.channel_secrets)
+                .map(|(name, _)| neutral::line(&name.0))
+                .collect(),
+            channels: plan
+                .channels
+                .iter()
+                .map(|c| neutral::line(format!("{} ({}, {})", c.name, c.kind_name(), c.target())))
+                .collect(),
             requires: needed.iter().map(neutral::line).collect(),
             phases: plan
                 .phases
@@ -340,6 +352,7 @@ impl Text {
         facts.extend(view.requires.iter().map(|r| ("requires", r.clone())));
         facts.extend(view.params.iter().map(|(name, value)| ("param", format!("{name} = {value}"))));
         facts.extend(view.secrets.iter().map(|name| ("secret", name.clone())));
+        facts.extend(view.channels.iter().map(|channel| ("channel", channel.clone())));
         let mut last = "";
         for (name, text) in facts {
             self.field(1, if last == name { "" } else { name }, &text);

@@ -305,9 +305,9 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
     match question.kind {
         QuestionKind::Choice => {
             let open = question.options.iter().filter(|option| option.closed.is_none());
-            line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join("|")));
+            line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" | ")));
         }
-        QuestionKind::Failure => line.push_str(" retry|skip|done|rollback|abort"),
+        QuestionKind::Failure => line.push_str(" retry | skip | done | rollback | abort"),
         QuestionKind::Approval | QuestionKind::Manual => {}
     }
     if question.evidence {

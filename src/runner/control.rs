@@ -9,6 +9,8 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
@@ -26,8 +28,6 @@ const SOCKET: &str = "control.sock";
 const NAMED: &str = "runbook/run/";
 /// The longest request, in bytes: an answer may bring a file as evidence.
 const LONGEST: u64 = 24 << 20;
-/// How long a reply may take to be written when the run is over.
-const LONGEST_REPLY: std::time::Duration = std::time::Duration::from_secs(2);
 /// The largest evidence that is sent, in bytes.
 pub const LARGEST_EVIDENCE: u64 = 16 << 20;
 
@@ -131,9 +131,8 @@ fn address(run: &str) -> std::io::Result<SocketAddr> {
 /// Listens for the time the run is driven.
 pub struct Listener {
     heard: mpsc::Receiver<Heard>,
-    /// Each request that is being answered holds a copy of it.
-    busy: Option<mpsc::Sender<()>>,
-    idle: mpsc::Receiver<()>,
+    /// One more for each request whose reply is not written yet.
+    busy: Arc<()>,
     path: PathBuf,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -152,27 +151,31 @@ impl Listener {
         }
         let listener = UnixListener::bind(&short).map_err(RunError::io(path.display().to_string()))?;
         let (say, heard) = mpsc::channel(16);
-        let (busy, idle) = mpsc::channel(1);
-        let mouth = || (say.clone(), busy.downgrade());
         // Keeps the folder open, through which the socket is named.
-        let mut tasks = vec![tokio::spawn(accept(listener, mouth(), Some(folder)))];
+        let busy = Arc::new(());
+        let mut tasks = vec![tokio::spawn(accept(listener, (say.clone(), busy.clone()), Some(folder)))];
         // Somebody else may have taken the name, to keep others from answering: then they are told so by their own
         // program, which finds that it is not the owner's, and the owner's terminals still reach the run.
         match bind_named(dir.id()) {
-            Ok(named) => tasks.push(tokio::spawn(accept(named, mouth(), None))),
+            Ok(named) => tasks.push(tokio::spawn(accept(named, (say, busy.clone()), None))),
             Err(error) => tracing::warn!("other users cannot answer: {error}"),
         }
-        Ok(Self { heard, busy: Some(busy), idle, path, tasks })
+        Ok(Self { heard, busy, path, tasks })
     }
 
-    /// The run is over: whoever was heard gets the reply before this process leaves, and nobody is heard any more.
-    pub async fn settle(&mut self) {
+    /// Lets the last replies be written: the answer that ends a run is answered, too.
+    pub async fn finish(&mut self) {
+        const STEP: Duration = Duration::from_millis(5);
+        // Whoever asked between the end and here is told that the run is over.
         self.heard.close();
-        // Dropped unanswered, and told that the run is over.
         while self.heard.try_recv().is_ok() {}
-        self.busy = None;
-        // Nobody is waited for who does not read.
-        let _ = tokio::time::timeout(LONGEST_REPLY, self.idle.recv()).await;
+        for _ in 0..100 {
+            // This one, and one for each accepting task.
+            if Arc::strong_count(&self.busy) <= 1 + self.tasks.len() {
+                return;
+            }
+            tokio::time::sleep(STEP).await;
+        }
     }
 
     pub async fn next(&mut self) -> Heard {
@@ -189,12 +192,12 @@ fn bind_named(run: &RunId) -> std::io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Where requests go, and what says that one is being answered.
-type Mouth = (mpsc::Sender<Heard>, mpsc::WeakSender<()>);
+/// Where requests go, and what counts those that are not replied to.
+type Way = (mpsc::Sender<Heard>, Arc<()>);
 
-async fn accept(listener: UnixListener, mouth: Mouth, _folder: Option<std::fs::File>) {
+async fn accept(listener: UnixListener, way: Way, _folder: Option<std::fs::File>) {
     while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(serve(stream, mouth.clone()));
+        tokio::spawn(serve(stream, way.clone()));
     }
 }
 
@@ -206,7 +209,9 @@ impl Drop for Listener {
     }
 }
 
-async fn serve(stream: UnixStream, (say, busy): Mouth) {
+async fn serve(stream: UnixStream, (say, busy): Way) {
+    // Only a request under way counts.
+    let busy = Arc::downgrade(&busy);
     let Ok(peer) = stream.peer_cred() else { return };
     let (read, mut write) = stream.into_split();
     let mut lines = tokio::io::BufReader::new(tokio::io::AsyncReadExt::take(read, LONGEST)).lines();

@@ -12,6 +12,7 @@ use crate::engine::{Act, Engine, Input, StartTask};
 use crate::exec::{self, Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
 use crate::model::{Event, Millis, Record, RunEnd, RunId};
+use crate::planted::{self, Bug};
 use crate::report::Reporter;
 
 use super::clock::RunClock;
@@ -44,6 +45,8 @@ pub(super) struct Driver<'a> {
     pub operator: String,
     /// What is said by nobody in particular.
     pub script: Script,
+    /// It waits for people's answers.
+    pub waits: bool,
     /// The terminal, if somebody sits there.
     pub keys: Option<Keys>,
     pub reporters: &'a mut [Box<dyn Reporter>],
@@ -92,7 +95,7 @@ impl Driver<'_> {
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
         self.keys = None;
-        self.listener.settle().await;
+        self.listener.finish().await;
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
@@ -123,6 +126,12 @@ impl Driver<'_> {
                 return Ok(end.clone());
             }
             inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
+            if inputs.is_empty() && !self.waits && !self.engine.state().open_questions().is_empty() {
+                let records = self.answer(vec![Input::CannotWait])?;
+                if !records.is_empty() {
+                    continue;
+                }
+            }
             if !inputs.is_empty() {
                 continue;
             }
@@ -149,23 +158,30 @@ impl Driver<'_> {
             records.extend(decision.records);
             acts.extend(decision.acts);
         }
+        if planted::is(Bug::ActBeforeSync) {
+            self.act(std::mem::take(&mut acts));
+        }
         if !records.is_empty()
             && let Err(error) = self.journal.append(&records)
         {
             return Err(Stopped { error: error.into(), lost: records });
         }
-        for act in acts {
-            match act {
-                Act::Start(task) => self.exec.begin(self.spec(*task)),
-                Act::Stop { task, force } => self.exec.stop(&task, force),
-            }
-        }
+        self.act(acts);
         for record in &records {
             for reporter in self.reporters.iter_mut() {
                 reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
         Ok(records)
+    }
+
+    fn act(&mut self, acts: Vec<Act>) {
+        for act in acts {
+            match act {
+                Act::Start(task) => self.exec.begin(self.spec(*task)),
+                Act::Stop { task, force } => self.exec.stop(&task, force),
+            }
+        }
     }
 
     fn spec(&self, start: StartTask) -> TaskSpec {

@@ -72,7 +72,7 @@ impl Driver<'_> {
                 keys.leave();
                 self.reporters.iter_mut().for_each(|r| r.typing(None));
             }
-            _ => {}
+            Some(_) | None => {}
         }
     }
 
@@ -196,7 +196,6 @@ pub fn answer_undriven(
         started_at: state.started_at.to_string(),
         operator: identity.operator,
         environment: plan.environment.as_ref().map(|e| e.name.clone()),
-        waits: false,
     };
     let mut engine = Engine::with_state(plan, state, facts);
     let records = engine.record_answer(clock.now(), step, Some(binding), reply, by);

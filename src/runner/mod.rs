@@ -33,4 +33,5 @@ pub use load::{LoadedRun, holder, load};
 pub use remark::remark_undriven;
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};
 pub use script::Script;
+pub use secrets::keys;
 pub use start::{MakeReporters, People, StartRequest, start};

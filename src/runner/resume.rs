@@ -10,6 +10,7 @@ use crate::model::{
     Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
 };
 use crate::plan::{Body, Plan, Step};
+use crate::planted::{self, Bug};
 
 use super::clock::RunClock;
 use super::control::Listener;
@@ -75,7 +76,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;
-    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+    let secrets = Arc::new(secrets::read_all(&plan)?.0);
 
     if let Some(Adopted { bytes, text, info, .. }) = &adopted {
         dir.write_file(&info.file, bytes)?;
@@ -84,7 +85,9 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     let (journal, _, torn) = Journal::open(&dir)?;
     let clock = RunClock::after(state.last_t, state.last_at);
     let mut before = Vec::new();
-    if let Some(torn) = torn {
+    if let Some(torn) = torn
+        && !planted::is(Bug::SilentTornTail)
+    {
         before.push(Event::TailSetAside { bytes: torn.bytes, file: torn.file });
     }
     let still = clock.now().t.saturating_sub(state.last_t);
@@ -104,7 +107,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         started_at: state.started_at.to_string(),
         operator: identity.operator.clone(),
         environment: start.environment.clone(),
-        waits: request.people.waits,
     };
     let mut reporters = (request.reporters)(run, &plan);
     // Those who watch get to know what was before.
@@ -142,6 +144,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             script: request.people.script,
+            waits: request.people.waits,
             keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),

@@ -8,6 +8,7 @@ use crate::exec::{Exec, ExecConfig};
 use crate::journal::{self, Journal, StateDir};
 use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
 use crate::plan::Plan;
+use crate::planted::{self, Bug};
 use crate::report::Reporter;
 
 use super::clock::{RunClock, wall_now};
@@ -61,7 +62,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
-    let secrets = Arc::new(secrets::read(&plan.secrets)?);
+    let secrets = Arc::new(secrets::read_all(&plan)?.0);
 
     let started = wall_now();
     let mut random = [0; 12];
@@ -71,6 +72,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let run = RunId::new(&plan.playbook.name, started, [a, b, c, d]);
 
     let guard = state_dir.lock_key(&plan.lock, &run, &|other| load::holder(state_dir, other))?;
+    let guard = (!planted::is(Bug::DropKeyEarly)).then_some(guard);
     let dir = state_dir.create_run(&run)?;
     let _lock = dir.try_lock()?;
     let plan_bytes = plan.to_json();
@@ -106,7 +108,6 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         started_at: started.to_string(),
         operator: identity.operator.clone(),
         environment: info.environment.clone(),
-        waits: request.people.waits,
     };
     let engine = Engine::new(Arc::new(plan), facts);
     let config = ExecConfig {
@@ -125,6 +126,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             listener: Listener::bind(&dir)?,
             operator: identity.operator.clone(),
             script: request.people.script,
+            waits: request.people.waits,
             keys: if request.people.here { Keys::open() } else { None },
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),

@@ -86,7 +86,13 @@ fn no_process_no_socket_no_file() {
         }
         args
     };
-    let mut calls = vec![vec!["list".to_owned()], vec!["lint".to_owned()], vec!["schema".to_owned()]];
+    world.write("runbook.yaml", "channels: { team: { slack: { url: 'http://127.0.0.1:9/' } } }\n");
+    let mut calls = vec![
+        vec!["channels".to_owned()],
+        vec!["list".to_owned()],
+        vec!["lint".to_owned()],
+        vec!["schema".to_owned()],
+    ];
     for (book, params) in [("pages", false), (big.as_str(), true)] {
         calls.push(with(&["run", "--dry-run"], book, params));
         calls.push(with(&["plan"], book, params));

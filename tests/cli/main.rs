@@ -9,6 +9,7 @@ mod flow;
 mod journal;
 mod looking;
 mod mistakes;
+mod people;
 mod refusals;
 mod replan;
 mod scale;

@@ -3,7 +3,8 @@
 
 use crate::support::{BIN, World};
 
-/// Kills all three, lets a stranger have the command's pid, and resumes.
+/// Kills all three, lets a stranger have the command's pid, and resumes. While the command's last child lives in its group,
+/// the kernel does not give the number again.
 const SCRIPT: &str = r#"
 "$0" run reuse > first.txt 2>&1 &
 runner=$!

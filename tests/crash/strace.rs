@@ -70,9 +70,15 @@ impl Strace {
 
     /// Runs it undisturbed and gives its calls of these names, in order.
     pub fn calls(&self, world: &World, names: &[&str], args: &[&str]) -> Vec<Call> {
+        self.calls_with(world, names, 60, args)
+    }
+
+    /// The same with up to `bytes` bytes of each text in them.
+    pub fn calls_with(&self, world: &World, names: &[&str], bytes: u32, args: &[&str]) -> Vec<Call> {
         let log = world.tmp().join("calls");
         let mut command = world.command(&self.program);
-        command.args(["-qq", "-y", "-s", "60", "-e"]).arg(format!("trace={}", names.join(",")));
+        command.args(["-qq", "-y", "-s", &bytes.to_string(), "-e"]);
+        command.arg(format!("trace={}", names.join(",")));
         command.arg("-o").arg(&log).arg("--").arg(BIN).args(args);
         let shown = world.start_command(command).wait();
         let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();

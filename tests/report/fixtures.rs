@@ -109,6 +109,8 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         },
         roles: BTreeMap::new(),
         secrets: Vec::new(),
+        channels: Vec::new(),
+        channel_secrets: Vec::new(),
         requires: Requires { commands: vec!["sqlite3".to_owned()], files: Vec::new(), free_space: None },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),

@@ -8,7 +8,7 @@ use runbook::model::{
     Answer, Event, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome, StepId,
     StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
-use runbook::plan::{Body, Plan, StepIx};
+use runbook::plan::{Ask, Body, Plan, Step, StepIx};
 
 use super::world::World;
 
@@ -118,6 +118,7 @@ impl Oracle {
             Event::WaitStarted { step, .. } | Event::GroupStarted { step, .. } => {
                 let ix = self.ix(step);
                 self.may_begin(ix);
+                self.is_let_through(ix);
                 if matches!(record.event, Event::GroupStarted { .. }) {
                     self.began.entry(ix).or_insert(record.seq);
                 }
@@ -156,8 +157,7 @@ impl Oracle {
             self.began.entry(ix).or_insert(seq);
         }
         if task.kind == TaskKind::Attempt {
-            let asks = self.plan.steps[ix].approval.is_some();
-            assert!(!asks || self.approved.contains(&ix), "{task} started before somebody agreed");
+            self.is_let_through(ix);
             assert!(!self.succeeded.contains(&ix), "{} was done and is done again", task.step);
             assert!(!self.folded.steps[ix].done_by_hand, "{} was done by a person", task.step);
             let spec = &self.plan.steps[ix];
@@ -172,14 +172,20 @@ impl Oracle {
         let ix = self.ix(step);
         let asking = self.folded.steps[ix].asking().expect("an open question").clone();
         assert_eq!(asking.number, number, "{step} was answered to another question");
-        let approvers = &asking.question.approvers;
-        assert!(approvers.is_empty() || approvers.contains(&by.name), "{} may not answer {step}", by.name);
+        // By the plan: what the question says of itself is the engine's.
+        if let Some(ask) = asked_by(&self.plan.steps[ix], asking.question.kind) {
+            let starter = &self.folded.start.as_ref().expect("a run").operator;
+            let barred = ask.exclude_operator && by.name == *starter;
+            let asked = ask.approvers.is_empty() || ask.approvers.contains(&by.name);
+            assert!(asked && !barred, "{} may not answer {step}", by.name);
+        }
         assert_ne!(reply.comment.as_deref(), Some("a stray word"), "{step} took a word that does not count");
         let agreed = self.agreed.entry(ix).or_default();
         match (asking.question.kind, &reply.answer) {
             (QuestionKind::Approval, Answer::Approve) => {
                 assert!(agreed.insert(by.name.clone()), "{} agreed twice to {step}", by.name);
-                if agreed.len() as u64 >= u64::from(asking.question.count) {
+                let needed = self.plan.steps[ix].approval.as_ref().map_or(1, |ask| ask.count);
+                if agreed.len() as u64 >= u64::from(needed) {
                     self.approved.insert(ix);
                 }
             }
@@ -194,11 +200,20 @@ impl Oracle {
         }
     }
 
+    /// Enough people agreed to the step, if its author wants that.
+    fn is_let_through(&self, ix: StepIx) {
+        let step = &self.plan.steps[ix];
+        let asks = step.approval.is_some();
+        assert!(!asks || self.approved.contains(&ix), "{} started before enough people agreed", step.id);
+    }
+
     /// Needs, phase and the groups around the step.
     fn may_begin(&self, ix: StepIx) {
         let step = &self.plan.steps[ix];
         let state = &self.folded;
-        for &need in &step.needs {
+        // A person may have taken up again what this step, which has begun, was let through by.
+        let begun = state.steps[ix].started.is_some();
+        for &need in step.needs.iter().filter(|need| !begun || !self.resolved.contains(need)) {
             let outcome = state.steps[need].outcome();
             let passed = matches!(
                 outcome,
@@ -316,5 +331,15 @@ impl Oracle {
                 assert!(!self.dirty.contains(&ix), "{} is dirty and was not taken back", step.id);
             }
         }
+    }
+}
+
+/// What the plan says of such a question of the step. Of a failed step's nothing: anybody may answer it.
+fn asked_by(step: &Step, kind: QuestionKind) -> Option<&Ask> {
+    match (kind, &step.body) {
+        (QuestionKind::Approval, _) => step.approval.as_deref(),
+        (QuestionKind::Choice, Body::Choose(choose)) => Some(&choose.ask),
+        (QuestionKind::Manual, Body::Manual(ask)) => Some(ask),
+        _ => None,
     }
 }

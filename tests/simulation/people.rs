@@ -22,8 +22,11 @@ pub fn person(name: &str) -> Person {
     Person { name: name.into(), uid: Some(1000), via: Via::Socket }
 }
 
-/// The next words of each open question, strays (if the question has not had one) before what counts.
-pub fn words(plan: &Plan, state: &State, seed: u64, had_stray: &dyn Fn(StepIx, u32) -> bool) -> Vec<Word> {
+/// A question, and how many have agreed to it so far: at each of these moments there is at most one stray word.
+pub type Moment = (StepIx, u32, usize);
+
+/// The next words of each open question, strays before what counts.
+pub fn words(plan: &Plan, state: &State, seed: u64, had_stray: &dyn Fn(Moment) -> bool) -> Vec<Word> {
     let mut out = Vec::new();
     for (ix, step) in state.steps.iter().enumerate() {
         let Some(asking) = step.asking() else { continue };
@@ -35,14 +38,11 @@ pub fn words(plan: &Plan, state: &State, seed: u64, had_stray: &dyn Fn(StepIx, u
             && random.chance(30);
         let nth = asking.agreed.len() as u64;
         let at = asking.since.saturating_add(Millis(delay.0 + nth * 500));
-        if random.chance(30) && !had_stray(ix, asking.number) {
-            let by = if asking.question.approvers.is_empty() { "alice" } else { "mallory" };
-            let answer = match asking.question.kind {
-                QuestionKind::Approval | QuestionKind::Manual => Answer::Choose { option: "nonsense".into() },
-                QuestionKind::Choice | QuestionKind::Failure => Answer::Approve,
-            };
+        let mut strays = keyed(seed, &format!("{key} after {nth}"));
+        if strays.chance(30) && !had_stray((ix, asking.number, asking.agreed.len())) {
+            let (by, answer) = stray(asking, &mut strays);
             let reply = Reply { answer, comment: Some("a stray word".into()), evidence: None };
-            out.push(Word { step: ix, at, reply, by: person(by), stray: true });
+            out.push(Word { step: ix, at, reply, by: person(&by), stray: true });
             continue;
         }
         if silent {
@@ -50,13 +50,43 @@ pub fn words(plan: &Plan, state: &State, seed: u64, had_stray: &dyn Fn(StepIx, u
         }
         let reply =
             Reply { answer: answer(asking, &mut random), comment: Some("seen".into()), evidence: None };
-        let by = match asking.question.approvers.get(asking.agreed.len()) {
+        let question = &asking.question;
+        let asked = question.approvers.iter().find(|name| !is_barred(asking, name));
+        let by = match asked {
             Some(name) => person(name),
             None => person(&format!("person-{nth}")),
         };
         out.push(Word { step: ix, at, reply, by, stray: false });
     }
     out
+}
+
+/// Who is among the people asked may still not be one who can answer, or answer any more.
+fn is_barred(asking: &Asking, name: &String) -> bool {
+    asking.question.excluded.contains(name) || asking.agreed.contains(name)
+}
+
+/// Somebody who may not answer says what would count from another, or somebody who may says what is no answer.
+fn stray(asking: &Asking, random: &mut Random) -> (String, Answer) {
+    let question = &asking.question;
+    let mut nobodies = question.excluded.clone();
+    nobodies.extend(asking.agreed.first().cloned());
+    if !question.approvers.is_empty() {
+        nobodies.push("mallory".into());
+    }
+    if !nobodies.is_empty() && random.chance(75) {
+        let by = nobodies.swap_remove(random.index(nobodies.len()));
+        let fitting = match question.kind {
+            QuestionKind::Approval => Answer::Approve,
+            _ => answer(asking, random),
+        };
+        return (by, fitting);
+    }
+    let misfit = match question.kind {
+        QuestionKind::Approval | QuestionKind::Manual => Answer::Choose { option: "nonsense".into() },
+        QuestionKind::Choice | QuestionKind::Failure => Answer::Approve,
+    };
+    ("alice".into(), misfit)
 }
 
 fn answer(asking: &Asking, random: &mut Random) -> Answer {

@@ -99,6 +99,8 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         objectives: Objectives::default(),
         roles: BTreeMap::new(),
         secrets: Vec::new(),
+        channels: Vec::new(),
+        channel_secrets: Vec::new(),
         requires: Requires::default(),
         max_parallel,
         lock: "simulated".into(),
@@ -138,9 +140,13 @@ pub fn any_of(at: StepIx, id: &str, alternatives: Vec<Step>) -> Vec<Step> {
 pub fn ask(random: &mut Random) -> Ask {
     let names = ["alice", "bob", "carol", "dave"];
     let approvers = names.iter().take(random.index(5)).map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    let most = if approvers.is_empty() { 3 } else { approvers.len() };
+    // Alice, the first of them, starts the run. Without her there must be enough others.
+    let exclude_operator = approvers.len() != 1 && random.chance(25);
+    let most = match approvers.len() {
+        0 => 3,
+        all => all - usize::from(exclude_operator),
+    };
     let count = 1 + random.index(most) as u32;
-    // With the operator excluded there must be enough others.
     let timeout = random.chance(40).then(|| Millis(500 + random.below(9000)));
     let on_timeout = match timeout {
         None => OnTimeout::Wait,
@@ -150,7 +156,7 @@ pub fn ask(random: &mut Random) -> Ask {
         prompt: Template { src: "Go on?".into(), uses: Vec::new() },
         approvers,
         count,
-        exclude_operator: false,
+        exclude_operator,
         timeout,
         on_timeout,
         evidence: false,

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use runbook::engine::Input;
 use runbook::model::{Resolution, RunOutcome, StepOutcome};
@@ -26,15 +27,22 @@ fn every_seed_keeps_every_promise() {
     }
     let seeds = number("SIMULATION_SEEDS").unwrap_or(SEEDS);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            scope.spawn(move || (thread..seeds).step_by(threads as usize).for_each(told));
+            let failed = &failed;
+            scope.spawn(move || {
+                let mine = (thread..seeds).step_by(threads as usize);
+                // One that fails is enough to look at.
+                mine.take_while(|_| !failed.load(Ordering::Relaxed)).for_each(|seed| told(seed, failed));
+            });
         }
     });
 }
 
-fn told(seed: u64) {
+fn told(seed: u64, failed: &AtomicBool) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(seed, false))) {
+        failed.store(true, Ordering::Relaxed);
         eprintln!("seed {seed}: replay with SIMULATION_SEED={seed}");
         resume_unwind(panic);
     }
@@ -95,6 +103,9 @@ fn life(sim: &mut Sim, random: &mut Random) {
             sim.resume(true, false);
             continue;
         }
+        if outcome == RunOutcome::Waiting && random.chance(60) {
+            sim.answer_undriven();
+        }
         if random.chance(70) {
             sim.tell_the_truth();
         } else if random.chance(30) {
@@ -126,6 +137,9 @@ fn go(sim: &mut Sim, random: &mut Random, cancel_after: Option<usize>) -> bool {
     let mut steps = 0;
     while sim.step() {
         steps += 1;
+        if !sim.crashed && random.chance(4) {
+            sim.input(&|| Input::CannotWait);
+        }
         if !sim.crashed && Some(steps) == cancel_after {
             let force = random.chance(30);
             sim.input(&|| Input::Cancel { by: "dave".into(), how: "Ctrl-C".into(), force });

@@ -10,7 +10,7 @@ use runbook::model::{
 use runbook::plan::{Plan, StepIx};
 
 use super::oracle::Oracle;
-use super::people::{Word, words};
+use super::people::{Moment, Word, words};
 use super::world::{Odds, World};
 
 /// 2026-11-21 10:37:55 UTC.
@@ -42,8 +42,8 @@ pub struct Sim {
     pub audited: bool,
     /// Decides what people say.
     seed: u64,
-    /// Questions that have had a word that did not count.
-    strays: std::collections::BTreeSet<(StepIx, u32)>,
+    /// When a word that does not count has been said.
+    strays: std::collections::BTreeSet<Moment>,
 }
 
 pub fn facts() -> RunFacts {
@@ -53,7 +53,6 @@ pub fn facts() -> RunFacts {
         started_at: Timestamp(START).to_string(),
         operator: "alice".into(),
         environment: None,
-        waits: true,
     }
 }
 
@@ -200,15 +199,16 @@ impl Sim {
         if self.state().status != RunStatus::Running {
             return None;
         }
-        let had = |ix, number| self.strays.contains(&(ix, number));
+        let had = |moment| self.strays.contains(&moment);
         words(&self.plan, self.state(), self.seed, &had).into_iter().min_by_key(|word| (word.at, word.step))
     }
 
     fn say(&mut self, word: &Word) {
         let step = self.plan.steps[word.step].id.clone();
         if word.stray {
-            let number = self.state().steps[word.step].asked;
-            self.strays.insert((word.step, number));
+            let asking = self.state().steps[word.step].asking().expect("an open question");
+            let moment = (word.step, asking.number, asking.agreed.len());
+            self.strays.insert(moment);
         }
         let before = self.journal.len();
         self.input(&|| Input::Answer {
@@ -290,6 +290,22 @@ impl Sim {
         let record = Record { seq: last.seq + 1, epoch: last.epoch, t: clock.t, at: clock.at, event };
         self.oracle.record(&record, &self.world);
         self.journal.push(record);
+    }
+
+    /// What `runbook approve` does when nobody drives the run: the answers stand, and a resume acts on them.
+    pub fn answer_undriven(&mut self) {
+        for _ in 0..4 {
+            let had = |_| true;
+            let state = &self.oracle.folded;
+            let Some(word) = words(&self.plan, state, self.seed, &had).into_iter().next() else { return };
+            let mut engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
+            let step = self.plan.steps[word.step].id.clone();
+            self.now = self.now.max(word.at);
+            for record in engine.record_answer(at(self.now), step, None, word.reply, word.by) {
+                self.oracle.record(&record, &self.world);
+                self.journal.push(record);
+            }
+        }
     }
 
     /// To the end, over crashes.

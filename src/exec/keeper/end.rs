@@ -9,6 +9,7 @@ use crate::exec::outputs;
 use crate::exec::procfs::Stat;
 use crate::exec::protocol::{Bytes, EndedTask, FromKeeper};
 use crate::model::{Millis, TaskEnd, TaskId};
+use crate::planted::{self, Bug};
 
 /// So long is killed, in rounds, before what is left is given up as leaked.
 pub(super) const FORCE: Moment = 2000;
@@ -21,7 +22,8 @@ impl Keeper {
     pub(super) fn stop(&mut self, id: &TaskId, force: bool) {
         let Some(at) = self.tasks.iter().position(|t| t.id == *id) else { return };
         // Its processes have ended by themselves; only the last of its output is waited for.
-        if self.tasks[at].reaped.is_none() || self.tasks[at].ending.is_some() {
+        let is_over = self.tasks[at].reaped.is_some() && !planted::is(Bug::StopAfterEnd);
+        if !is_over || self.tasks[at].ending.is_some() {
             self.end_tree(at, Reason::Stop, force);
         }
     }
@@ -124,7 +126,9 @@ impl Keeper {
     pub(super) fn report(&mut self, mut ended: EndedTask) {
         let memory = std::mem::take(&mut ended.memory);
         let note = Note::Ended(Box::new(ended));
-        let _ = self.notes.add(&note);
+        if !planted::is(Bug::NoExitNote) {
+            let _ = self.notes.add(&note);
+        }
         if let Note::Ended(mut ended) = note {
             ended.memory = memory;
             self.tell(&FromKeeper::Ended(ended));

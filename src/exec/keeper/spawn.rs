@@ -4,7 +4,7 @@
 //! all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which `Command` resets: so the
 //! children start clean without any code between fork and exec. Only two limits are not theirs: see `start`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -202,23 +202,4 @@ fn explain_workdir(workdir: &Path) -> Option<String> {
         }
         Ok(_) => None,
     }
-}
-
-/// Variables that change a shell behind its back, and this tool's own.
-pub(in crate::exec) fn is_unwanted_variable(name: &OsStr) -> bool {
-    const NAMES: [&str; 11] = [
-        "BASH_ENV",
-        "ENV",
-        "SHELLOPTS",
-        "BASHOPTS",
-        "TMOUT",
-        "PROMPT_COMMAND",
-        "CDPATH",
-        "GLOBIGNORE",
-        "PS4",
-        "IFS",
-        "POSIXLY_CORRECT",
-    ];
-    let name = name.as_encoded_bytes();
-    NAMES.iter().any(|n| n.as_bytes() == name) || name.starts_with(b"BASH_FUNC_") || name.starts_with(b"RB_V")
 }

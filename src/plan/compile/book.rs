@@ -1,16 +1,15 @@
 //! What stands outside the steps: parameters, secrets, environments, requirements, objectives, and what is never used.
 
 use std::collections::HashSet;
-use std::path::Path;
 
 use chrono::NaiveDate;
 
-use super::base::join;
 use super::build::{Builder, EarlyText, GivenValue, RequiresDraft};
+use super::channels::source;
 use super::text::Site;
 use crate::model::{Millis, SecretName};
+use crate::plan::OnFailure;
 use crate::plan::template::Place;
-use crate::plan::{self, OnFailure};
 use crate::playbook::ast::{self, SecretSource};
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::source::{Span, Text};
@@ -31,6 +30,7 @@ impl Builder<'_> {
             self.scopes[scope].requires = self.requires(scope);
         }
         self.merge_secrets(&seen);
+        self.merge_channels(&seen);
     }
 
     /// One list for the plan. The same name in two playbooks must mean the same secret.
@@ -40,13 +40,7 @@ impl Builder<'_> {
             let book = &self.loaded.books[*book];
             let root = self.base.root_of(book);
             for secret in &book.playbook.secrets {
-                let source = match &secret.source {
-                    SecretSource::Env(name) => plan::SecretSource::Env(name.value.clone()),
-                    SecretSource::File(path) => plan::SecretSource::File(join(&root, Path::new(&path.value))),
-                    SecretSource::Command(argv) => {
-                        plan::SecretSource::Command(argv.iter().map(|a| a.value.clone()).collect())
-                    }
-                };
+                let source = source(&secret.source, &root);
                 let name = SecretName(secret.name.value.clone());
                 match self.secrets.iter().position(|(known, _)| *known == name) {
                     Some(known) if self.secrets[known].1 != source => {
@@ -312,7 +306,11 @@ impl Builder<'_> {
                 }
             }
             for secret in &playbook.secrets {
-                if !self.used.contains(&(book, format!("secrets.{}", secret.name.value))) {
+                let key = (book, format!("secrets.{}", secret.name.value));
+                // A channel that is shared may mean this one.
+                let shared =
+                    || self.channels.iter().any(|c| c.secrets().iter().any(|s| s.0 == secret.name.value));
+                if !self.used.contains(&key) && !self.told.contains(&key) && !shared() {
                     let message = format!("secret `{}` is never read", secret.name.value);
                     found.push(Diagnostic::warning("unused-secret", secret.name.span, message));
                 }

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use super::base::Base;
 use super::order::Order;
 use super::text::Read;
-use crate::model::{SecretName, StepId, Want};
+use crate::model::{Channel, SecretName, StepId, Want};
 use crate::plan::template::Analysis;
 use crate::plan::{Objectives, OnFailure, SecretSource, Step, StepIx, Template};
 use crate::playbook::ast;
@@ -162,6 +162,9 @@ pub(super) struct Builder<'a> {
     pub objectives: Objectives,
     /// Those of every book in the plan.
     pub secrets: Vec<(SecretName, SecretSource)>,
+    pub channels: Vec<Channel>,
+    /// Like `used`: the secrets that some channel reads.
+    pub told: HashSet<(usize, String)>,
 }
 
 impl<'a> Builder<'a> {
@@ -193,6 +196,8 @@ impl<'a> Builder<'a> {
             lock: None,
             objectives: Objectives::default(),
             secrets: Vec::new(),
+            channels: Vec::new(),
+            told: HashSet::new(),
         };
         if loaded.books.is_empty() {
             return builder;

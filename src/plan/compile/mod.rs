@@ -6,6 +6,7 @@
 mod base;
 mod book;
 mod build;
+mod channels;
 mod command;
 mod drill;
 mod expand;
@@ -26,7 +27,8 @@ use serde_json::Value;
 use base::Base;
 use build::{Builder, Unit};
 
-use super::Plan;
+use super::{Plan, SecretSource};
+use crate::model::{Channel, SecretName};
 use crate::playbook::ast;
 use crate::playbook::diagnostic::{Diagnostic, Severity};
 use crate::playbook::load::Loaded;
@@ -114,6 +116,26 @@ pub fn compile(loaded: &Loaded, request: &Request<'_>) -> Result<Plan, CompileEr
     let builder = Builder::build(loaded, Unit::playbook(&first.playbook), &base);
     let builder = sound(builder)?;
     resolve::plan(builder, request, None)
+}
+
+/// The channels that a run of the first book would have, with all the secrets they need; without a book, those that
+/// playbooks share.
+pub fn channels(loaded: &Loaded, cwd: &Path) -> (Vec<Channel>, Vec<(SecretName, SecretSource)>) {
+    let main = loaded.books.first().map(|book| book.path.clone()).unwrap_or_default();
+    let base = Base { cwd: cwd.to_owned(), root: None, main };
+    let builder = match loaded.books.first() {
+        Some(first) => Builder::build(loaded, Unit::playbook(&first.playbook), &base),
+        None => {
+            let none = Unit { phases: Vec::new(), drill: false, on_failure: super::OnFailure::Stop };
+            let mut builder = Builder::build(loaded, none, &base);
+            builder.merge_channels(&[]);
+            builder
+        }
+    };
+    let (needed, apart) = builder.split_secrets();
+    let told: Vec<&SecretName> = builder.channels.iter().flat_map(Channel::secrets).collect();
+    let secrets = needed.into_iter().chain(apart).filter(|(name, _)| told.contains(&name)).collect();
+    (builder.channels, secrets)
 }
 
 /// The builder, if it found no error.

@@ -69,6 +69,7 @@ pub(super) fn plan(
     let title = main.title.as_ref().map_or_else(|| main.name.value.clone(), text);
     let objectives = builder.objectives.clone();
     let phases = phases(&builder);
+    let (secrets, channel_secrets) = builder.split_secrets();
     let mut steps = builder.steps;
     for step in &mut steps {
         // A playbook's own roles are for its own steps.
@@ -88,7 +89,10 @@ pub(super) fn plan(
         environment,
         objectives: if section.is_some() { Objectives::default() } else { objectives },
         roles: Roles::of(request.roles, &main.roles).into_map(),
-        secrets: builder.secrets,
+        secrets,
+        // What builds, breaks or takes down a drill's world is nobody's news.
+        channels: if section.is_some() { Vec::new() } else { builder.channels },
+        channel_secrets,
         requires,
         max_parallel: main
             .max_parallel

@@ -136,6 +136,23 @@ fn a_later_failure_does_not_clean_what_is_dirty() {
     assert_eq!(s.roll_back(), ["rollback: bob asked for it", "resumed", "a.1r3.undo starts"]);
 }
 
+/// It failed in the end, but what the lost attempt did was done in the old form.
+#[test]
+fn what_was_once_in_doubt_is_not_edited_before_a_person_has_looked() {
+    let mut a = run("a");
+    a.idempotent = true;
+    let mut edited = a.clone();
+    edited.body = run("b").body;
+    let (mut s, _) = Script::start(chain(vec![a]));
+    s.ends("a.1", unknown());
+    assert_eq!(s.exits("a.1r1", 1)[1], "a failed: exit 1");
+    let new = chain(vec![edited]);
+    let refused = s.considers(&new).refused;
+    assert!(matches!(&refused[..], [why] if why.starts_with("step a was once in doubt")), "{refused:?}");
+    s.resolve("a", Resolution::NotDone);
+    assert_eq!(s.considers(&new).refused, [""; 0]);
+}
+
 #[test]
 fn a_lost_check_of_verify_is_polled_again() {
     let mut a = run("a");

@@ -1,6 +1,6 @@
 //! Included playbooks and alternatives.
 
-use runbook::model::StepOutcome;
+use runbook::model::{Resolution, StepOutcome, TaskEndKind};
 use runbook::plan::{Body, OnFailure, Plan, Scope};
 
 use super::{Script, lost};
@@ -85,6 +85,21 @@ fn an_alternative_in_doubt_is_not_passed_over() {
         lines[2..],
         ["g/a unknown: the keeper is gone", "run in-doubt: step g/a is in doubt: the keeper is gone"]
     );
+}
+
+/// Alternative `b` was cut short, so it may have done something. That `a` serves in the end does not make it untouched.
+#[test]
+fn an_alternative_that_was_cut_short_is_taken_back_although_another_served() {
+    let mut b = run("b");
+    b.undo = undo();
+    let (mut s, _) = Script::start(chain(any_of(0, "g", vec![run("a"), b])));
+    assert_eq!(s.exits("g/a.1", 1)[2], "g/b.1 starts");
+    s.cancel();
+    s.ends("g/b.1", TaskEndKind::Cancelled);
+    s.resolve("g/a", Resolution::Done);
+    let lines = ["resumed", "g/a succeeded", "g/b cancelled: g/a served", "g succeeded", "run recovered"];
+    assert_eq!(s.resume(vec![]), lines);
+    assert_eq!(s.roll_back(), ["rollback: bob asked for it", "resumed", "g/b.1r4.undo starts"]);
 }
 
 #[test]

@@ -3,18 +3,20 @@
 mod doubt;
 mod groups;
 mod people;
+mod questions;
 mod rollback;
 mod steps;
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Engine, Found, Input, State};
+use runbook::engine::{Act, Engine, Found, Input, Replan, State};
 use runbook::model::{
-    Event, HttpAnswer, Millis, Record, Resolution, StartInfo, TaskEnd, TaskEndKind, TaskId, TaskOutput,
-    TaskVerdict, UndoneState,
+    Answer, Binding, Event, HttpAnswer, Millis, Record, Reply, Resolution, StartInfo, StepId, TaskEnd,
+    TaskEndKind, TaskId, TaskOutput, TaskVerdict, UndoneState,
 };
 use runbook::plan::Plan;
 
+use super::people::person;
 use super::sim::{at, facts, resume_info, start_info};
 
 /// A run told step by step.
@@ -84,10 +86,23 @@ impl Script {
         self.feed(Input::Cancel { by: "dave".into(), how: "Ctrl-C".into(), force: false })
     }
 
+    /// Somebody answers the step's open question.
+    pub fn says(&mut self, by: &str, step: &str, answer: Answer) -> Vec<String> {
+        self.says_to(by, step, answer, None)
+    }
+
+    /// The same for an answer that was written to a certain question.
+    pub fn says_to(&mut self, by: &str, step: &str, answer: Answer, number: Option<u32>) -> Vec<String> {
+        let binding = number.map(|number| Binding { number, plan_hash: start_info().plan_hash });
+        let step = StepId::parse(step).expect("a step");
+        let reply = Reply { answer, comment: Some("seen".into()), evidence: None };
+        self.feed(Input::Answer { step, binding, reply, by: person(by) })
+    }
+
     /// A person's word, between two processes.
     pub fn resolve(&mut self, step: &str, resolution: Resolution) {
         let event = Event::StepResolved {
-            step: runbook::model::StepId::parse(step).expect("a step"),
+            step: StepId::parse(step).expect("a step"),
             resolution,
             by: "carol".into(),
             reason: "seen".into(),
@@ -96,6 +111,20 @@ impl Script {
         let last = self.journal.last().expect("a record");
         let (clock, seq) = (at(self.t), last.seq + 1);
         self.journal.push(Record { seq, epoch: last.epoch, t: clock.t, at: clock.at, event });
+    }
+
+    /// What `resume --replan` finds about an edited plan.
+    pub fn considers(&self, new: &Plan) -> Replan {
+        let old = self.engine.plan();
+        Replan::consider(old, &self.folded(), new, &self.journal)
+    }
+
+    fn folded(&self) -> State {
+        let mut state = State::new(self.engine.plan());
+        for record in &self.journal {
+            state.apply(self.engine.plan(), record).expect("a sound journal");
+        }
+        state
     }
 
     /// Another process goes on from the journal.
@@ -108,12 +137,7 @@ impl Script {
     }
 
     fn taken_up(&mut self, found: Vec<(&str, Found)>, rollback: Option<String>) -> Vec<String> {
-        let plan = self.engine.plan().clone();
-        let mut state = State::new(&plan);
-        for record in &self.journal {
-            state.apply(&plan, record).expect("a sound journal");
-        }
-        self.engine = Engine::with_state(plan, state, facts());
+        self.engine = Engine::with_state(self.engine.plan().clone(), self.folded(), facts());
         let found =
             found.into_iter().map(|(task, found)| (TaskId::parse(task).expect("a task"), found)).collect();
         self.feed(Input::Resume { info: resume_info(), before: Vec::new(), found, rollback, cancel: None })
@@ -165,6 +189,14 @@ fn line(event: &Event) -> Option<String> {
             UndoneState::Failed { why } => format!("{step} not undone: {why}"),
             UndoneState::Unknown { why } => format!("{step} perhaps undone: {why}"),
         },
+        Event::Asked { step, number, question } => format!("{step} asks {number}: {:?}", question.kind),
+        Event::Answered { step, number, reply, by } => {
+            format!("{step} {number}: {by} says {}", reply.answer.words())
+        }
+        Event::AnswerRefused { step, answer, by, why } => {
+            format!("{step} refuses {by}'s {}: {why}", answer.words())
+        }
+        Event::QuestionExpired { step, number, then } => format!("{step} {number}: nobody, so {then:?}"),
         Event::CancelRequested { by, .. } => format!("cancelled by {by}"),
         Event::RunEnded(end) => format!("run {}{}", end.outcome, because(&end.why)),
         other => format!("{other:?}"),

@@ -1,11 +1,11 @@
 //! Taking back what was done.
 
 use runbook::engine::Found;
-use runbook::model::TaskEndKind;
+use runbook::model::{Resolution, TaskEndKind};
 use runbook::plan::{OnFailure, Plan, Retry};
 
 use super::{Script, found, lost, unknown};
-use crate::plans::{chain, plan, run, undo};
+use crate::plans::{chain, expr, plan, run, undo};
 
 /// `a`, then `b`, then `c`, which rolls the run back when it fails; all can be taken back.
 fn three() -> Plan {
@@ -35,6 +35,23 @@ fn in_reverse_order_the_failed_step_included() {
     assert_eq!(s.exits("a.1.undo", 0), ["a.1.undo passed", "a undone", end]);
     assert_eq!(s.resume(vec![]), Vec::<String>::new(), "a finished run is not taken up");
     assert_eq!(s.roll_back(), Vec::<String>::new());
+}
+
+/// The run went on without `a`, and a person has done it since, nobody knows when. In the plan `b` is built on it.
+#[test]
+fn what_a_person_says_late_does_not_turn_the_order_around() {
+    let mut plan = three();
+    plan.steps[0].when = Some(expr("nobody"));
+    plan.steps[0].on_failure = OnFailure::Continue;
+    plan.steps[2].on_failure = OnFailure::Stop;
+    let (mut s, lines) = Script::start(plan);
+    assert_eq!(lines.last().expect("a line"), "b.1 starts");
+    s.exits("b.1", 0);
+    s.exits("c.1", 1);
+    s.resolve("a", Resolution::Done);
+    assert_eq!(s.roll_back()[2..], ["c.1r1.undo starts"]);
+    assert_eq!(s.exits("c.1r1.undo", 0)[1..], ["c undone", "b.1r1.undo starts"]);
+    assert_eq!(s.exits("b.1r1.undo", 0)[1..], ["b undone", "a.1r2.undo starts"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::model::Secret;
+use crate::planted::{self, Bug};
 
 /// What stands where a secret stood.
 const MASK: &[u8] = crate::model::MASK.as_bytes();
@@ -45,7 +46,7 @@ impl Redactor {
         Self::from_values(secrets.into_iter().map(Secret::expose))
     }
 
-    pub(super) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub(crate) fn from_values<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut patterns = BTreeSet::new();
         for value in values {
             let trimmed = value.trim_ascii();
@@ -79,11 +80,11 @@ impl Redactor {
     }
 
     /// True: there is nothing to look for, the bytes may be passed on as they are.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.0.is_none()
     }
 
-    pub(super) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn redact_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len());
         let mut stream = self.stream();
         stream.push(bytes, &mut out);
@@ -144,6 +145,9 @@ impl Patterns {
 
     /// From where on the bytes may be the unfinished beginning of a match; their length if nowhere.
     fn unfinished_from(&self, bytes: &[u8]) -> usize {
+        if planted::is(Bug::MaskEachChunk) {
+            return bytes.len();
+        }
         let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
         (first..bytes.len())
             .find(|&at| {
@@ -185,7 +189,7 @@ pub struct RedactStream {
 
 impl RedactStream {
     /// True: bytes may bypass the stream.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         self.patterns.is_none()
     }
 

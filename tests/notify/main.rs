@@ -1,0 +1,8 @@
+//! The channels against real receivers: an HTTP server on threads, a mail server in Python, real commands.
+
+mod cli;
+mod command;
+mod http;
+mod mail;
+mod order;
+mod support;
