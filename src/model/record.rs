@@ -174,6 +174,23 @@ pub enum Event {
         then: OnTimeout,
     },
 
+    /// Somebody wrote something down.
+    Noted {
+        text: String,
+        by: Person,
+    },
+    /// Another person leads from here on. The first to lead is the operator.
+    HandedOver {
+        to: String,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Somebody has taken notice of the incident.
+    Acknowledged {
+        by: Person,
+    },
+
     RollbackStarted {
         because: String,
     },
@@ -216,10 +233,24 @@ impl Event {
             | Self::PhaseStarted { .. }
             | Self::PhaseEnded { .. }
             | Self::PhaseDeadlineMissed { .. }
+            | Self::Noted { .. }
+            | Self::HandedOver { .. }
+            | Self::Acknowledged { .. }
             | Self::RollbackStarted { .. }
             | Self::CancelRequested { .. }
             | Self::RunEnded(_) => None,
         }
+    }
+
+    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before.
+    pub fn is_remark(&self) -> bool {
+        matches!(
+            self,
+            Self::Noted { .. }
+                | Self::HandedOver { .. }
+                | Self::Acknowledged { .. }
+                | Self::AnswerRefused { .. }
+        )
     }
 }
 

@@ -228,7 +228,15 @@ fn events() -> Vec<Event> {
         Event::QuestionExpired { step: step("pick/way"), number: 3, then: OnTimeout::Suggest },
         Event::QuestionExpired { step: step("pick/way"), number: 4, then: OnTimeout::Wait },
         run_ended(RunOutcome::Recovered),
+        Event::Noted { text: "the vendor was called\nat 10:40".into(), by: bob(Via::Socket) },
+        Event::HandedOver { to: "carol".into(), by: bob(Via::Command), note: Some("end of shift".into()) },
+        Event::HandedOver { to: "bob".into(), by: bob(Via::Terminal), note: None },
+        Event::Acknowledged { by: bob(Via::Socket) },
     ]
+}
+
+fn bob(via: Via) -> Person {
+    Person { name: "bob".into(), uid: Some(1001), via }
 }
 
 fn question() -> Question {
@@ -308,13 +316,16 @@ fn kind(event: &Event) -> usize {
         Event::Answered { .. } => 23,
         Event::AnswerRefused { .. } => 24,
         Event::QuestionExpired { .. } => 25,
+        Event::Noted { .. } => 26,
+        Event::HandedOver { .. } => 27,
+        Event::Acknowledged { .. } => 28,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=25).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=28).collect::<Vec<_>>());
 }
 
 #[test]
