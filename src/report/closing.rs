@@ -116,7 +116,7 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
 }
 
 /// How the open questions are answered.
-fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
+pub fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
     let open = history.open_questions();
     let commands = open.iter().map(|(ix, open)| words::answer_line(&open.question, run, &plan.steps[*ix].id));
     commands.take(MAX_FAILURES).collect()

@@ -31,6 +31,8 @@ pub struct History {
     pub replans: Vec<(Millis, ReplanInfo)>,
     pub rollback: Option<(Millis, String)>,
     pub cancels: Vec<(Millis, String, String)>,
+    /// Somebody asked for the end, and nobody has taken the run up since.
+    pub cancelling: bool,
     pub resolutions: Vec<(Millis, StepId, Resolution, String, String)>,
     /// What people wrote down, with when by both clocks.
     pub notes: Vec<(Millis, Timestamp, Person, String)>,
@@ -161,6 +163,7 @@ impl History {
             }
             Event::RunResumed(info) => {
                 self.end = None;
+                self.cancelling = false;
                 self.resumes.push((t, record.at, info.clone()));
             }
             Event::Replanned(info) => self.replans.push((t, (**info).clone())),
@@ -174,7 +177,10 @@ impl History {
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
             Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
-            Event::CancelRequested { by, how } => self.cancels.push((t, by.clone(), how.clone())),
+            Event::CancelRequested { by, how } => {
+                self.cancelling = true;
+                self.cancels.push((t, by.clone(), how.clone()));
+            }
             Event::Noted { text, by } => self.notes.push((t, record.at, by.clone(), text.clone())),
             Event::HandedOver { to, by, note } => {
                 self.handoffs.push((t, to.clone(), by.clone(), note.clone()));
@@ -395,6 +401,11 @@ impl StepHistory {
                     if *verdict == TaskVerdict::NotRun
                         || matches!(end.kind, crate::model::TaskEndKind::NotStarted { .. }))
         })
+    }
+
+    /// What somebody is still asked about it.
+    pub fn open_question(&self) -> Option<&QuestionHistory> {
+        self.questions.last().filter(|q| q.closed.is_none() && self.outcome.is_none())
     }
 
     pub fn duration(&self) -> Option<Millis> {
