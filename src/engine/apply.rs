@@ -60,7 +60,9 @@ impl State {
                 Ok(())
             }
             Event::Acknowledged { by } => {
-                self.acknowledged.get_or_insert_with(|| (record.t, by.name.clone()));
+                if !self.has_acknowledged(&by.name) {
+                    self.acknowledged.push((record.t, by.name.clone()));
+                }
                 Ok(())
             }
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
