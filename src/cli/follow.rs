@@ -35,7 +35,7 @@ pub fn log(context: &Context, args: &Log) -> Result<u8, CliError> {
                 text.push(&timeline.entry(record), &mut out);
             }
         }
-        let over = records.last().is_some_and(ends);
+        let over = records.iter().rfind(|record| !record.event.is_afterword()).is_some_and(ends);
         if over || !args.follow {
             text.flush(None, &mut out);
         }

@@ -10,6 +10,7 @@ impl Engine {
         let complete = matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded);
         let rto = self.rto(complete);
         let rpo = self.rpo(complete);
+        self.last_words(outcome);
         self.emit(Event::RunEnded(Box::new(RunEnd { outcome, why, rto, rpo })))
     }
 

@@ -73,7 +73,7 @@ pub enum PlanCheck {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The last record is the run's end.
+    /// The last record is the run's end, what became of its notices aside.
     Ended(RunOutcome),
     /// The run goes on, or was interrupted, or its end was cut off.
     Open,
@@ -122,6 +122,7 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
             }
             ending = match &record.event {
                 Event::RunEnded(end) => Ending::Ended(end.outcome),
+                event if event.is_afterword() => ending,
                 _ => Ending::Open,
             };
             plans.extend(plan_of(&record.event).map(|(file, hash)| (file.to_owned(), hash.to_owned())));

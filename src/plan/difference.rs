@@ -84,6 +84,8 @@ fn whole(plan: &Plan) -> Fields {
         secrets,
         channels,
         channel_secrets,
+        escalation,
+        updates,
         requires,
         max_parallel,
         lock,
@@ -111,6 +113,8 @@ fn whole(plan: &Plan) -> Fields {
         ("secrets", plain(plan, secrets)),
         ("channels", plain(plan, channels)),
         ("channel_secrets", plain(plan, channel_secrets)),
+        ("escalation", plain(plan, escalation)),
+        ("updates", plain(plan, updates)),
         ("requires", plain(plan, requires)),
         ("max_parallel", plain(plan, max_parallel)),
         ("lock", plain(plan, lock)),
@@ -144,6 +148,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         check,
         idempotent,
         on_failure,
+        escalate,
         destructive,
         sensitive,
         keep_result,
@@ -167,6 +172,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         }
         Body::Choose(choose) => fields.push(("choose", plain(plan, choose))),
         Body::Manual(ask) => fields.push(("manual", plain(plan, ask))),
+        Body::Notify(tell) => fields.push(("notify", plain(plan, tell))),
         Body::Nothing => fields.push(("nothing", Value::from(true))),
     }
     fields.extend([
@@ -182,6 +188,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         ("check", plain(plan, check)),
         ("idempotent", plain(plan, idempotent)),
         ("on_failure", plain(plan, on_failure)),
+        ("escalate", plain(plan, escalate)),
         ("destructive", plain(plan, destructive)),
         ("sensitive", plain(plan, sensitive)),
         ("keep_result", plain(plan, keep_result)),

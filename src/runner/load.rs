@@ -69,7 +69,8 @@ pub fn holder(state_dir: &StateDir, run: &RunId) -> Option<Holder> {
     let dir = state_dir.run(run).ok()?;
     let (contents, _) = journal::read(&dir).ok()?;
     let driver = dir.driver();
-    let over = matches!(contents.records.last().map(|r| &r.event), None | Some(Event::RunEnded(_)));
+    let last = contents.records.iter().rev().map(|record| &record.event).find(|event| !event.is_afterword());
+    let over = matches!(last, None | Some(Event::RunEnded(_)));
     if over && driver.is_none() {
         return None;
     }
