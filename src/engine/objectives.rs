@@ -8,8 +8,10 @@ use super::core::Engine;
 impl Engine {
     pub(super) fn end_run(&mut self, outcome: RunOutcome, why: Option<String>) -> bool {
         let complete = matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded);
-        let rto = self.rto(complete);
-        let rpo = self.rpo(complete);
+        // A run that waits for a person is not over.
+        let judged = outcome != RunOutcome::Waiting;
+        let rto = self.rto(complete).filter(|_| judged);
+        let rpo = self.rpo(complete).filter(|_| judged);
         self.last_words(outcome);
         self.emit(Event::RunEnded(Box::new(RunEnd { outcome, why, rto, rpo })))
     }

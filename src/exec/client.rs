@@ -18,6 +18,20 @@ use crate::model::{Millis, Op, ProcessOp, TaskEnd, TaskEndKind, TaskId, TaskOutp
 /// How long a living keeper may take to answer a runner that joins.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// What the keeper was told to carry out.
+struct Kept {
+    want: Want,
+    /// To be handed to another keeper, should this one die before it has begun. Absent once that was done, and for
+    /// what an earlier process has handed over.
+    order: Option<Box<StartTask>>,
+}
+
+impl Kept {
+    fn joined(want: Want) -> Self {
+        Self { want, order: None }
+    }
+}
+
 /// The end of a task that the keeper does not carry out.
 type Answer = (TaskId, TaskEnd, TaskOutput);
 
@@ -27,7 +41,7 @@ pub struct Exec {
     redactor: Redactor,
     link: Option<Link>,
     /// What the keeper carries out.
-    kept: BTreeMap<TaskId, Want>,
+    kept: BTreeMap<TaskId, Kept>,
     /// Queries and requests; to send (or to drop) ends them.
     others: BTreeMap<TaskId, oneshot::Sender<()>>,
     /// Commands that outlived their keeper; to send ends them, `true` by force.
@@ -64,7 +78,7 @@ impl Exec {
     ) -> io::Result<(Self, Vec<(TaskId, Finding)>)> {
         let mut exec = Self::new(config);
         // Before joining: an end may come along with the keeper's answer.
-        exec.kept.extend(in_flight.iter().cloned());
+        exec.kept.extend(in_flight.iter().map(|(task, want)| (task.clone(), Kept::joined(*want))));
         let running = exec.join().await?;
         let boot_id = procfs::boot_id();
         // Read after the keeper has answered: what does not run by then has all its notes.
@@ -164,7 +178,7 @@ impl Exec {
                     start
                 });
                 match started {
-                    Ok(start) => self.hand_over(start),
+                    Ok(start) => self.hand_over(start, true),
                     Err(error) => self.not_started(task, error),
                 }
             }
@@ -216,7 +230,8 @@ impl Exec {
         })
     }
 
-    fn hand_over(&mut self, start: StartTask) {
+    /// With `again`, another keeper gets it if this one dies before it has begun.
+    fn hand_over(&mut self, start: StartTask, again: bool) {
         if self.link.is_none() {
             match Link::start(&self.config.keeper_binary, &self.config.run_dir) {
                 Ok(mut link) => {
@@ -229,7 +244,8 @@ impl Exec {
                 }
             }
         }
-        self.kept.insert(start.task.clone(), start.want);
+        let order = again.then(|| Box::new(start.clone()));
+        self.kept.insert(start.task.clone(), Kept { want: start.want, order });
         if let Some(link) = &mut self.link {
             link.send(&ToKeeper::Start(Box::new(start)));
         }
@@ -320,7 +336,7 @@ impl Exec {
                 self.ready.push_back(ExecEvent::Output { task, stream, bytes });
             }
             FromKeeper::Ended(ended) => {
-                if let Some(want) = self.kept.remove(&ended.task) {
+                if let Some(Kept { want, .. }) = self.kept.remove(&ended.task) {
                     let (task, end) = (ended.task.clone(), ended.end.clone());
                     let output = self.load(*ended, want);
                     self.ready.push_back(ExecEvent::Ended { task, end, output });
@@ -349,12 +365,18 @@ impl Exec {
         let boot_id = procfs::boot_id();
         let notes = Notes::read(&self.config.run_dir, &boot_id).ok();
         self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
-        for (task, want) in kept {
+        let mut orders = Vec::new();
+        for (task, Kept { want, order }) in kept {
             let unknown =
                 |why: String| (TaskEnd::new(TaskEndKind::Unknown { why }, Millis::ZERO), TaskOutput::none());
             let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
             let (end, output) = match trace {
                 Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, want)),
+                // It surely has not begun: nothing is repeated. Once, so that what kills each keeper comes to an end.
+                Some(Trace::NeverStarted) if !lingers && let Some(order) = order => {
+                    orders.push(order);
+                    continue;
+                }
                 // A keeper that lives may still find the order.
                 Some(Trace::NeverStarted) if !lingers => {
                     let error = format!("{why} before this command was started");
@@ -369,6 +391,9 @@ impl Exec {
                 _ => unknown(why.clone()),
             };
             self.ready.push_back(ExecEvent::Ended { task, end, output });
+        }
+        for order in orders {
+            self.hand_over(*order, false);
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) enum ToKeeper {
 }
 
 /// A process to start, with nothing left to resolve.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StartTask {
     pub task: TaskId,

@@ -116,10 +116,12 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
 }
 
 /// How the open questions are answered.
-fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
-    let open =
-        |past: &StepHistory| past.questions.last().filter(|q| q.closed.is_none()).map(|q| q.question.kind);
-    let asked = plan.steps.iter().zip(&history.steps).filter_map(|(step, past)| Some((step, open(past)?)));
+pub fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
+    let asked = plan
+        .steps
+        .iter()
+        .zip(&history.steps)
+        .filter_map(|(step, past)| Some((step, past.open_question()?.question.kind)));
     let command = |(step, kind): (&crate::plan::Step, QuestionKind)| {
         let option = match kind {
             QuestionKind::Choice => " OPTION",

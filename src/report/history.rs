@@ -32,6 +32,8 @@ pub struct History {
     pub replans: Vec<(Millis, ReplanInfo)>,
     pub rollback: Option<(Millis, String)>,
     pub cancels: Vec<(Millis, String, String)>,
+    /// Somebody asked for the end, and nobody has taken the run up since.
+    pub cancelling: bool,
     pub resolutions: Vec<(Millis, StepId, Resolution, String, String)>,
     /// Sentences about the journal and the clock.
     pub remarks: Vec<(Millis, String)>,
@@ -138,6 +140,7 @@ impl History {
             }
             Event::RunResumed(info) => {
                 self.end = None;
+                self.cancelling = false;
                 self.resumes.push((t, record.at, info.clone()));
             }
             Event::Replanned(info) => self.replans.push((t, (**info).clone())),
@@ -151,7 +154,10 @@ impl History {
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
             Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
-            Event::CancelRequested { by, how } => self.cancels.push((t, by.clone(), how.clone())),
+            Event::CancelRequested { by, how } => {
+                self.cancelling = true;
+                self.cancels.push((t, by.clone(), how.clone()));
+            }
             Event::RunEnded(end) => self.end = Some((**end).clone()),
             Event::StepResolved { step, resolution, by, reason, evidence: _ } => {
                 self.resolutions.push((t, step.clone(), *resolution, by.clone(), reason.clone()));
@@ -333,6 +339,11 @@ impl StepHistory {
                     if *verdict == TaskVerdict::NotRun
                         || matches!(end.kind, crate::model::TaskEndKind::NotStarted { .. }))
         })
+    }
+
+    /// What somebody is still asked about it.
+    pub fn open_question(&self) -> Option<&QuestionHistory> {
+        self.questions.last().filter(|q| q.closed.is_none() && self.outcome.is_none())
     }
 
     pub fn duration(&self) -> Option<Millis> {

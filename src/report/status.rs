@@ -67,7 +67,7 @@ pub struct PhaseStatus {
 pub struct StepRow {
     pub id: StepId,
     pub title: String,
-    /// `pending`, `running`, or the step's outcome.
+    /// `pending`, `running`, `waiting` (for a person), or the step's outcome.
     pub state: &'static str,
     pub outcome: Option<StepOutcome>,
     pub duration: Option<Millis>,
@@ -109,7 +109,11 @@ impl Status {
             Some(run) if !(open && driven == Some(true)) => {
                 closing::next_commands(plan, history, run.as_str())
             }
-            Some(run) => vec![format!("runbook log {run} --follow"), format!("runbook cancel {run}")],
+            Some(run) => {
+                let mut all = closing::answers(plan, history, run.as_str());
+                all.extend([format!("runbook log {run} --follow"), format!("runbook cancel {run}")]);
+                all
+            }
             None => Vec::new(),
         };
         Self {
@@ -223,6 +227,7 @@ impl Status {
             let (sign, tone) = match row.outcome {
                 Some(outcome) => words::step_tone(outcome),
                 None if row.state == "running" => (Sign::Arrow, Tone::Bold),
+                None if row.state == "waiting" => (Sign::Warn, Tone::Warn),
                 None => (Sign::Dot, Tone::Dim),
             };
             let duration = row.duration.map_or_else(String::new, |d| d.to_string());
@@ -264,7 +269,7 @@ fn state_word(history: &History, driven: Option<bool>) -> &'static str {
         Some(end) => end.outcome.as_str(),
         None if driven == Some(false) => "interrupted",
         None if history.rollback.is_some() => "rolling-back",
-        None if !history.cancels.is_empty() => "cancelling",
+        None if history.cancelling => "cancelling",
         None => "running",
     }
 }
@@ -291,12 +296,14 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
     let outcome = past.final_outcome();
     let state = match outcome {
         Some(outcome) => outcome.as_str(),
+        None if past.open_question().is_some() => "waiting",
         None if past.started.is_some() && open => "running",
         None if past.started.is_some() => "not over",
         None if open => "pending",
         None => "not started",
     };
-    let running = past.started.filter(|_| state == "running").map(|s| elapsed.saturating_sub(s));
+    let running =
+        past.started.filter(|_| matches!(state, "running" | "waiting")).map(|s| elapsed.saturating_sub(s));
     StepRow {
         id: step.id.clone(),
         title: neutral::line(&step.title),
@@ -305,7 +312,10 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
         duration: past.duration().or(running).filter(|_| past.outcome != Some(StepOutcome::Skipped)),
         attempts: past.attempts,
         max_attempts: if matches!(step.body, Body::Command(_)) { step.retry.attempts } else { 1 },
-        why: past.why.as_ref().map(neutral::line),
+        why: match past.open_question() {
+            Some(question) => Some(words::asked(question.question.kind).to_owned()),
+            None => past.why.as_ref().map(neutral::line),
+        },
     }
 }
 

@@ -59,19 +59,17 @@ impl Driver<'_> {
     pub(super) fn listen(&mut self) {
         let Some(keys) = &mut self.keys else { return };
         match asked_here(self.engine.state(), &self.operator) {
-            Some(step) => {
-                if !keys.is_listening() {
-                    keys.listen();
-                    let prompt = keys.is_listening().then_some(Prompt { step, line: "", note: "" });
-                    self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
-                    self.redraw();
-                }
+            Some(step) if !keys.is_listening() => {
+                keys.listen();
+                let prompt = keys.is_listening().then_some(Prompt { step, line: "", note: "" });
+                self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
+                self.redraw();
             }
             None if keys.is_listening() => {
                 keys.leave();
                 self.reporters.iter_mut().for_each(|r| r.typing(None));
             }
-            None => {}
+            Some(_) | None => {}
         }
     }
 

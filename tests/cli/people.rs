@@ -33,7 +33,8 @@ fn nothing_starts_before_somebody_agrees() {
     guarded(&world, "");
     let running = waiting(&world);
     assert!(world.ledger().is_empty());
-    world.run(&["status"]).exits(0).says(&["restore"]);
+    let status = world.run(&["status"]).exits(0);
+    status.says(&["restore  waiting", "waiting for approval", "runbook approve guarded-"]);
     let approved = world.run(&["approve", "last", "--reason", "looks right"]).exits(0);
     approved.says(&["Replace it with newest.db?", "recorded: you agree"]);
     running.wait().exits(0).says(&["answered", "looks right"]);
@@ -69,6 +70,7 @@ fn without_a_way_to_ask_the_run_ends_waiting_and_can_be_answered_then() {
         "runbook approve",
     ]);
     world.assert_nothing_runs();
+    assert!(world.events_named("run_ended")[0].get("rto").is_none(), "what waits is not over");
     // Asked again by a resume: it still waits, and the question is the same one.
     world.run(&["resume", "last"]).exits(3);
     assert_eq!(world.events_named("asked").len(), 1);
@@ -90,6 +92,23 @@ fn a_run_that_was_killed_while_it_asked_is_answered_and_goes_on() {
     running.wait();
     world.run(&["approve", "last"]).exits(0).says(&["runbook resume"]);
     world.run(&["resume", "last"]).exits(0);
+    assert_eq!(world.ledger(), ["restore", "after"]);
+}
+
+#[test]
+fn a_cancelled_run_that_is_taken_up_again_is_not_being_cancelled() {
+    let world = World::new();
+    guarded(&world, "");
+    let running = waiting(&world);
+    world.run(&["cancel", "last"]).exits(0);
+    running.wait().exits(130);
+    let again = world.start(&["resume", "last", "--wait"]);
+    wait_until("the resume", || again.out().contains("resumed"));
+    world.run(&["status"]).exits(0).says(&["  running\n"]);
+    // The question is the one that was open before.
+    world.run(&["approve", "last"]).exits(0);
+    again.wait().exits(0);
+    assert_eq!(world.events_named("asked").len(), 1);
     assert_eq!(world.ledger(), ["restore", "after"]);
 }
 

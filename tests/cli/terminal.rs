@@ -226,3 +226,105 @@ fn a_terminal_that_closes_under_a_rest_leaves_nothing_stopped() {
     world.assert_nothing_runs();
     assert_eq!(world.outcome("next"), "succeeded");
 }
+
+/// A run whose first step asks, started by typing.
+fn asking(world: &World, keys: &str) -> Terminal {
+    world.playbook(
+        "asks",
+        &format!(
+            "steps:\n  - id: restore\n    title: Replace the database\n    approval: {{ prompt: 'Replace it?'{keys} }}\n    \
+             run: echo restore >> ledger\n"
+        ),
+    );
+    let mut terminal = Terminal::open(world);
+    terminal.type_in(&format!("{BIN} run asks\n"));
+    terminal.wait_for("Replace it?", 0);
+    terminal
+}
+
+/// Line by line and with echo, as a shell leaves it for a program.
+#[track_caller]
+fn is_as_before(terminal: &mut Terminal) {
+    let before = terminal.length();
+    terminal.type_in(
+        "stty -a | tr ';' '\\n' | grep -ow -e '-icanon' -e '-echo' -e icanon -e echo; echo se''en\n",
+    );
+    // What is typed does not hold the word.
+    terminal.wait_for("seen", before);
+    let text = terminal.text_from(before);
+    assert!(
+        text.contains("\nicanon") && text.contains("\necho\r"),
+        "the terminal is not as it was: {text:?}"
+    );
+}
+
+#[test]
+fn a_question_is_answered_at_the_prompt() {
+    let world = World::new();
+    let mut terminal = asking(&world, "");
+    terminal.wait_for("yes, or no with a reason", 0);
+    let before = terminal.length();
+    terminal.type_in("banana\n");
+    terminal.wait_for("is no answer here", before);
+    let before = terminal.length();
+    terminal.type_in("no\n");
+    terminal.wait_for("a reason is needed", before);
+    assert!(world.ledger().is_empty());
+    // Corrected while it is typed, and with more than ASCII.
+    terminal.type_in("nope\x15yex\x7fs geprüft\n");
+    terminal.wait_for("recovered", before);
+    assert_eq!(world.ledger(), ["restore"]);
+    let answered = &world.events_named("answered")[0];
+    assert_eq!(answered["reply"]["comment"], "geprüft");
+    assert_eq!(answered["by"]["via"], "terminal");
+    is_as_before(&mut terminal);
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_gives_the_terminal_back() {
+    let world = World::new();
+    let mut terminal = asking(&world, "");
+    terminal.wait_for("yes, or no with a reason", 0);
+    let before = terminal.length();
+    terminal.type_in("ye\x03");
+    terminal.wait_for("runbook resume ", before);
+    is_as_before(&mut terminal);
+    assert!(world.ledger().is_empty());
+    terminal.type_in(&format!("{BIN} resume last\n"));
+    terminal.wait_for("yes, or no with a reason", before);
+    terminal.type_in("yes\n");
+    terminal.wait_for("recovered", before);
+    assert_eq!(world.ledger(), ["restore"]);
+}
+
+#[test]
+fn ctrl_z_at_the_prompt_gives_the_terminal_back_and_fg_asks_again() {
+    let world = World::new();
+    let mut terminal = asking(&world, "");
+    terminal.wait_for("yes, or no with a reason", 0);
+    let before = terminal.length();
+    terminal.type_in("\x1a");
+    terminal.wait_for("Stopped", before);
+    is_as_before(&mut terminal);
+    let rested = terminal.length();
+    terminal.type_in("fg\n");
+    terminal.wait_for("yes, or no with a reason", rested);
+    terminal.type_in("yes\n");
+    terminal.wait_for("recovered", rested);
+    assert_eq!(world.ledger(), ["restore"]);
+}
+
+/// Whoever may not answer is told who may, and how; the terminal is not read.
+#[test]
+fn the_excluded_operator_is_told_who_answers() {
+    let world = World::new();
+    let operator = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+    let mut terminal = asking(&world, &format!(", approvers: [{operator}, daemon], exclude_operator: true"));
+    terminal.wait_for("may answer: daemon", 0);
+    terminal.wait_for("answer with: runbook approve", 0);
+    terminal.type_in("yes\n");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(world.events_named("answered").is_empty() && world.ledger().is_empty());
+    terminal.type_in("\x03");
+    terminal.wait_for("runbook resume ", 0);
+}

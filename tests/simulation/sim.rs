@@ -344,7 +344,7 @@ impl Sim {
     /// What `runbook approve` does when nobody drives the run: the answers stand, and a resume acts on them.
     pub fn answer_undriven(&mut self) {
         for _ in 0..4 {
-            let had = |_, _| true;
+            let had = |_| true;
             let state = &self.oracle.folded;
             let Some(word) = words(&self.plan, state, self.seed, &had).into_iter().next() else { return };
             let mut engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
