@@ -20,7 +20,7 @@ fn a_receiver_that_is_busy_twice_is_told_once_and_keeps_nobody_waiting() {
         _ => say("200 OK", "ok"),
     });
     let channels = format!("channels: {{ hook: {{ webhook: {{ url: '{}' }} }} }}\n", server.url("/hook"));
-    let desk = Desk::new("", &channels);
+    let desk = Desk::new("apiVersion: runbook/v1\n", &channels);
     let book = format!(
         "apiVersion: runbook/v1\nname: book\ntitle: Book\n{channels}params: {{ who: {{ type: string, default: Bo }} }}\n\
          steps:\n  - id: tell\n    title: Tell\n    notify: {{ channels: hook, message: '{{{{ params.who }}}} is on it.' }}\n  \
