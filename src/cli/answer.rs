@@ -73,7 +73,7 @@ fn other_command(open: &Open) -> CliError {
 }
 
 /// Where the answer goes.
-enum Way {
+pub(super) enum Way {
     /// To the process that drives the run.
     Line(Line),
     /// Into the journal of a run of one's own that nobody drives.
@@ -118,7 +118,7 @@ fn answer(
 }
 
 /// One's own run first; then one of somebody else on this machine.
-fn find(context: &Context, text: &str) -> Result<(String, Way), CliError> {
+pub(super) fn find(context: &Context, text: &str) -> Result<(String, Way), CliError> {
     let own = context.find_run(text);
     if let Ok((state_dir, run)) = own {
         let dir = state_dir.run(&run)?;

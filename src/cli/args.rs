@@ -47,6 +47,8 @@ pub enum Command {
     Run(Run),
     /// Show where a run stands
     Status(Status),
+    /// Show on one screen what whoever comes to a run has to know
+    Brief(Status),
     /// Show a run's journal as a timeline
     Log(Log),
     /// Go on with a run that stopped, failed or was killed; what succeeded is not repeated
@@ -61,6 +63,12 @@ pub enum Command {
     Choose(ChooseOption),
     /// Say that a step that people do is done
     Done(Approve),
+    /// Write something into a run's log
+    Note(Note),
+    /// Say who leads from here on
+    Handoff(HandOver),
+    /// Say that you have taken notice of the incident
+    Ack(Acknowledge),
     /// Take back what a stopped run did, in reverse order
     Rollback(Rollback),
     /// Say what became of a step when nobody but you can know
@@ -77,6 +85,8 @@ pub enum Command {
     Lint(Lint),
     /// Draw a playbook's steps as a graph
     Graph(Graph),
+    /// Print a playbook as a checklist for paper
+    Print(Print),
     /// List the channels that tell people of a run, or try one
     Channels(Channels),
     /// Write a commented playbook and a runbook.yaml to start from
@@ -158,6 +168,24 @@ pub struct Graph {
     /// How it is drawn
     #[arg(long, value_enum, default_value = "text")]
     pub format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrintFormat {
+    Text,
+    Md,
+    Html,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Print {
+    /// A playbook's name, or a path
+    pub playbook: String,
+    #[command(flatten)]
+    pub values: Values,
+    /// Plain text of 80 columns, Markdown, or one HTML file to print
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: PrintFormat,
 }
 
 #[derive(Debug, clap::Args)]
@@ -269,6 +297,33 @@ pub struct ChooseOption {
     /// A file that shows it; a copy and its checksum are kept with the run
     #[arg(long, value_name = "FILE")]
     pub evidence: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Note {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// What the log and the report shall say
+    pub text: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct HandOver {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    pub run: String,
+    /// Who is the incident commander now
+    #[arg(long, value_name = "NAME")]
+    pub to: String,
+    /// What they have to know; it stands in the log and the report
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Acknowledge {
+    /// A run's id or the beginning of one, a playbook's name, or `last`
+    #[arg(default_value = "last")]
+    pub run: String,
 }
 
 /// How people are reached who are asked something.

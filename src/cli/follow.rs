@@ -22,7 +22,7 @@ pub fn log(context: &Context, args: &Log) -> Result<u8, CliError> {
     let mut tail = Tail::open(&loaded.dir)?;
     let mut timeline = Timeline::new();
     let mut text = LogText::new(&loaded.plan, context.look);
-    let mut abandoned = false;
+    let (mut abandoned, mut over) = (false, false);
     loop {
         let records = tail.next_records()?;
         let mut out = String::new();
@@ -35,7 +35,8 @@ pub fn log(context: &Context, args: &Log) -> Result<u8, CliError> {
                 text.push(&timeline.entry(record), &mut out);
             }
         }
-        let over = records.iter().rfind(|record| !record.event.is_afterword()).is_some_and(ends);
+        // What people say after the end does not begin the run anew.
+        over = records.iter().rev().find(|r| !r.event.is_remark()).map_or(over, ends);
         if over || !args.follow {
             text.flush(None, &mut out);
         }

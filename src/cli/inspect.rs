@@ -1,8 +1,8 @@
-//! `runbook status` and `runbook verify`.
+//! `runbook status`, `runbook brief` and `runbook verify`.
 
 use crate::journal::{self, Ending, Integrity, PlanCheck, Truncation, Verification};
 use crate::model::exit_code;
-use crate::report::{History, Status as View};
+use crate::report::{Brief, History, Status as View};
 use crate::runner::wall_now;
 
 use super::args::{Status, Verify};
@@ -14,6 +14,14 @@ pub fn status(context: &Context, args: &Status) -> Result<u8, CliError> {
     let history = History::of(&loaded.plan, &loaded.records);
     let driven = loaded.is_driven();
     let view = View::of(&loaded.plan, &history, Some(wall_now()), Some(driven));
+    if args.json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }?;
+    Ok(0)
+}
+
+pub fn brief(context: &Context, args: &Status) -> Result<u8, CliError> {
+    let loaded = context.load_run(&args.run)?;
+    let driven = loaded.is_driven();
+    let view = Brief::of(&loaded.plan, &loaded.records, Some(wall_now()), Some(driven));
     if args.json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }?;
     Ok(0)
 }

@@ -14,6 +14,8 @@ mod init;
 mod inspect;
 mod lint;
 mod meta;
+mod print;
+mod remark;
 mod replan;
 mod report;
 mod resolve;
@@ -77,6 +79,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Lint(lint) => lint::lint(&context, &lint),
         Command::Plan(plan) => views::plan(&context, &plan),
         Command::Graph(graph) => views::graph(&context, &graph),
+        Command::Print(print) => print::print(&context, &print),
         Command::Run(run) => run::run(&context, &run),
         Command::Resume(resume) => resume::resume(&context, &resume),
         Command::Attach(attach) => attach::attach(&context, &attach),
@@ -87,7 +90,11 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Rollback(resume) => resume::rollback(&context, &resume),
         Command::Resolve(resolve) => resolve::resolve(&context, &resolve),
         Command::Cancel(cancel) => cancel::cancel(&context, &cancel),
+        Command::Note(note) => remark::note(&context, &note),
+        Command::Handoff(handoff) => remark::handoff(&context, &handoff),
+        Command::Ack(ack) => remark::ack(&context, &ack),
         Command::Status(status) => inspect::status(&context, &status),
+        Command::Brief(brief) => inspect::brief(&context, &brief),
         Command::Log(log) => follow::log(&context, &log),
         Command::Report(report) => report::report(&context, &report),
         Command::Verify(verify) => inspect::verify(&context, &verify),

@@ -39,6 +39,7 @@ impl State {
                 }
                 self.start = Some((**start).clone());
                 self.plan_hash.clone_from(&start.plan_hash);
+                self.commander = Some(start.operator.clone());
                 self.started_at = record.at;
                 self.status = RunStatus::Running;
                 Ok(())
@@ -52,7 +53,16 @@ impl State {
             Event::TailSetAside { .. }
             | Event::Gap { .. }
             | Event::KeeperLost { .. }
-            | Event::AnswerRefused { .. } => Ok(()),
+            | Event::AnswerRefused { .. }
+            | Event::Noted { .. } => Ok(()),
+            Event::HandedOver { to, .. } => {
+                self.commander = Some(to.clone());
+                Ok(())
+            }
+            Event::Acknowledged { by } => {
+                self.acknowledged.get_or_insert_with(|| (record.t, by.name.clone()));
+                Ok(())
+            }
             Event::NoticeEnded { number, channel, .. } => self.told.ended(*number, channel),
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
             Event::RollbackStarted { because } => {

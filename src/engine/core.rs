@@ -345,7 +345,13 @@ impl Engine {
     fn note(&mut self, event: Event) {
         let is_note = matches!(
             event,
-            Event::TailSetAside { .. } | Event::Gap { .. } | Event::KeeperLost { .. } | Event::Replanned(_)
+            Event::TailSetAside { .. }
+                | Event::Gap { .. }
+                | Event::KeeperLost { .. }
+                | Event::Replanned(_)
+                | Event::Noted { .. }
+                | Event::HandedOver { .. }
+                | Event::Acknowledged { .. }
         );
         if is_note {
             self.emit(event);

@@ -26,6 +26,10 @@ pub struct State {
     pub status: RunStatus,
     /// Of the plan in force, as recorded.
     pub plan_hash: String,
+    /// Who leads: the operator, until somebody else takes over.
+    pub commander: Option<String>,
+    /// When somebody first took notice, and who.
+    pub acknowledged: Option<(Millis, String)>,
     /// Why a rollback was begun. From then on a resume goes on with the rollback, never with the run.
     pub rollback: Option<String>,
     /// One for each of [`Plan::steps`].
@@ -212,6 +216,8 @@ impl State {
             last_at: Timestamp(0),
             status: RunStatus::NotStarted,
             plan_hash: String::new(),
+            commander: None,
+            acknowledged: None,
             rollback: None,
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),

@@ -40,8 +40,6 @@ pub struct Told {
     pub owed: Option<String>,
     /// Notices by number and channel of which nobody knows yet what became of them.
     pub open: BTreeSet<(u32, String)>,
-    /// Somebody has it in hand: nothing is escalated any more.
-    pub acknowledged: bool,
 }
 
 impl Told {
@@ -263,9 +261,9 @@ impl Engine {
         }
     }
 
-    /// Nothing is escalated any more.
+    /// Somebody has it in hand: nothing is escalated any more.
     fn is_acknowledged(&self) -> bool {
-        self.state.told.acknowledged
+        self.state.acknowledged.is_some()
     }
 
     /// How long the incident had lasted when the run started.

@@ -122,7 +122,7 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
             }
             ending = match &record.event {
                 Event::RunEnded(end) => Ending::Ended(end.outcome),
-                event if event.is_afterword() => ending,
+                event if event.is_remark() => ending,
                 _ => Ending::Open,
             };
             plans.extend(plan_of(&record.event).map(|(file, hash)| (file.to_owned(), hash.to_owned())));

@@ -30,6 +30,8 @@ pub struct Journal {
     /// Bytes of the complete lines, all of them durable.
     length: u64,
     health: Health,
+    /// The run has ended, and nothing but remarks follow: no reserve is needed.
+    over: bool,
     /// Kept between appends for its memory.
     buffer: Vec<u8>,
 }
@@ -73,7 +75,7 @@ impl Journal {
         if !planted::is(Bug::SkipFolderSync) {
             folder.sync()?;
         }
-        Ok(Self::new(folder, file, Chain::new(), 0))
+        Ok(Self::new(folder, file, Chain::new(), 0, false))
     }
 
     /// Reads the journal and makes it ready for appending.
@@ -93,12 +95,13 @@ impl Journal {
         file.sync_data().map_err(|error| IoFault::new("sync", &path, error))?;
         ensure_reserve(&folder)?;
         let length = contents.bytes;
-        Ok((Self::new(folder, file, chain, length), contents, torn))
+        let over = is_over(&contents.records, false);
+        Ok((Self::new(folder, file, chain, length, over), contents, torn))
     }
 
-    fn new(folder: Folder, file: File, chain: Chain, length: u64) -> Self {
+    fn new(folder: Folder, file: File, chain: Chain, length: u64, over: bool) -> Self {
         let path = folder.path().join(JOURNAL_FILE);
-        Self { folder, file, path, chain, length, health: Health::Good, buffer: Vec::new() }
+        Self { folder, file, path, chain, length, health: Health::Good, over, buffer: Vec::new() }
     }
 
     /// SHA-256 of the last line's bytes without its newline, in hex; 64 zeros if there is none.
@@ -178,7 +181,8 @@ impl Journal {
         }
         self.length += self.buffer.len() as u64;
         self.chain = chain;
-        if records.iter().any(|record| matches!(record.event, Event::RunEnded(_))) {
+        self.over = is_over(records, self.over);
+        if self.over {
             // The record is durable; a reserve that stays behind is only untidy.
             let _ = self.folder.remove_file(RESERVE_FILE);
         }
@@ -198,6 +202,12 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// Whether the run has ended, when it had or had not `before` these records.
+fn is_over(records: &[Record], before: bool) -> bool {
+    let last = records.iter().rev().find(|record| !record.event.is_remark());
+    last.map_or(before, |record| matches!(record.event, Event::RunEnded(_)))
 }
 
 /// `Write::write_all`, spelled out: it goes on after a short write and after a signal.

@@ -174,6 +174,23 @@ pub enum Event {
         then: OnTimeout,
     },
 
+    /// Somebody wrote something down.
+    Noted {
+        text: String,
+        by: Person,
+    },
+    /// Another person leads from here on. The first to lead is the operator.
+    HandedOver {
+        to: String,
+        by: Person,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Somebody has taken notice of the incident.
+    Acknowledged {
+        by: Person,
+    },
+
     RollbackStarted {
         because: String,
     },
@@ -197,7 +214,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<String>,
     },
-    /// What became of a notice on one of its channels. The only record that may follow the run's end without a resume.
+    /// What became of a notice on one of its channels. It may follow the run's end.
     NoticeEnded {
         number: u32,
         channel: String,
@@ -237,12 +254,6 @@ pub enum Cause {
 }
 
 impl Event {
-    /// It says what became of something that the run does not wait for: it may stand behind the run's end, and changes
-    /// nothing of it.
-    pub fn is_afterword(&self) -> bool {
-        matches!(self, Self::NoticeEnded { .. })
-    }
-
     /// The step that it is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {
@@ -269,12 +280,27 @@ impl Event {
             | Self::PhaseStarted { .. }
             | Self::PhaseEnded { .. }
             | Self::PhaseDeadlineMissed { .. }
+            | Self::Noted { .. }
+            | Self::HandedOver { .. }
+            | Self::Acknowledged { .. }
             | Self::RollbackStarted { .. }
             | Self::Notice { .. }
             | Self::NoticeEnded { .. }
             | Self::CancelRequested { .. }
             | Self::RunEnded(_) => None,
         }
+    }
+
+    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before.
+    pub fn is_remark(&self) -> bool {
+        matches!(
+            self,
+            Self::Noted { .. }
+                | Self::HandedOver { .. }
+                | Self::Acknowledged { .. }
+                | Self::AnswerRefused { .. }
+                | Self::NoticeEnded { .. }
+        )
     }
 }
 

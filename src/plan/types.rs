@@ -21,6 +21,9 @@ pub struct Plan {
     pub playbook: Meta,
     pub environment: Option<Environment>,
     pub objectives: Objectives,
+    /// Accounts by role, those of `runbook.yaml` too; the first of each is the primary.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, Vec<String>>,
     pub secrets: Vec<(SecretName, SecretSource)>,
     /// Where word of the run can be sent; each name once. Their paths are absolute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -393,6 +396,11 @@ impl PartialEq for StepIndex {
 }
 
 impl Plan {
+    /// Whether the account holds any role.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.values().flatten().any(|member| member == name)
+    }
+
     /// The step with this full id.
     pub fn find(&self, id: &StepId) -> Option<StepIx> {
         let build = || self.steps.iter().enumerate().map(|(ix, s)| (s.id.clone(), ix)).collect();

@@ -8,7 +8,7 @@ use super::look::{Look, Sign, Tone};
 use super::output::last_lines;
 use super::rollback::{Rollback, Taken, failures};
 use super::{TailFn, neutral, words};
-use crate::model::{QuestionKind, RunOutcome, StepOutcome, TaskKind};
+use crate::model::{RunOutcome, StepOutcome, TaskKind};
 use crate::plan::{Plan, StepIx};
 
 /// More failed steps than this are only counted: the report has them all.
@@ -117,20 +117,9 @@ pub fn next_commands(plan: &Plan, history: &History, run: &str) -> Vec<String> {
 
 /// How the open questions are answered.
 pub fn answers(plan: &Plan, history: &History, run: &str) -> Vec<String> {
-    let asked = plan
-        .steps
-        .iter()
-        .zip(&history.steps)
-        .filter_map(|(step, past)| Some((step, past.open_question()?.question.kind)));
-    let command = |(step, kind): (&crate::plan::Step, QuestionKind)| {
-        let option = match kind {
-            QuestionKind::Choice => " OPTION",
-            QuestionKind::Failure => " retry | skip | done | rollback | abort",
-            QuestionKind::Approval | QuestionKind::Manual => "",
-        };
-        format!("runbook {} {run} {}{option}", words::answer_command(kind), step.id)
-    };
-    asked.take(MAX_FAILURES).map(command).collect()
+    let open = history.open_questions();
+    let commands = open.iter().map(|(ix, open)| words::answer_line(&open.question, run, &plan.steps[*ix].id));
+    commands.take(MAX_FAILURES).collect()
 }
 
 /// The steps that acted and have a way back, the last first: what a rollback would take back.

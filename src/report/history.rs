@@ -35,6 +35,12 @@ pub struct History {
     /// Somebody asked for the end, and nobody has taken the run up since.
     pub cancelling: bool,
     pub resolutions: Vec<(Millis, StepId, Resolution, String, String)>,
+    /// What people wrote down, with when by both clocks.
+    pub notes: Vec<(Millis, Timestamp, Person, String)>,
+    /// Who took over, from whom, and what was said to it.
+    pub handoffs: Vec<(Millis, String, Person, Option<String>)>,
+    /// Who has taken notice.
+    pub acknowledged: Vec<(Millis, Person)>,
     /// Sentences about the journal and the clock.
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
@@ -92,8 +98,23 @@ pub struct QuestionHistory {
     pub asked: Millis,
     pub question: Question,
     pub answers: Vec<(Millis, Reply, Person)>,
+    /// Nobody answered in time, and what happened then.
+    pub expired: Option<(Millis, OnTimeout)>,
     /// Absent while it is open.
     pub closed: Option<Millis>,
+}
+
+impl QuestionHistory {
+    /// When the time to answer is over, if it will be.
+    pub fn until(&self) -> Option<Millis> {
+        Some(self.asked.saturating_add(self.question.timeout.filter(|_| self.expired.is_none())?))
+    }
+
+    /// Who has said yes so far.
+    pub fn agreed(&self) -> Vec<&str> {
+        let yes = self.answers.iter().filter(|(_, reply, _)| reply.answer == Answer::Approve);
+        yes.map(|(_, _, by)| by.name.as_str()).collect()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -130,8 +151,11 @@ impl History {
             self.remarks
                 .push((record.t, format!("the wall clock went back by {back} before record {}", record.seq)));
         }
-        (self.seq, self.epoch, self.last_t, self.last_at) =
-            (record.seq, record.epoch, record.t, Some(record.at));
+        (self.seq, self.epoch) = (record.seq, record.epoch);
+        // What is said after the end does not make the run longer.
+        if self.end.is_none() || !record.event.is_remark() {
+            (self.last_t, self.last_at) = (record.t, Some(record.at));
+        }
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -158,6 +182,11 @@ impl History {
                 self.cancelling = true;
                 self.cancels.push((t, by.clone(), how.clone()));
             }
+            Event::Noted { text, by } => self.notes.push((t, record.at, by.clone(), text.clone())),
+            Event::HandedOver { to, by, note } => {
+                self.handoffs.push((t, to.clone(), by.clone(), note.clone()));
+            }
+            Event::Acknowledged { by } => self.acknowledged.push((t, by.clone())),
             Event::RunEnded(end) => self.end = Some((**end).clone()),
             Event::StepResolved { step, resolution, by, reason, evidence: _ } => {
                 self.resolutions.push((t, step.clone(), *resolution, by.clone(), reason.clone()));
@@ -199,11 +228,13 @@ impl History {
             }),
             Event::Asked { step, number, question } => self.step(plan, step, |s| {
                 s.begin(t);
+                s.close_question(t);
                 s.questions.push(QuestionHistory {
                     number: *number,
                     asked: t,
                     question: (**question).clone(),
                     answers: Vec::new(),
+                    expired: None,
                     closed: None,
                 });
             }),
@@ -211,7 +242,9 @@ impl History {
                 self.step(plan, step, |s| s.answered(t, reply.clone(), by.clone()));
             }
             Event::QuestionExpired { step, then, .. } => self.step(plan, step, |s| {
-                if let Some(question) = s.questions.last_mut().filter(|_| *then != OnTimeout::Wait) {
+                let Some(question) = s.questions.last_mut() else { return };
+                question.expired = Some((t, *then));
+                if *then != OnTimeout::Wait {
                     question.closed = Some(t);
                 }
             }),
@@ -239,6 +272,32 @@ impl History {
         }
     }
 
+    /// Who leads: the operator who started the run, until somebody else took over.
+    pub fn commander(&self) -> Option<&str> {
+        let operator = self.start.as_ref().map(|start| start.operator.as_str());
+        self.handoffs.last().map(|(_, to, _, _)| to.as_str()).or(operator)
+    }
+
+    /// Who has taken notice, each once. Neutral.
+    pub fn noticed_by(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for (_, by) in &self.acknowledged {
+            let name = super::neutral::line(&by.name);
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// What people are asked now, the question that is open longest first.
+    pub fn open_questions(&self) -> Vec<(StepIx, &QuestionHistory)> {
+        let last = self.steps.iter().enumerate().filter_map(|(ix, step)| Some((ix, step.questions.last()?)));
+        let mut open: Vec<_> = last.filter(|(_, question)| question.closed.is_none()).collect();
+        open.sort_by_key(|(ix, question)| (question.asked, *ix));
+        open
+    }
+
     /// Tasks without an end, and steps whose last word is that they began.
     pub fn open_tasks(&self) -> impl Iterator<Item = (StepIx, &TaskId, Millis)> {
         self.steps.iter().enumerate().flat_map(|(ix, s)| {
@@ -257,6 +316,14 @@ impl StepHistory {
 
     fn over(&mut self, t: Millis, outcome: StepOutcome) {
         (self.outcome, self.ended) = (Some(outcome), Some(t));
+        self.close_question(t);
+    }
+
+    /// Nobody waits for an answer to it any more.
+    fn close_question(&mut self, t: Millis) {
+        if let Some(question) = self.questions.last_mut() {
+            question.closed.get_or_insert(t);
+        }
     }
 
     fn answered(&mut self, t: Millis, reply: Reply, by: Person) {

@@ -129,6 +129,9 @@ impl Live {
             | Event::PhaseDeadlineMissed { .. }
             | Event::RollbackStarted { .. }
             | Event::CancelRequested { .. }
+            | Event::Noted { .. }
+            | Event::HandedOver { .. }
+            | Event::Acknowledged { .. }
             | Event::TailSetAside { .. }
             | Event::Gap { .. } => {
                 let step = entry.step.as_ref().map_or_else(String::new, |s| format!(" {s}"));

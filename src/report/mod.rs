@@ -11,6 +11,8 @@
 //! commands and playbooks go through [`neutral`] on their way out, for a backup's file name may hold a terminal's
 //! escape as well as any attacker's input. A reporter whose reader has gone falls silent and never stops a run.
 
+pub mod brief;
+pub mod checklist;
 pub mod closing;
 pub mod difference;
 pub mod frame;
@@ -36,6 +38,8 @@ mod waves;
 mod words;
 
 pub use crate::text::neutral;
+pub use brief::Brief;
+pub use checklist::{About, Checklist};
 pub use closing::{Closing, write_closing};
 pub use difference::write_difference;
 pub use graph::{GraphFormat, graph};

@@ -23,26 +23,47 @@ pub struct Shown {
 
 /// The command with the parameters of its scope; its source where a value is known only during the run.
 pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
-    let rendered = plan.scopes.get(scope).map(|scope| {
-        let run = RunView {
-            id: "‹run id›",
-            dir: "‹run folder›",
-            started_at: "‹start›",
-            operator: "‹operator›",
-            environment: plan.environment.as_ref().map(|e| e.name.as_str()),
-            verdict: None,
-        };
-        let ctx =
-            Ctx { params: &scope.params, steps: &[], run: &run, result: None, drill: plan.drill.as_ref() };
-        render(&command.action, &ctx)
-    });
-    match rendered {
+    match before_the_start(plan, scope, |ctx| render(&command.action, ctx)) {
         Some(Ok((text, values))) => {
             let values = values.into_iter().map(|(n, v)| (neutral::line(n), neutral::line(v))).collect();
             Shown { text: clean(&text), values, known: true }
         }
         _ => Shown { text: source(&command.action), values: Vec::new(), known: false },
     }
+}
+
+/// What is known before the first step.
+fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) -> T) -> Option<T> {
+    let params = &plan.scopes.get(scope)?.params;
+    let run = RunView {
+        id: "‹run id›",
+        dir: "‹run folder›",
+        started_at: "‹start›",
+        operator: "‹operator›",
+        environment: plan.environment.as_ref().map(|e| e.name.as_str()),
+        verdict: None,
+    };
+    Some(render(&Ctx { params, steps: &[], run: &run, result: None, drill: plan.drill.as_ref() }))
+}
+
+/// A text with the parameters of its scope, secrets by name; its source where a value is known only during the run.
+pub fn text(plan: &Plan, scope: usize, template: &Template) -> String {
+    match before_the_start(plan, scope, |ctx| secret_text(template, ctx)) {
+        Some(Ok(text)) => neutral::block(text.trim_end()),
+        _ => clean(&template.src),
+    }
+}
+
+/// The parameters that a source names, with their values.
+pub fn params_in(plan: &Plan, scope: usize, source: &str) -> Vec<(String, String)> {
+    let Some(scope) = plan.scopes.get(scope) else { return Vec::new() };
+    let is_part = |c: char| c == '_' || c.is_alphanumeric();
+    let is_named = |name: &str| {
+        let mut after = source.split("params.").skip(1);
+        after.any(|rest| rest.strip_prefix(name).is_some_and(|rest| !rest.starts_with(is_part)))
+    };
+    let named = scope.params.iter().filter(|(name, _)| is_named(name));
+    named.map(|(name, value)| (neutral::line(name), words::value(value))).collect()
 }
 
 type Rendered = Result<(String, Vec<(String, String)>), TemplateError>;

@@ -32,6 +32,10 @@ pub struct Status {
     pub started: Option<Timestamp>,
     pub operator: Option<String>,
     pub host: Option<String>,
+    /// Who leads: the operator, until somebody else takes over.
+    pub commander: Option<String>,
+    /// Who has taken notice, each once.
+    pub acknowledged: Vec<String>,
     /// Since the run's start.
     pub elapsed: Millis,
     pub rto: Option<Budget>,
@@ -88,13 +92,18 @@ pub struct InFlightRow {
 impl Status {
     /// `now` is the caller's clock, for runs that are not over. `driven` says whether a process holds the run.
     pub fn of(plan: &Plan, history: &History, now: Option<Timestamp>, driven: Option<bool>) -> Self {
-        let start = history.start.as_ref();
-        let open = history.end.is_none();
         // The records' own clock goes on from the last of them by the wall's.
         let since_last = match (now, history.last_at) {
-            (Some(now), Some(last)) if open => now.since(last),
+            (Some(now), Some(last)) if history.end.is_none() => now.since(last),
             _ => Millis::ZERO,
         };
+        Self::after(plan, history, since_last, driven)
+    }
+
+    /// So long after the last record.
+    pub(super) fn after(plan: &Plan, history: &History, since_last: Millis, driven: Option<bool>) -> Self {
+        let start = history.start.as_ref();
+        let open = history.end.is_none();
         let elapsed = history.last_t.saturating_add(since_last);
         let rto = match (start, plan.objectives.rto, history.started_at) {
             (Some(start), Some(target), Some(began)) => {
@@ -133,6 +142,8 @@ impl Status {
             started: history.started_at,
             operator: start.map(|s| neutral::line(&s.operator)),
             host: start.map(|s| neutral::line(&s.host)),
+            commander: history.commander().map(neutral::line),
+            acknowledged: history.noticed_by(),
             elapsed,
             rto,
             phase: phase(plan, history, elapsed),
@@ -188,6 +199,12 @@ impl Status {
         if self.outcome.is_some() {
             facts.pop();
             facts.push(format!("took {}", self.elapsed));
+        }
+        if self.commander != self.operator {
+            facts.extend(self.commander.iter().map(|name| format!("led by {name}")));
+        }
+        if !self.acknowledged.is_empty() {
+            facts.push(format!("noticed by {}", self.acknowledged.join(", ")));
         }
         if self.epoch > 1 {
             facts.push(format!("resumed {}", words::count(self.epoch as usize - 1, "time")));

@@ -51,6 +51,8 @@ pub enum Kind {
     Cancel,
     /// Word to the outside, and what became of it.
     Notice,
+    /// What people say without changing anything.
+    Remark,
 }
 
 /// Folds records into entries.
@@ -138,6 +140,22 @@ impl Timeline {
                 e.set(Kind::Cancel, "cancel", Tone::Warn, neutral::line(format!("asked for by {by}: {how}")));
             }
             Event::Notice { .. } | Event::NoticeEnded { .. } => describe_notice(&record.event, e),
+            Event::Noted { text, by } => {
+                let mut lines = text.lines().map(neutral::line);
+                let first = lines.next().unwrap_or_default();
+                let by = neutral::line(by.to_string());
+                e.set(Kind::Remark, "note", Tone::Accent, format!("{by}: {first}"));
+                e.detail = lines.collect();
+            }
+            Event::HandedOver { to, by, note } => {
+                let text = neutral::line(format!("{by} hands over to {to}, who leads now"));
+                e.set(Kind::Remark, "handoff", Tone::Accent, text);
+                e.detail = note.iter().flat_map(|note| note.lines()).map(neutral::line).collect();
+            }
+            Event::Acknowledged { by } => {
+                let text = neutral::line(format!("{by} has taken notice"));
+                e.set(Kind::Remark, "ack", Tone::Accent, text);
+            }
             Event::RunEnded(end) => describe_end(end, e),
             other => self.describe_step(record.t, other, e),
         }

@@ -300,6 +300,23 @@ pub fn answer_command(kind: QuestionKind) -> &'static str {
     }
 }
 
+/// The command line that answers a question with a yes, or names what there is to choose from.
+pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
+    let mut line = format!("runbook {} {run} {step}", answer_command(question.kind));
+    match question.kind {
+        QuestionKind::Choice => {
+            let open = question.options.iter().filter(|option| option.closed.is_none());
+            line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" | ")));
+        }
+        QuestionKind::Failure => line.push_str(" retry | skip | done | rollback | abort"),
+        QuestionKind::Approval | QuestionKind::Manual => {}
+    }
+    if question.evidence {
+        line.push_str(" --evidence FILE");
+    }
+    neutral::line(line)
+}
+
 /// What a step waits for.
 pub fn asked(kind: QuestionKind) -> &'static str {
     match kind {

@@ -41,6 +41,18 @@ pub enum Request {
     /// What is asked, as far as it may be shown to whoever wants to know.
     Questions,
     Answer(Box<Answering>),
+    /// Write something down.
+    Note {
+        text: String,
+    },
+    /// Somebody else leads from here on.
+    HandOver {
+        to: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// Take notice of the incident.
+    Acknowledge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,7 +292,10 @@ impl Line {
         written.map_err(problem())?;
         let mut answer = String::new();
         let read = self.stream.read_line(&mut answer);
-        read.map_err(problem())?;
+        if read.map_err(problem())? == 0 {
+            let why = "the run's process ended before it replied; see the log for whether it had heard";
+            return Err(problem()(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, why)));
+        }
         serde_json::from_str(&answer).map_err(|e| problem()(e.into()))
     }
 }

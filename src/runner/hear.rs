@@ -33,6 +33,9 @@ impl Driver<'_> {
                 control::Reply { questions, ..control::Reply::ok("") }
             }
             Request::Answer(answering) => self.take_answer(*answering, by)?,
+            said @ (Request::Note { .. } | Request::HandOver { .. } | Request::Acknowledge) => {
+                self.remark(said, by, owner)?
+            }
         };
         // Whoever asked may have gone.
         let _ = reply.send(said);

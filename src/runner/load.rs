@@ -69,7 +69,7 @@ pub fn holder(state_dir: &StateDir, run: &RunId) -> Option<Holder> {
     let dir = state_dir.run(run).ok()?;
     let (contents, _) = journal::read(&dir).ok()?;
     let driver = dir.driver();
-    let last = contents.records.iter().rev().map(|record| &record.event).find(|event| !event.is_afterword());
+    let last = contents.records.iter().rev().map(|r| &r.event).find(|event| !event.is_remark());
     let over = matches!(last, None | Some(Event::RunEnded(_)));
     if over && driver.is_none() {
         return None;

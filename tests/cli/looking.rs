@@ -99,6 +99,9 @@ fn no_process_no_socket_no_file() {
         calls.push(with(&["plan", "--json"], book, params));
         calls.push(with(&["lint"], book, false));
         calls.push(with(&["show"], book, false));
+        for format in ["--format=text", "--format=md", "--format=html"] {
+            calls.push(with(&["print", format], book, params));
+        }
         for format in ["--format=mermaid", "--format=dot", "--format=text"] {
             calls.push(with(&["graph", format], book, params));
         }
@@ -119,8 +122,16 @@ fn looking_at_a_run_changes_nothing_of_it() {
     world.playbook("small", "steps: [{ id: a, title: A, run: 'echo a; exit 1' }]\n");
     world.run(&["run", "small"]).exits(1);
     let before = world.files();
-    let looks: [&[&str]; 6] =
-        [&["status"], &["log"], &["report"], &["verify"], &["list", "--runs"], &["status", "--json"]];
+    let looks: [&[&str]; 8] = [
+        &["status"],
+        &["log"],
+        &["report"],
+        &["verify"],
+        &["list", "--runs"],
+        &["status", "--json"],
+        &["brief"],
+        &["brief", "--json"],
+    ];
     for args in looks {
         world.run(args).exits(0);
     }

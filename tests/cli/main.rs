@@ -1,5 +1,6 @@
 //! Acceptance: the real binary, real shells, real files, as an engineer on call meets them.
 
+mod comfort;
 mod crash;
 mod data;
 mod database;

@@ -228,6 +228,10 @@ fn events() -> Vec<Event> {
         Event::QuestionExpired { step: step("pick/way"), number: 3, then: OnTimeout::Suggest },
         Event::QuestionExpired { step: step("pick/way"), number: 4, then: OnTimeout::Wait },
         run_ended(RunOutcome::Recovered),
+        Event::Noted { text: "the vendor was called\nat 10:40".into(), by: bob(Via::Socket) },
+        Event::HandedOver { to: "carol".into(), by: bob(Via::Command), note: Some("end of shift".into()) },
+        Event::HandedOver { to: "bob".into(), by: bob(Via::Terminal), note: None },
+        Event::Acknowledged { by: bob(Via::Socket) },
         notice(1, Cause::Update { number: 1, last: false }),
         Event::Notice {
             number: 2,
@@ -267,6 +271,10 @@ fn events() -> Vec<Event> {
 
 fn notice(number: u32, cause: Cause) -> Event {
     Event::Notice { number, cause, channels: vec!["team".into()], to: Vec::new(), text: None }
+}
+
+fn bob(via: Via) -> Person {
+    Person { name: "bob".into(), uid: Some(1001), via }
 }
 
 fn question() -> Question {
@@ -346,15 +354,18 @@ fn kind(event: &Event) -> usize {
         Event::Answered { .. } => 23,
         Event::AnswerRefused { .. } => 24,
         Event::QuestionExpired { .. } => 25,
-        Event::Notice { .. } => 26,
-        Event::NoticeEnded { .. } => 27,
+        Event::Noted { .. } => 26,
+        Event::HandedOver { .. } => 27,
+        Event::Acknowledged { .. } => 28,
+        Event::Notice { .. } => 29,
+        Event::NoticeEnded { .. } => 30,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=27).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -109,6 +109,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
             rpo: Some(Millis::secs(3600)),
             data_as_of: None,
         },
+        roles: BTreeMap::new(),
         secrets: Vec::new(),
         channels: Vec::new(),
         channel_secrets: Vec::new(),

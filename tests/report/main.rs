@@ -4,6 +4,7 @@
 mod fixtures;
 mod hostile;
 mod live;
+mod people;
 mod scale;
 mod terminal;
 

@@ -102,6 +102,7 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         },
         environment: None,
         objectives: Objectives::default(),
+        roles: BTreeMap::new(),
         secrets: Vec::new(),
         channels: Vec::new(),
         channel_secrets: Vec::new(),

@@ -93,6 +93,10 @@ impl Roles {
         Self(shared.iter().chain(own).map(role).collect())
     }
 
+    pub fn into_map(self) -> BTreeMap<String, Vec<String>> {
+        self.0
+    }
+
     /// Accounts for accounts and roles, each once.
     pub fn resolve<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let mut seen = BTreeSet::new();

@@ -94,6 +94,7 @@ pub(super) fn plan(
         },
         environment,
         objectives: if section.is_some() { Objectives::default() } else { objectives },
+        roles: Roles::of(request.roles, &main.roles).into_map(),
         secrets,
         // What builds, breaks or takes down a drill's world is nobody's news.
         channels: if section.is_some() { Vec::new() } else { builder.channels },

@@ -2,7 +2,7 @@
 
 use super::{
     CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, RollbackReport,
-    StepReport, TakenReport, TaskReport,
+    StepReport, TakenReport, TaskReport, review,
 };
 use crate::model::{
     Event, Millis, Objective, ObjectiveVerdict, Record, RunOutcome, StepOutcome, TaskKind, TaskVerdict,
@@ -27,6 +27,21 @@ impl Incident {
         let end = history.end.as_ref();
         let steps: Vec<StepReport> =
             (0..plan.steps.len()).map(|ix| step(plan, ix, &history.steps[ix], end.is_none())).collect();
+        let failures: Vec<Failure> = failures(plan, &history)
+            .into_iter()
+            .take(MAX_FAILURES)
+            .map(|ix| failure(plan, ix, &history.steps[ix], tail))
+            .collect();
+        let deviations = deviations(plan, records, &history);
+        let questions = review::questions(plan, &history);
+        let told = review::Told {
+            plan,
+            history: &history,
+            failures: &failures,
+            deviations: &deviations,
+            questions: &questions,
+        };
+        let review = told.review();
         let mut counts = std::collections::BTreeMap::new();
         for step in &steps {
             *counts.entry(step.state.clone()).or_insert(0) += 1;
@@ -48,13 +63,9 @@ impl Incident {
             rto: end.and_then(|e| e.rto.as_ref()).map(clean_objective),
             rpo: end.and_then(|e| e.rpo.as_ref()).map(clean_objective),
             counts,
-            failures: failures(plan, &history)
-                .into_iter()
-                .take(MAX_FAILURES)
-                .map(|ix| failure(plan, ix, &history.steps[ix], tail))
-                .collect(),
+            failures,
             rollback: rollback(plan, &history),
-            deviations: deviations(plan, records, &history),
+            deviations,
             phases: phases(plan, &history),
             steps,
             timeline: Timeline::of(records),
@@ -62,6 +73,10 @@ impl Incident {
                 .map(|s| s.params.iter().map(|(n, v)| (neutral::line(n), words::value(v))).collect())
                 .unwrap_or_default(),
             people: people(plan, &history),
+            commander: history.commander().map(neutral::line),
+            time: review::time_spent(&history),
+            questions,
+            review,
             journal: Journal {
                 records: history.seq,
                 epochs: history.epoch,
@@ -237,14 +252,18 @@ fn phases(plan: &Plan, history: &History) -> Vec<PhaseReport> {
 }
 
 /// Everything a reviewer asks about first, in the order in which it happened.
-fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviation> {
+pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviation> {
     let mut out: Vec<Deviation> = Vec::new();
     let mut add = |t: Millis, kind: &'static str, text: String| {
         out.push(Deviation { t, kind, text: neutral::line(text) });
     };
+    let mut waited = false;
     for record in records {
         let t = record.t;
         match &record.event {
+            Event::RunEnded(end) => waited = end.outcome == RunOutcome::Waiting,
+            // A run that nobody can be asked in stops at its questions, and goes on so.
+            Event::RunResumed(_) if waited => waited = false,
             Event::RetryScheduled { step, failed, undo, .. } => {
                 let what = if *undo { "undo try" } else { "attempt" };
                 add(t, "retry", format!("{step}: {what} {failed} failed and was tried again"));
@@ -267,6 +286,9 @@ fn deviations(plan: &Plan, records: &[Record], history: &History) -> Vec<Deviati
             }
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
+            }
+            Event::Answered { step, reply, by, .. } if review::turns_away(&reply.answer) => {
+                add(t, "answer", format!("{step}: {}", words::reply(reply, by)));
             }
             Event::AnswerRefused { step, answer, by, why } => {
                 add(t, "refused", format!("{step}: {by} said {}: {why}", answer.words()));
@@ -339,6 +361,16 @@ fn people(plan: &Plan, history: &History) -> Vec<Person> {
     }
     for (t, step, resolution, by, reason) in &history.resolutions {
         add(by, format!("said of {step}: {}: {reason}", words::resolution(*resolution)), *t);
+    }
+    for (t, by) in &history.acknowledged {
+        add(&by.name, "took notice".to_owned(), *t);
+    }
+    for (t, to, by, note) in &history.handoffs {
+        let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        add(&by.name, format!("handed over to {to}{note}"), *t);
+    }
+    for (t, _, by, text) in &history.notes {
+        add(&by.name, format!("noted: {}", text.lines().collect::<Vec<_>>().join(" / ")), *t);
     }
     for (step, past) in plan.steps.iter().zip(&history.steps) {
         for (t, reply, by) in past.questions.iter().flat_map(|q| &q.answers) {

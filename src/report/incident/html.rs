@@ -36,24 +36,17 @@ impl Incident {
         writeln!(out, "</head>\n<body>\n<main>")?;
         self.header(out)?;
         self.cards(out)?;
-        writeln!(out, "<h2>Impact</h2>")?;
-        to_be_written("Who was affected, how, and for how long?", out)?;
+        self.impact_html(out)?;
         self.failures_html(out)?;
         self.rollback_html(out)?;
         writeln!(out, "<h2>Course of the run</h2>")?;
         gantt::write(self, out)?;
         self.deviations_html(out)?;
+        self.questions_html(out)?;
         self.steps_html(out)?;
         self.timeline_html(out)?;
-        for (name, question) in [
-            ("Root cause", "What made it happen, and why was it not prevented?"),
-            ("What went well", "What helped?"),
-            ("What went badly", "What cost time, or was luck?"),
-            ("Action items", "What will be done, by whom, until when?"),
-        ] {
-            writeln!(out, "<h2>{name}</h2>")?;
-            to_be_written(question, out)?;
-        }
+        self.recovery_html(out)?;
+        self.review_html(out)?;
         self.appendix_html(out)?;
         writeln!(out, "</main>\n</body>\n</html>")
     }
@@ -381,7 +374,7 @@ fn card(name: &str, value: &str, note: &str, out: &mut String) -> fmt::Result {
     )
 }
 
-fn to_be_written(question: &str, out: &mut String) -> fmt::Result {
+pub(super) fn to_be_written(question: &str, out: &mut String) -> fmt::Result {
     writeln!(out, "<div class=\"panel empty\">To be written. {question}</div>")
 }
 
@@ -415,7 +408,7 @@ fn tone_class(tone: Tone) -> &'static str {
 
 /// Text for an element or a quoted attribute. The text is neutral already; what is hidden is escaped once more, so
 /// that no path into a page depends on another module.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::report) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     for c in text.chars() {
         match c {

@@ -6,7 +6,7 @@ use super::{Incident, MAX_STEPS, StepReport, TakenReport};
 use crate::report::words;
 
 /// Stands where a person has to write.
-const TO_BE_WRITTEN: &str = "*To be written.*";
+pub(super) const TO_BE_WRITTEN: &str = "*To be written.*";
 
 impl Incident {
     pub fn to_markdown(&self) -> String {
@@ -21,19 +21,15 @@ impl Incident {
         writeln!(out, "# Incident report: {}{drill}\n", inline(&self.title))?;
         writeln!(out, "{}.\n", inline(&self.summary))?;
         self.facts(out)?;
-        writeln!(out, "\n## Impact\n\n{TO_BE_WRITTEN} Who was affected, how, and for how long?\n")?;
+        self.impact_md(out)?;
         self.failures_md(out)?;
         self.rollback_md(out)?;
         self.deviations_md(out)?;
+        self.questions_md(out)?;
         self.steps_md(out)?;
         self.timeline_md(out)?;
-        writeln!(out, "## Root cause\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(out, "## What went well\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(out, "## What went badly\n\n{TO_BE_WRITTEN}\n")?;
-        writeln!(
-            out,
-            "## Action items\n\n| action | owner | due |\n|---|---|---|\n| {TO_BE_WRITTEN} | | |\n"
-        )?;
+        self.recovery_md(out)?;
+        self.review_md(out)?;
         self.appendix(out)
     }
 
@@ -232,7 +228,7 @@ pub(super) fn remarks(step: &StepReport) -> String {
 }
 
 /// Text inside a paragraph or a table's cell: what Markdown or HTML would read as markup is escaped.
-fn inline(text: &str) -> String {
+pub(in crate::report) fn inline(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -253,14 +249,14 @@ fn inline(text: &str) -> String {
 }
 
 /// A code span that also works in a table's cell; the fence is longer than any run of backticks inside.
-fn code(text: &str) -> String {
+pub(in crate::report) fn code(text: &str) -> String {
     let text = text.replace('\n', " ⏎ ").replace('|', "\\|");
     let fence = "`".repeat(longest_run(&text) + 1);
     let blank = if text.starts_with('`') || text.ends_with('`') || text.is_empty() { " " } else { "" };
     format!("{fence}{blank}{text}{blank}{fence}")
 }
 
-fn fenced(out: &mut String, language: &str, text: &str) -> std::fmt::Result {
+pub(in crate::report) fn fenced(out: &mut String, language: &str, text: &str) -> std::fmt::Result {
     let fence = "`".repeat((longest_run(text) + 1).max(3));
     writeln!(out, "{fence}{language}\n{text}\n{fence}\n")
 }

@@ -7,6 +7,15 @@ mod build;
 mod gantt;
 mod html;
 mod markdown;
+mod recovery;
+mod review;
+mod review_html;
+mod review_md;
+
+pub(super) use build::deviations;
+pub(super) use html::escape;
+pub(super) use markdown::{code, fenced, inline};
+pub use review::{ActionItem, AnswerReport, Deadlines, QuestionReport, Review, TimeSpent};
 
 use std::collections::BTreeMap;
 
@@ -62,6 +71,14 @@ pub struct Incident {
     pub timeline: Vec<Entry>,
     pub params: Vec<(String, String)>,
     pub people: Vec<Person>,
+    /// Who led at the end.
+    pub commander: Option<String>,
+    /// How long people were waited for, and the rest.
+    pub time: TimeSpent,
+    /// In the order in which they were asked.
+    pub questions: Vec<QuestionReport>,
+    /// Drafts for the post-mortem.
+    pub review: Review,
     pub journal: Journal,
 }
 
@@ -101,7 +118,7 @@ pub struct TakenReport {
 pub struct Deviation {
     pub t: Millis,
     /// `retry`, `skipped`, `advisory`, `resumed`, `cancelled`, `late`, `resolved`, `keeper`, `clock`,
-    /// `alternative`, `output` or `journal`.
+    /// `alternative`, `output`, `journal`, `replanned`, `answer`, `refused` or `unanswered`.
     pub kind: &'static str,
     pub text: String,
 }

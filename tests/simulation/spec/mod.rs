@@ -113,6 +113,10 @@ impl Script {
         self.feed(Input::Told { number, channel: channel.to_owned(), delivery })
     }
 
+    pub fn takes_notice(&mut self, by: &str) -> Vec<String> {
+        self.feed(Input::Note(Event::Acknowledged { by: person(by) }))
+    }
+
     pub fn cannot_wait(&mut self) -> Vec<String> {
         self.feed(Input::CannotWait)
     }

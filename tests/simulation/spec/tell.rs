@@ -151,6 +151,20 @@ fn a_missed_deadline_raises_the_next_level_once() {
 }
 
 #[test]
+fn whoever_takes_notice_ends_the_escalation_and_not_the_updates() {
+    let mut plan = told(levels(), Some(cadence()));
+    (plan.steps[0].escalate, plan.phases[0].deadline) = (Some(4), Some(Millis(7 * MINUTE)));
+    let (mut s, _) = Script::start(plan);
+    wait(&mut s, 2 * MINUTE);
+    s.takes_notice("carol");
+    wait(&mut s, 11 * MINUTE);
+    s.at(12 * MINUTE).resume(Vec::new());
+    s.at(13 * MINUTE).exits("a.1", 1);
+    let all = [(0, "level 1"), (0, "update 1"), (5, "update 2"), (10, "update 3"), (13, "final update 4")];
+    assert_eq!(said(&s), pairs(&all));
+}
+
+#[test]
 fn a_message_of_a_step_is_handed_over_and_not_waited_for() {
     let tell = Tell {
         channels: vec!["team".into(), "pager".into()],
