@@ -159,6 +159,27 @@ async fn a_bounded_fork_bomb_ends() {
     assert_eq!(world.processes("sleep"), Vec::<i32>::new());
 }
 
+/// Children that are born in the very moment in which their parent is asked to end are asked, too: nothing waits for
+/// the end of the grace.
+#[tokio::test(flavor = "current_thread")]
+async fn who_is_born_while_the_tree_is_asked_is_asked_as_well() {
+    let mut world = World::new();
+    let dir = world.dir();
+    for round in 1..=10 {
+        let id = format!("a.{round}");
+        let mut spec = bash(&id, "echo on; for i in $(seq 400); do sleep 300 & done; wait").in_dir(&dir);
+        spec.grace = Millis::secs(600);
+        world.exec().begin(spec);
+        wait_until("the start", || world.file(&format!("{id}.out")).is_some());
+        world.exec().stop(&task(&id), false);
+        let ended = tokio::time::timeout(Duration::from_secs(60), world.end(&task(&id))).await;
+        let (end, _) = ended.unwrap_or_else(|_| panic!("left: {:?}", world.processes("sleep")));
+        assert_eq!(end.kind, TaskEndKind::Cancelled);
+        assert!(end.leaked.is_empty(), "{end:?}");
+        assert_eq!(world.processes("sleep"), Vec::<i32>::new());
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_person_ends_a_task() {
     let mut world = World::new();

@@ -60,7 +60,9 @@ impl State {
                 Ok(())
             }
             Event::Acknowledged { by } => {
-                self.acknowledged.get_or_insert_with(|| (record.t, by.name.clone()));
+                if !self.has_acknowledged(&by.name) {
+                    self.acknowledged.push((record.t, by.name.clone()));
+                }
                 Ok(())
             }
             Event::NoticeEnded { number, channel, .. } => self.told.ended(*number, channel),

@@ -28,8 +28,8 @@ pub struct State {
     pub plan_hash: String,
     /// Who leads: the operator, until somebody else takes over.
     pub commander: Option<String>,
-    /// When somebody first took notice, and who.
-    pub acknowledged: Option<(Millis, String)>,
+    /// When somebody took notice, and who: each person once, the first to do so first.
+    pub acknowledged: Vec<(Millis, String)>,
     /// Why a rollback was begun. From then on a resume goes on with the rollback, never with the run.
     pub rollback: Option<String>,
     /// One for each of [`Plan::steps`].
@@ -217,7 +217,7 @@ impl State {
             status: RunStatus::NotStarted,
             plan_hash: String::new(),
             commander: None,
-            acknowledged: None,
+            acknowledged: Vec::new(),
             rollback: None,
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
@@ -233,6 +233,10 @@ impl State {
             asking.filter_map(|(ix, s)| Some((s.asking()?.since, ix))).collect();
         open.sort_unstable();
         open.into_iter().map(|(_, ix)| ix).collect()
+    }
+
+    pub fn has_acknowledged(&self, name: &str) -> bool {
+        self.acknowledged.iter().any(|(_, by)| by == name)
     }
 
     /// The run's end, once it has ended.

@@ -263,7 +263,7 @@ impl Engine {
 
     /// Somebody has it in hand: nothing is escalated any more.
     fn is_acknowledged(&self) -> bool {
-        self.state.acknowledged.is_some()
+        !self.state.acknowledged.is_empty()
     }
 
     /// How long the incident had lasted when the run started.

@@ -112,36 +112,50 @@ impl Tree {
         found
     }
 
-    /// Asks every member to end.
+    /// Asks every member to end. They are held still while they are asked: one that forks just then would leave a child
+    /// that nobody has asked, and what a member starts in order to tidy up, once it was asked, must not be asked.
     pub fn terminate(&self, keeper: &Stat) -> io::Result<()> {
-        for p in self.members(keeper)? {
-            procfs::signal(p.pid, p.start, Signal::SIGTERM);
-            // A stopped process takes the signal only when it goes on.
-            procfs::signal(p.pid, p.start, Signal::SIGCONT);
+        let held = self.hold(keeper);
+        for (pid, start) in &held.0 {
+            procfs::signal(*pid, *start, Signal::SIGTERM);
         }
-        Ok(())
+        // A stopped process takes the signal only when it goes on.
+        for (pid, start) in &held.0 {
+            procfs::signal(*pid, *start, Signal::SIGCONT);
+        }
+        held.1
     }
 
-    /// One round of ending them by force: first stop them all, so that none can fork while the others are being
-    /// killed, then kill.
+    /// One round of ending them by force. None can fork while the others are being killed.
     pub fn kill(&self, keeper: &Stat) -> io::Result<()> {
+        let held = self.hold(keeper);
+        for (pid, start) in held.0 {
+            procfs::signal(pid, start, Signal::SIGKILL);
+        }
+        held.1
+    }
+
+    /// Stops every member, and those that were born meanwhile. Whoever was stopped is given also if in the end nobody
+    /// could be looked at any more.
+    fn hold(&self, keeper: &Stat) -> (HashSet<(i32, u64)>, io::Result<()>) {
         const PASSES: usize = 20;
-        let mut stopped: HashSet<(i32, u64)> = HashSet::new();
+        let mut held: HashSet<(i32, u64)> = HashSet::new();
         for _ in 0..PASSES {
+            let members = match self.members(keeper) {
+                Ok(members) => members,
+                Err(error) => return (held, Err(error)),
+            };
             let fresh: Vec<Stat> =
-                self.members(keeper)?.into_iter().filter(|p| !stopped.contains(&(p.pid, p.start))).collect();
+                members.into_iter().filter(|p| !held.contains(&(p.pid, p.start))).collect();
             if fresh.is_empty() {
                 break;
             }
             for p in fresh {
                 procfs::signal(p.pid, p.start, Signal::SIGSTOP);
-                stopped.insert((p.pid, p.start));
+                held.insert((p.pid, p.start));
             }
         }
-        for (pid, start) in stopped {
-            procfs::signal(pid, start, Signal::SIGKILL);
-        }
-        Ok(())
+        (held, Ok(()))
     }
 }
 

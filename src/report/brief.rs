@@ -243,8 +243,11 @@ impl Brief {
             if waiting.needed > 1 {
                 text.push_str(&format!(", {} of {}", waiting.agreed.len(), waiting.needed));
             }
-            if let Some(left) = waiting.left {
-                text.push_str(&format!(", {left} left"));
+            match waiting.left {
+                // A run that nobody drives finds it out when it is taken up again.
+                Some(Millis(0)) => text.push_str(", its time is up"),
+                Some(left) => text.push_str(&format!(", {left} left")),
+                None => {}
             }
             if !waiting.who.is_empty() {
                 text.push_str(&format!(": {}", waiting.who.join(", ")));

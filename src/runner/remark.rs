@@ -1,6 +1,6 @@
 //! Words that change nothing of what runs: notes, who leads, who has taken notice.
 
-use crate::engine::Input;
+use crate::engine::{Input, State};
 use crate::journal::{Journal, StateDir};
 use crate::model::{Event, Person, Record, RunId, Via};
 
@@ -25,6 +25,9 @@ impl Driver<'_> {
             let who = if said == Request::Acknowledge { ", or whoever holds a role in it," } else { "" };
             return Ok(Reply::refused(format!("only whoever owns the run{who} may say that")));
         }
+        if let Some(reply) = said_before(self.engine.state(), &said, &by) {
+            return Ok(reply);
+        }
         match event_of(said, by) {
             Ok(event) => {
                 let reply = reply_to(&event);
@@ -45,6 +48,9 @@ pub fn remark_undriven(state_dir: &StateDir, run: &RunId, said: Request) -> Resu
     let mut state = fold(&plan, run, &contents.records)?;
     let uid = nix::unistd::getuid().as_raw();
     let by = Person { name: Identity::current().operator, uid: Some(uid), via: Via::Command };
+    if let Some(reply) = said_before(&state, &said, &by) {
+        return Ok(reply);
+    }
     let event = match event_of(said, by) {
         Ok(event) => event,
         Err(why) => return Ok(Reply::refused(why)),
@@ -57,6 +63,12 @@ pub fn remark_undriven(state_dir: &StateDir, run: &RunId, said: Request) -> Resu
     let (mut journal, _, _) = Journal::open(&dir)?;
     journal.append(&[record])?;
     Ok(reply)
+}
+
+/// To take notice once is enough: nobody who may only do this can fill the journal with it.
+fn said_before(state: &State, said: &Request, by: &Person) -> Option<Reply> {
+    let again = *said == Request::Acknowledge && state.has_acknowledged(&by.name);
+    again.then(|| Reply::ok(format!("{} has taken notice before", by.name)))
 }
 
 /// The record of what somebody says.

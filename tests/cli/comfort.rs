@@ -144,6 +144,7 @@ fn others_take_notice_if_they_have_a_role_and_can_say_no_more() {
         .says(&["only whoever owns the run"]);
     shown(&mut as_user(nobody, &program, &["handoff", &run, "--to", "nobody"])).exits(8);
     shown(&mut as_user(daemon, &program, &["ack", &run])).exits(8).says(&["holds a role"]);
+    shown(&mut as_user(nobody, &program, &["ack", &run])).exits(0).says(&["has taken notice before"]);
     let acks = world.events_named("acknowledged");
     assert_eq!(
         (acks.len(), &acks[0]["by"]["name"], &acks[0]["by"]["via"]),
