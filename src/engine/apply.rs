@@ -1,8 +1,8 @@
 //! Folding one record into the state. Total: a record that this state does not allow is an error, never a guess.
 
 use crate::model::{
-    Event, FORMAT, Millis, Record, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
-    TaskVerdict, UndoneState,
+    Cause, Event, FORMAT, Millis, Record, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId,
+    TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
 use crate::planted::{self, Bug};
@@ -65,6 +65,7 @@ impl State {
                 }
                 Ok(())
             }
+            Event::NoticeEnded { number, channel, .. } => self.told.ended(*number, channel),
             // A rollback may be asked for after the end; a resume and a person's word are for then, too.
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());
@@ -93,7 +94,15 @@ impl State {
                 self.status = RunStatus::Cancelling { by: by.clone() };
                 Ok(())
             }
+            Event::Notice { number, cause, channels, .. } => {
+                self.told.notice(record.t, *number, cause, channels)?;
+                match cause {
+                    Cause::Step { .. } => self.apply_to_step(plan, record),
+                    _ => Ok(()),
+                }
+            }
             Event::RunEnded(end) => {
+                self.told.go_on();
                 self.status = RunStatus::Ended((**end).clone());
                 Ok(())
             }
@@ -104,6 +113,7 @@ impl State {
                 if let PhaseStatus::Running { late, .. } = self.phase(plan, phase)? {
                     *late = true;
                 }
+                self.told.owed = Some(phase.clone());
                 Ok(())
             }
             _ => self.apply_to_step(plan, record),
@@ -147,6 +157,12 @@ impl State {
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
                 step.status = StepStatus::Active(Activity::Inside);
+            }
+            Event::Notice { cause: Cause::Step { step }, .. } => {
+                let step = self.open_step(plan, step)?.1;
+                step.started.get_or_insert(t);
+                step.attempts = step.attempts.saturating_add(1);
+                step.status = StepStatus::Active(Activity::Told);
             }
             Event::Asked { step, number, question } => {
                 self.open_step(plan, step)?.1.ask(record, *number, question)?;

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Binding, Event, Millis, Op, Person, Record, Reply, ResumeInfo, RunOutcome, StartInfo, StepId, TaskEnd,
-    TaskEndKind, TaskId, TaskOutput, TaskVerdict, Timestamp, Want,
+    Binding, Delivery, Event, Millis, Op, Person, Record, Reply, ResumeInfo, RunOutcome, StartInfo, StepId,
+    TaskEnd, TaskEndKind, TaskId, TaskOutput, TaskVerdict, Timestamp, Want,
 };
 use crate::plan::{Plan, StepIx};
 
 use super::figures::{self, Figures};
 use super::state::{RunStatus, State};
+use super::tell::Outgoing;
 
 /// The moment of an input, read by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,12 @@ pub enum Input {
         how: String,
         force: bool,
     },
+    /// What became of a notice on one of its channels.
+    Told {
+        number: u32,
+        channel: String,
+        delivery: Delivery,
+    },
     /// Something outside of the plan has to be recorded: a gap, a tail set aside, the keeper's death, a plan put in the
     /// place of another. Nothing else is.
     Note(Event),
@@ -86,6 +93,7 @@ pub enum Found {
 pub enum Act {
     Start(Box<StartTask>),
     Stop { task: TaskId, force: bool },
+    Notify(Box<Outgoing>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +128,8 @@ pub struct Engine {
     /// Groups with an alternative to take back that wait for a place.
     pub(super) undo_wanted: BTreeSet<StepIx>,
     pub(super) fault: Option<String>,
+    /// Steps whose failure raises a level of the escalation.
+    pub(super) escalating: Vec<StepIx>,
     dependents: Vec<Vec<StepIx>>,
 }
 
@@ -137,6 +147,8 @@ impl Engine {
                 dependents[need].push(ix);
             }
         }
+        let escalating = plan.steps.iter().enumerate().filter(|(_, step)| step.escalate.is_some());
+        let escalating = escalating.map(|(ix, _)| ix).collect();
         let now = Clock { t: state.last_t, at: state.last_at };
         let figures = Figures::derive(&plan, &state);
         Self {
@@ -149,6 +161,7 @@ impl Engine {
             work: VecDeque::new(),
             undo_wanted: BTreeSet::new(),
             fault: None,
+            escalating,
             dependents,
         }
     }
@@ -183,7 +196,8 @@ impl Engine {
         let step = first(&self.figures.timers).filter(|_| steps);
         let undo = first(&self.figures.undo_timers).filter(|_| undos);
         let phase = self.phase_deadline().map(|(at, _)| at).filter(|_| self.is_open());
-        [step, undo, phase].into_iter().flatten().min()
+        let notice = self.next_notice().filter(|_| self.is_open());
+        [step, undo, phase, notice].into_iter().flatten().min()
     }
 
     /// Whether the timers of steps, and those of undos, are acted upon as the run stands.
@@ -196,7 +210,7 @@ impl Engine {
         }
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.state.start.is_some() && self.state.end().is_none() && self.fault.is_none()
     }
 
@@ -215,6 +229,9 @@ impl Engine {
             Input::TaskEnded { task, end, output } if self.is_open() => self.task_ended(task, end, &output),
             Input::Answer { step, binding, reply, by } if self.state.start.is_some() => {
                 self.answer(step, binding, reply, by);
+            }
+            Input::Told { number, channel, delivery } if self.state.start.is_some() => {
+                self.told(number, channel, delivery);
             }
             Input::CannotWait if self.is_open() => self.stop_waiting(),
             Input::Tick if self.is_open() => self.tick(),
@@ -288,6 +305,7 @@ impl Engine {
             self.emit(Event::RollbackStarted { because: format!("{by} asked for it") });
         }
         self.emit(Event::RunResumed(info));
+        self.give_up_notices();
         for (task, found) in found {
             match found {
                 Found::Ended { end, output } => self.task_ended(task, end, &output),

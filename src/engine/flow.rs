@@ -12,6 +12,10 @@ impl Engine {
     /// Draws every conclusion that the state allows.
     pub(super) fn settle(&mut self) {
         while self.fault.is_none() {
+            // First of all: a conclusion may be the run's end.
+            if self.notify() {
+                continue;
+            }
             if let Some(ix) = self.work.pop_front() {
                 self.advance(ix);
                 continue;

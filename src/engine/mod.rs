@@ -21,6 +21,7 @@ mod reopen;
 mod replan;
 mod state;
 mod step;
+mod tell;
 mod undo;
 
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
@@ -29,3 +30,4 @@ pub use replan::Replan;
 pub use state::{
     Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
 };
+pub use tell::{Outgoing, Told};

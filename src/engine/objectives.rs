@@ -12,6 +12,7 @@ impl Engine {
         let judged = outcome != RunOutcome::Waiting;
         let rto = self.rto(complete).filter(|_| judged);
         let rpo = self.rpo(complete).filter(|_| judged);
+        self.last_words(outcome);
         self.emit(Event::RunEnded(Box::new(RunEnd { outcome, why, rto, rpo })))
     }
 

@@ -28,6 +28,9 @@ impl State {
             RunStatus::Stopping { .. } => !(0..self.steps.len()).any(|ix| self.stops_the_run(plan, ix)),
             RunStatus::NotStarted | RunStatus::Running | RunStatus::RollingBack { .. } => false,
         };
+        if taken_up {
+            self.told.go_on();
+        }
         for step in &mut self.steps {
             step.round = step.round.saturating_add(1);
         }

@@ -10,6 +10,8 @@ use crate::model::{
 };
 use crate::plan::{Plan, StepIx};
 
+use super::tell::Told;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// None before the first record.
@@ -36,6 +38,8 @@ pub struct State {
     pub phases: Vec<PhaseStatus>,
     /// Started and not known to have ended.
     pub in_flight: BTreeMap<TaskId, InFlight>,
+    /// Who was told what.
+    pub told: Told,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -145,6 +149,8 @@ pub enum Activity {
     Checking,
     /// The steps inside the group.
     Inside,
+    /// The message of a `notify` step is handed over.
+    Told,
     /// A person is asked.
     Asking(Box<Asking>),
     /// A person has answered, or the time is over, and what follows is not recorded yet.
@@ -216,6 +222,7 @@ impl State {
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
             in_flight: BTreeMap::new(),
+            told: Told::default(),
         }
     }
 

@@ -36,13 +36,14 @@ impl Engine {
             Activity::Inside if !held => self.advance_group(ix),
             Activity::Asking(_) | Activity::Heard(_) => self.advance_question(ix, held),
             // A step that only waits ends with the run; it has nothing to lose.
-            Activity::Waiting { .. } | Activity::Backoff { .. } if self.rolling_back() => {
+            Activity::Waiting { .. } | Activity::Backoff { .. } | Activity::Told if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
             }
             Activity::Verifying { next: Some(_), .. } if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
             }
             Activity::Waiting { until } if now >= until && !held => self.after_action(ix),
+            Activity::Told if !held => self.after_action(ix),
             Activity::Backoff { until, .. } if now >= until && !held => self.begin_action(ix),
             Activity::Verifying { check, poll, next: Some(next), .. } if now >= next && !held => {
                 let attempt = self.state.steps[ix].attempts;
@@ -118,6 +119,7 @@ impl Engine {
             Body::Command(_) => self.start_task(ix, TaskKind::Attempt, next, 0),
             Body::Choose(choose) => self.ask_choice(ix, choose),
             Body::Manual(ask) => self.ask_manual(ix, ask),
+            Body::Notify(tell) => self.tell_step(ix, tell),
             // Nothing but an approval.
             Body::Nothing if plan.steps[ix].verify.is_empty() => self.succeed(ix),
             Body::Nothing => {

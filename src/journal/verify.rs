@@ -73,7 +73,7 @@ pub enum PlanCheck {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The last record is the run's end.
+    /// The last record is the run's end, what became of its notices aside.
     Ended(RunOutcome),
     /// The run goes on, or was interrupted, or its end was cut off.
     Open,

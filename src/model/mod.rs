@@ -23,10 +23,10 @@ pub use hidden::is_hidden;
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
-pub use outcome::{RunOutcome, StepOutcome, TaskVerdict, exit_code};
+pub use outcome::{IncidentStatus, RunOutcome, StepOutcome, TaskVerdict, exit_code};
 pub use question::{Answer, Binding, Choice, OnTimeout, Person, Question, QuestionKind, Reply, Via};
 pub use record::{
-    Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
+    Cause, Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     StartInfo, UndoneState,
 };
 pub use secret::{MASK, Piece, ResolveError, Secret, SecretName, SecretText, URL_COMPONENT};

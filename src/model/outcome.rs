@@ -124,6 +124,31 @@ pub enum TaskVerdict {
     NotRun,
 }
 
+/// What people outside are told of an incident that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentStatus {
+    Investigating,
+    #[default]
+    Identified,
+    Monitoring,
+}
+
+impl IncidentStatus {
+    /// That of phase number `ix` of `count` if nobody says otherwise: first one looks, at last one watches.
+    pub fn usual(ix: usize, count: usize) -> Self {
+        match (ix, count) {
+            (0, 3..) => Self::Investigating,
+            (ix, 2..) if ix + 1 == count => Self::Monitoring,
+            _ => Self::Identified,
+        }
+    }
+
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

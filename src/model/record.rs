@@ -200,11 +200,57 @@ pub enum Event {
         state: UndoneState,
     },
 
+    /// Word of the run that is about to be handed to channels; they count from 1. On disk before any channel has it.
+    Notice {
+        number: u32,
+        cause: Cause,
+        /// Empty in a drill, which tells nobody.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        channels: Vec<String>,
+        /// Whom it is for, in the playbook's words, roles resolved.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<String>,
+        /// The message of a step. Every other text is written from the records when it is sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+    /// What became of a notice on one of its channels. It may follow the run's end.
+    NoticeEnded {
+        number: u32,
+        channel: String,
+        delivered: bool,
+        /// Tries, the first one counted; 0 if nobody knows.
+        attempts: u32,
+        /// Not delivered as far as is known, but it may have arrived.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unsure: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+
     CancelRequested {
         by: String,
         how: String,
     },
     RunEnded(Box<RunEnd>),
+}
+
+/// Why word of a run is sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Cause {
+    /// More people are needed.
+    Escalation { level: u32, why: String },
+    /// How things stand, from 1. The last one says how the run ended.
+    Update {
+        number: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        last: bool,
+    },
+    /// A step of the playbook.
+    Step { step: StepId },
+    /// Those who were called by an escalation need not come any more.
+    Recovered,
 }
 
 impl Event {
@@ -223,7 +269,8 @@ impl Event {
             | Self::Answered { step, .. }
             | Self::AnswerRefused { step, .. }
             | Self::QuestionExpired { step, .. }
-            | Self::StepUndone { step, .. } => Some(step),
+            | Self::StepUndone { step, .. }
+            | Self::Notice { cause: Cause::Step { step }, .. } => Some(step),
             Self::RunStarted(_)
             | Self::RunResumed(_)
             | Self::Replanned(_)
@@ -237,6 +284,8 @@ impl Event {
             | Self::HandedOver { .. }
             | Self::Acknowledged { .. }
             | Self::RollbackStarted { .. }
+            | Self::Notice { .. }
+            | Self::NoticeEnded { .. }
             | Self::CancelRequested { .. }
             | Self::RunEnded(_) => None,
         }
@@ -250,6 +299,7 @@ impl Event {
                 | Self::HandedOver { .. }
                 | Self::Acknowledged { .. }
                 | Self::AnswerRefused { .. }
+                | Self::NoticeEnded { .. }
         )
     }
 }

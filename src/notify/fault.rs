@@ -32,6 +32,10 @@ pub fn explain(error: &(dyn Error + 'static), host: &str) -> Fault {
         if text.contains("dns error") || text.contains("failed to lookup address") {
             return soft(format!("the name {host} cannot be resolved"));
         }
+        // The limit of connecting is kept twice, by the client and by what it connects with: either may come first.
+        if text == "operation timed out" {
+            return soft(format!("{host} could not be reached in time"));
+        }
         deepest = Some(text);
         next = cause.source();
     }

@@ -85,6 +85,8 @@ fn whole(plan: &Plan) -> Fields {
         secrets,
         channels,
         channel_secrets,
+        escalation,
+        updates,
         requires,
         max_parallel,
         lock,
@@ -113,6 +115,8 @@ fn whole(plan: &Plan) -> Fields {
         ("secrets", plain(plan, secrets)),
         ("channels", plain(plan, channels)),
         ("channel_secrets", plain(plan, channel_secrets)),
+        ("escalation", plain(plan, escalation)),
+        ("updates", plain(plan, updates)),
         ("requires", plain(plan, requires)),
         ("max_parallel", plain(plan, max_parallel)),
         ("lock", plain(plan, lock)),
@@ -146,6 +150,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         check,
         idempotent,
         on_failure,
+        escalate,
         destructive,
         sensitive,
         keep_result,
@@ -169,6 +174,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         }
         Body::Choose(choose) => fields.push(("choose", plain(plan, choose))),
         Body::Manual(ask) => fields.push(("manual", plain(plan, ask))),
+        Body::Notify(tell) => fields.push(("notify", plain(plan, tell))),
         Body::Nothing => fields.push(("nothing", Value::from(true))),
     }
     fields.extend([
@@ -184,6 +190,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         ("check", plain(plan, check)),
         ("idempotent", plain(plan, idempotent)),
         ("on_failure", plain(plan, on_failure)),
+        ("escalate", plain(plan, escalate)),
         ("destructive", plain(plan, destructive)),
         ("sensitive", plain(plan, sensitive)),
         ("keep_result", plain(plan, keep_result)),

@@ -152,6 +152,7 @@ impl Plan {
                 options.chain(&choose.suggest).try_for_each(|e| self.check_expr(e))?;
             }
             Body::Manual(ask) => self.check_ask(ask)?,
+            Body::Notify(tell) => self.check_template(&tell.message)?,
             Body::Wait(_) | Body::Nothing => {}
         }
         step.approval.iter().try_for_each(|ask| self.check_ask(ask))?;

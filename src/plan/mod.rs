@@ -7,6 +7,7 @@ mod difference;
 mod graph;
 mod json;
 pub mod params;
+mod tell;
 pub mod template;
 mod types;
 
@@ -15,4 +16,5 @@ pub use compile::{
 };
 pub use difference::{Difference, FieldChange, StepChange};
 pub use json::PlanError;
+pub use tell::{Cadence, Level, Tell, Updates};
 pub use types::*;

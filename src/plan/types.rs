@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::params::ParamSpec;
-use crate::model::{Channel, Millis, OnTimeout, SecretName, StepId};
+use super::tell::{Level, Tell, Updates};
+use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -30,6 +31,11 @@ pub struct Plan {
     /// Secrets that only channels read. One that cannot be had costs its channel, never the run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub channel_secrets: Vec<(SecretName, SecretSource)>,
+    /// The lowest level first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<Level>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updates: Option<Updates>,
     pub requires: Requires,
     pub max_parallel: usize,
     /// One open run at a time for the same key.
@@ -158,6 +164,9 @@ pub struct Phase {
     pub id: String,
     pub title: String,
     pub deadline: Option<Millis>,
+    /// What updates call it.
+    #[serde(default, skip_serializing_if = "IncidentStatus::is_default")]
+    pub status: IncidentStatus,
     /// The steps directly in the phase (not those inside groups).
     pub steps: Vec<StepIx>,
 }
@@ -188,6 +197,9 @@ pub struct Step {
     pub check: Option<Check>,
     pub idempotent: bool,
     pub on_failure: OnFailure,
+    /// The level that its failure raises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate: Option<u32>,
     pub destructive: bool,
     pub sensitive: bool,
     /// A later expression reads `steps.<id>.result`, so it is kept in the journal.
@@ -214,6 +226,8 @@ pub enum Body {
     Choose(Box<Choose>),
     /// A person does it.
     Manual(Box<Ask>),
+    /// People are told something. Whether they are reached is nothing to wait for.
+    Notify(Box<Tell>),
     /// Nothing but `verify`, or an approval.
     Nothing,
 }

@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Number, Value};
 
 use super::source::{Span, Spanned, Text};
-use crate::model::Millis;
+use crate::model::{IncidentStatus, Millis};
 
 /// A YAML value as typed, for places that take any value (parameters, JSON bodies).
 #[derive(Debug, Clone, PartialEq)]
@@ -57,6 +57,8 @@ pub struct Playbook {
     pub secrets: Vec<SecretDecl>,
     pub environments: Vec<Environment>,
     pub channels: Vec<Channel>,
+    pub escalation: Vec<Level>,
+    pub updates: Option<Updates>,
     /// Accounts by role; the first of each is the primary.
     pub roles: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
@@ -190,6 +192,7 @@ pub struct Phase {
     pub id: Text,
     pub title: Option<Text>,
     pub deadline: Option<Spanned<Millis>>,
+    pub status: Option<Spanned<IncidentStatus>>,
     pub steps: Vec<Step>,
 }
 
@@ -214,6 +217,8 @@ pub struct Step {
     pub check: Option<Box<Check>>,
     pub idempotent: Option<Spanned<bool>>,
     pub on_failure: Option<Spanned<OnFailure>>,
+    /// The level of the escalation that its failure raises.
+    pub escalate: Option<Spanned<u32>>,
     pub destructive: bool,
     pub sensitive: bool,
 }
@@ -265,6 +270,42 @@ pub struct ChoiceOption {
     pub when: Option<Text>,
 }
 
+/// A message of a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tell {
+    pub channels: Vec<Text>,
+    /// A template.
+    pub message: Text,
+}
+
+/// A level of the escalation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Level {
+    pub level: Spanned<u32>,
+    pub after: Option<Spanned<Millis>>,
+    /// Channels.
+    pub notify: Vec<Text>,
+    /// Accounts, roles, or words for people.
+    pub to: Vec<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Updates {
+    pub span: Span,
+    pub channels: Vec<Text>,
+    pub every: Vec<Cadence>,
+    /// Relative to the file's own folder.
+    pub status_file: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cadence {
+    pub span: Span,
+    /// `for`; the last one may leave it out.
+    pub length: Option<Spanned<Millis>>,
+    pub every: Spanned<Millis>,
+}
+
 /// What every command can be given.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Options {
@@ -297,6 +338,7 @@ pub enum ActionKind {
     Wait(Spanned<Millis>),
     Choose(Box<Choose>),
     Manual(Box<Ask>),
+    Notify(Box<Tell>),
     AnyOf(Vec<Step>),
     Playbook {
         name: Text,
@@ -389,6 +431,8 @@ pub struct Config {
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
     pub channels: Vec<Channel>,
+    pub escalation: Vec<Level>,
+    pub updates: Option<Updates>,
     /// For the channels.
     pub secrets: Vec<SecretDecl>,
     /// Accounts by role; the first of each is the primary.

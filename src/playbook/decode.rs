@@ -6,7 +6,7 @@
 use super::ast::*;
 use super::read;
 use super::source::{Span, Spanned, Style, Text};
-use crate::model::Millis;
+use crate::model::{IncidentStatus, Millis};
 
 /// The playbook of a tree; None if it has no name. `source` is the text of the file.
 pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
@@ -19,6 +19,7 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
             id: Text { value: "steps".into(), span: key, style: Style::Plain },
             title: None,
             deadline: None,
+            status: None,
             steps: steps(map.list("steps"), source),
         }]
     };
@@ -45,6 +46,8 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         environments: environments(map),
         channels: channels(map),
+        escalation: escalation(map),
+        updates: map.map("updates").map(updates),
         roles: lists(map, "roles"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
@@ -64,6 +67,8 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         state: map.text("state"),
         environments: environments(map),
         channels: channels(map),
+        escalation: escalation(map),
+        updates: map.map("updates").map(updates),
         secrets: map.entries("secrets").filter_map(|entry| secret(entry, source)).collect(),
         roles: lists(map, "roles"),
         responsibilities: lists(map, "responsibilities"),
@@ -328,6 +333,34 @@ fn channel_kind(map: Map<'_>) -> Option<ChannelKind> {
     Some(ChannelKind::Command { argv: map.list("command").map(texts)?, env: map.env() })
 }
 
+fn escalation(map: Map<'_>) -> Vec<Level> {
+    let levels = map.list("escalation").unwrap_or_default().iter();
+    let level = |node| {
+        let map = Map::of(node, map.source)?;
+        Some(Level {
+            level: map.u32("level")?,
+            after: map.duration("after"),
+            notify: map.one_or_list("notify"),
+            to: map.one_or_list("to"),
+        })
+    };
+    levels.filter_map(level).collect()
+}
+
+fn updates(map: Map<'_>) -> Updates {
+    let cadences = map.list("every").unwrap_or_default().iter();
+    let cadence = |node| {
+        let map = Map::of(node, map.source)?;
+        Some(Cadence { span: map.span, length: map.duration("for"), every: map.duration("every")? })
+    };
+    Updates {
+        span: map.span,
+        channels: map.one_or_list("channels"),
+        every: cadences.filter_map(cadence).collect(),
+        status_file: map.text("status_file"),
+    }
+}
+
 fn requires(map: Map<'_>) -> Requires {
     Requires {
         commands: map.texts("commands"),
@@ -365,6 +398,14 @@ fn phase(node: &Node, source: &str) -> Option<Phase> {
         id: map.text("id")?,
         title: map.text("title"),
         deadline: map.duration("deadline"),
+        status: map.word("status", |word| {
+            Some(match word {
+                "investigating" => IncidentStatus::Investigating,
+                "identified" => IncidentStatus::Identified,
+                "monitoring" => IncidentStatus::Monitoring,
+                _ => return None,
+            })
+        }),
         steps: steps(map.list("steps"), source),
     })
 }
@@ -411,6 +452,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
                 _ => return None,
             })
         }),
+        escalate: map.u32("escalate"),
         destructive: map.flag("destructive"),
         sensitive: map.flag("sensitive"),
     })
@@ -429,7 +471,7 @@ fn options(map: Map<'_>) -> Options {
 
 fn action(map: Map<'_>) -> Option<Action> {
     type Read = fn(&Node, &str) -> Option<ActionKind>;
-    const READERS: [(&str, Read); 9] = [
+    const READERS: [(&str, Read); 10] = [
         ("run", |node, _| text(node).map(ActionKind::Run)),
         ("exec", |node, _| exec(node).map(ActionKind::Exec)),
         ("sql", |node, source| {
@@ -448,6 +490,11 @@ fn action(map: Map<'_>) -> Option<Action> {
         ("manual", |node, source| {
             let map = Map::of(node, source)?;
             ask(map, "instructions", "by").map(Box::new).map(ActionKind::Manual)
+        }),
+        ("notify", |node, source| {
+            let map = Map::of(node, source)?;
+            let tell = Tell { channels: map.one_or_list("channels"), message: map.text("message")? };
+            Some(ActionKind::Notify(Box::new(tell)))
         }),
         ("any_of", |node, source| list(node).map(|items| ActionKind::AnyOf(steps(Some(items), source)))),
         ("playbook", |node, source| {

@@ -3,8 +3,10 @@
 use super::shape::{Field, Keys, Kind, Object, Refusal, Rule};
 
 mod channels;
+mod tell;
 
 use channels::CHANNELS;
+use tell::{ESCALATION, NOTIFY, UPDATES};
 
 /// The version of the format that this program reads.
 pub const API_VERSION: &str = "runbook/v1";
@@ -23,8 +25,10 @@ const EXPRESSIONS: Kind = Kind::OneOrList(&Kind::Expression);
 const ENV: Kind = Kind::Map { keys: Keys::Variable, values: &Kind::EnvValue };
 const CHECKS: Kind = Kind::List(&Kind::Object(&CHECK));
 
-const ACTIONS: &[&str] = &["run", "exec", "sql", "http", "wait", "choose", "manual", "any_of", "playbook"];
+const ACTIONS: &[&str] =
+    &["run", "exec", "sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"];
 const PEOPLE: &[&str] = &["choose", "manual"];
+const NOTICE: &[&str] = &["notify"];
 const COMMANDS: &[&str] = &["run", "exec", "sql", "http"];
 const GROUPS: &[&str] = &["any_of", "playbook"];
 const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head"];
@@ -44,10 +48,11 @@ static COMMAND_FIELDS: [Field; 4] = [
     optional("http", Kind::Object(&HTTP), "A request."),
 ];
 
-static GROUP_FIELDS: [Field; 5] = [
+static GROUP_FIELDS: [Field; 6] = [
     optional("wait", Kind::Duration, "Waits this long."),
     optional("choose", Kind::Object(&CHOOSE), "A person picks one of several ways to go on."),
     optional("manual", Kind::Object(&MANUAL), "A person does it, and says so."),
+    optional("notify", Kind::Object(&NOTIFY), "People are told something by `channels`."),
     optional(
         "any_of",
         Kind::Some(&Kind::Object(&ALTERNATIVE)),
@@ -78,22 +83,22 @@ const SHELL: Kind = Kind::Choice(&["bash", "sh"]);
 /// Rules about options that a kind of action cannot use.
 const SHELL_ONLY_RUN: Rule = Rule::Not {
     key: "shell",
-    with: &["exec", "sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
+    with: &["exec", "sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
     because: "only `run` has a shell",
 };
 const STDIN_ONLY_PROCESS: Rule = Rule::Not {
     key: "stdin",
-    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
     because: "only `run` and `exec` read a standard input",
 };
 const ENV_ONLY_PROCESS: Rule = Rule::Not {
     key: "env",
-    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
     because: "only `run` and `exec` have an environment",
 };
 const GRACE_ONLY_PROCESS: Rule = Rule::Not {
     key: "grace",
-    with: &["sql", "http", "wait", "choose", "manual", "any_of", "playbook"],
+    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
     because: "only `run` and `exec` start a process that can be given time to end",
 };
 const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: &[] };
@@ -145,6 +150,12 @@ pub static PLAYBOOK: Object = Object {
             "Where word of a run can be sent. One of the same name in `runbook.yaml` is set aside.",
         ),
         optional(
+            "escalation",
+            ESCALATION,
+            "Who is called when the incident lasts. It ends with the run. Instead of that of `runbook.yaml`.",
+        ),
+        optional("updates", UPDATES, "Regular word of how things stand. Instead of those of `runbook.yaml`."),
+        optional(
             "roles",
             Kind::Map { keys: Keys::Name, values: &TEXTS },
             "Who holds each role, by account: the first is the primary, the others back them up.",
@@ -169,8 +180,6 @@ pub static PLAYBOOK: Object = Object {
     rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: &[] }],
     refused: &[
         ("hosts", Refusal::Later),
-        ("escalation", Refusal::Later),
-        ("updates", Refusal::Later),
         ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
         ("env", Refusal::Because("variables for every step are written below `defaults`")),
     ],
@@ -279,14 +288,23 @@ static PHASE: Object = Object {
     fields: &[&[
         needed("id", Kind::Name, "Unique among the phases."),
         optional("title", Kind::Text, "What people see."),
-        optional("deadline", Kind::Duration, "Missing it is logged; it never ends a step."),
+        optional(
+            "deadline",
+            Kind::Duration,
+            "Missing it is logged and raises the next level of `escalation`; it never ends a step.",
+        ),
+        optional(
+            "status",
+            Kind::Choice(&["investigating", "identified", "monitoring"]),
+            "What `updates` call it. Default: the first of several is investigating, the last is monitoring.",
+        ),
         needed("steps", Kind::Some(&Kind::Object(&STEP)), "The steps of the phase."),
     ]],
     rules: &[],
     refused: &[],
 };
 
-static STEP_FIELDS: [Field; 14] = [
+static STEP_FIELDS: [Field; 15] = [
     optional("when", Kind::Expression, "If it is false, the step is skipped."),
     optional(
         "unless",
@@ -314,6 +332,11 @@ static STEP_FIELDS: [Field; 14] = [
         "on_failure",
         Kind::Choice(&["stop", "continue", "rollback", "ask"]),
         "What happens to the run when the step fails; `ask`: a person says. Default: stop.",
+    ),
+    optional(
+        "escalate",
+        Kind::Int { min: 1, max: 100 },
+        "The level of `escalation` that is raised when the step fails.",
     ),
     optional("destructive", Kind::Bool, "Shown and guarded in `plan`."),
     optional("sensitive", Kind::Bool, "Its output is not kept."),
@@ -360,6 +383,17 @@ const STEP_RULES: &[Rule] = &[
     Rule::Not { key: "approval", with: &["choose"], because: "whoever chooses agrees" },
     Rule::Not { key: "irreversible", with: &["choose"], because: "choosing changes nothing" },
     Rule::Not { key: "destructive", with: &["choose"], because: "choosing changes nothing" },
+    Rule::Not { key: "retry", with: NOTICE, because: "a channel tries again by itself" },
+    Rule::Not { key: "timeout", with: NOTICE, because: "nobody waits for it" },
+    Rule::Not { key: "workdir", with: NOTICE, because: "a message has no working folder" },
+    Rule::Not { key: "expect", with: NOTICE, because: "a message has no result" },
+    Rule::Not { key: "outputs", with: NOTICE, because: "a message has no result" },
+    Rule::Not { key: "undo", with: NOTICE, because: "what is said is said" },
+    Rule::Not { key: "check", with: NOTICE, because: "the log knows what became of it" },
+    Rule::Not { key: "idempotent", with: NOTICE, because: "it is never sent again" },
+    Rule::Not { key: "irreversible", with: NOTICE, because: "a message changes nothing" },
+    Rule::Not { key: "destructive", with: NOTICE, because: "a message changes nothing" },
+    Rule::Not { key: "sensitive", with: NOTICE, because: "a message has no output" },
     Rule::Only { key: "retry", with: ACTIONS },
     Rule::Only { key: "timeout", with: ACTIONS },
     Rule::Only { key: "grace", with: ACTIONS },
@@ -406,8 +440,6 @@ pub static STEP: Object = Object {
 const STEP_REFUSED: &[(&str, Refusal)] = &[
     ("on", Refusal::Later),
     ("foreach", Refusal::Later),
-    ("notify", Refusal::Later),
-    ("escalate", Refusal::Later),
     ("max_parallel", Refusal::Later),
     ("within", Refusal::Because(WITHIN_ELSEWHERE)),
     ("every", Refusal::Because(WITHIN_ELSEWHERE)),
@@ -433,8 +465,6 @@ static ALTERNATIVE: Object = Object {
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
         ("on", Refusal::Later),
         ("foreach", Refusal::Later),
-        ("notify", Refusal::Later),
-        ("escalate", Refusal::Later),
         ("max_parallel", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
@@ -763,6 +793,8 @@ pub static CONFIG: Object = Object {
             "Environments for every playbook.",
         ),
         optional("channels", CHANNELS, "Where word of a run can be sent, for every playbook."),
+        optional("escalation", ESCALATION, "For every playbook that has none of its own."),
+        optional("updates", UPDATES, "For every playbook that has none of its own."),
         optional(
             "secrets",
             Kind::Map { keys: Keys::Identifier, values: &Kind::Object(&SECRET) },
@@ -787,8 +819,6 @@ pub static CONFIG: Object = Object {
     rules: &[],
     refused: &[
         ("hosts", Refusal::Later),
-        ("escalation", Refusal::Later),
-        ("updates", Refusal::Later),
         ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),
         ("phases", Refusal::Because("phases belong into a playbook, a file of its own")),
     ],

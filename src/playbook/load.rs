@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::ast::{Action, ActionKind, Channel, Config, Playbook, SecretDecl, Step};
+use super::ast::{Action, ActionKind, Channel, Config, Level, Playbook, SecretDecl, Step, Updates};
 use super::diagnostic::{Diagnostic, Severity};
 use super::source::{FileId, SourceMap, Text};
 use super::{decode_bytes, parse, parse_config, yaml};
@@ -109,6 +109,8 @@ pub struct Shared {
     /// Relative paths count from here. Absolute.
     pub folder: PathBuf,
     pub channels: Vec<Channel>,
+    pub escalation: Vec<Level>,
+    pub updates: Option<Updates>,
     pub secrets: Vec<SecretDecl>,
 }
 
@@ -178,6 +180,8 @@ impl Library {
         self.config.as_ref().map_or_else(Shared::default, |file| Shared {
             folder: file.folder.clone(),
             channels: file.config.channels.clone(),
+            escalation: file.config.escalation.clone(),
+            updates: file.config.updates.clone(),
             secrets: file.config.secrets.clone(),
         })
     }

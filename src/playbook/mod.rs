@@ -16,7 +16,8 @@ pub mod schema;
 pub mod shape;
 pub mod source;
 mod syntax;
-pub mod validate;
+pub mod tell;
+mod validate;
 pub mod yaml;
 
 use std::path::Path;

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::ast::{ActionKind, Config, Node, NodeKind, Param, ParamType, Playbook, Retry, Step};
-use super::channels;
 use super::diagnostic::Diagnostic;
 use super::source::{Span, Text};
+use super::{channels, tell};
 use crate::model::{check_name, parse_bytes, parse_duration};
 
 /// Everything that is wrong with a playbook whose parts are each in order. `stem` is its file's name without ending.
@@ -44,6 +44,7 @@ pub fn check(playbook: &Playbook, stem: Option<&str>) -> Vec<Diagnostic> {
     for channel in &playbook.channels {
         found.extend(channels::read(channel).diagnostics);
     }
+    found.extend(tell::check(&playbook.escalation, playbook.updates.as_ref()));
     found
 }
 
@@ -61,6 +62,12 @@ pub fn check_config(config: &Config) -> Vec<Diagnostic> {
             }
             used.push(name);
         }
+    }
+    found.extend(tell::check(&config.escalation, config.updates.as_ref()));
+    let named = config.escalation.iter().map(|level| &level.notify);
+    for named in named.chain(config.updates.iter().map(|updates| &updates.channels)) {
+        let known = config.channels.iter().map(|channel| channel.name.value.as_str());
+        found.extend(tell::unknown_channels(named, known, "in this file"));
     }
     for secret in config.secrets.iter().filter(|secret| !used.contains(&secret.name.value)) {
         let message = format!("secret `{}` is used by no channel", secret.name.value);

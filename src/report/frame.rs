@@ -222,7 +222,7 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             let limit = asking.until.map_or_else(String::new, |until| format!(", {} left", left(until)));
             format!("{} for {since}{limit}", words::asked(asking.question.kind))
         }
-        Activity::Inside | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
+        Activity::Inside | Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
     }
 }
 

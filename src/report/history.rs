@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::{
-    Answer, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution, ResumeInfo,
-    RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState,
+    Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
+    ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
+    UndoneState,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -246,6 +247,10 @@ impl History {
                 if *then != OnTimeout::Wait {
                     question.closed = Some(t);
                 }
+            }),
+            Event::Notice { cause: Cause::Step { step }, .. } => self.step(plan, step, |s| {
+                s.begin(t);
+                s.attempts += 1;
             }),
             Event::StepUndone { step, state } => self.step(plan, step, |s| s.undo = Some(state.clone())),
             // `apply` takes all others.

@@ -23,6 +23,7 @@ pub mod json;
 mod live;
 pub mod log_text;
 pub mod look;
+pub mod notice;
 mod output;
 mod plain;
 pub mod plan_view;

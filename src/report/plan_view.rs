@@ -287,6 +287,7 @@ fn kind(step: &Step) -> &'static str {
         Body::Wait(_) => "wait",
         Body::Choose(_) => "choose",
         Body::Manual(_) => "manual",
+        Body::Notify(_) => "notify",
         Body::AnyOf(_) => "any_of",
         Body::Playbook { .. } => "playbook",
         Body::Nothing => "verify",

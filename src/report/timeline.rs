@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::look::Tone;
-use super::{neutral, words};
+use super::{neutral, notice, words};
 use crate::model::{
     Event, Millis, Record, RunEnd, StartInfo, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, Timestamp,
 };
@@ -49,6 +49,8 @@ pub enum Kind {
     Step,
     Rollback,
     Cancel,
+    /// Word to the outside, and what became of it.
+    Notice,
     /// What people say without changing anything.
     Remark,
 }
@@ -137,6 +139,7 @@ impl Timeline {
             Event::CancelRequested { by, how } => {
                 e.set(Kind::Cancel, "cancel", Tone::Warn, neutral::line(format!("asked for by {by}: {how}")));
             }
+            Event::Notice { .. } | Event::NoticeEnded { .. } => describe_notice(&record.event, e),
             Event::Noted { text, by } => {
                 let mut lines = text.lines().map(neutral::line);
                 let first = lines.next().unwrap_or_default();
@@ -321,6 +324,22 @@ fn start_detail(start: &StartInfo) -> Vec<String> {
     ];
     out.extend(start.params.iter().map(|(name, value)| format!("param {name} = {}", words::value(value))));
     out.iter().map(neutral::line).collect()
+}
+
+fn describe_notice(event: &Event, e: &mut Entry) {
+    match event {
+        Event::Notice { cause, channels, to, text, .. } => {
+            e.step = event.step().cloned();
+            let (label, what) = notice::cause(cause);
+            e.set(Kind::Notice, label, Tone::Plain, notice::sent(&what, channels, to));
+            e.detail = text.iter().flat_map(|text| text.trim().lines()).map(neutral::line).collect();
+        }
+        Event::NoticeEnded { number, channel, delivered, attempts, unsure, why } => {
+            let (label, tone) = notice::end(*delivered, *unsure);
+            e.set(Kind::Notice, label, tone, notice::end_text(*number, channel, *attempts, why.as_deref()));
+        }
+        _ => {}
+    }
 }
 
 fn describe_end(end: &RunEnd, e: &mut Entry) {

@@ -44,7 +44,12 @@ pub fn waves(plan: &Plan, steps: &[StepIx]) -> Vec<Vec<StepIx>> {
 pub fn children(step: &Step) -> &[StepIx] {
     match &step.body {
         Body::AnyOf(steps) | Body::Playbook { steps, .. } => steps,
-        Body::Command(_) | Body::Wait(_) | Body::Choose(_) | Body::Manual(_) | Body::Nothing => &[],
+        Body::Command(_)
+        | Body::Wait(_)
+        | Body::Choose(_)
+        | Body::Manual(_)
+        | Body::Notify(_)
+        | Body::Nothing => &[],
     }
 }
 

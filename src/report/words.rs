@@ -10,10 +10,11 @@ use serde_json::Value;
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind, ReplanInfo, Reply, Resolution,
-    RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
-    format_bytes, format_millis,
+    IncidentStatus, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind, ReplanInfo,
+    Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
+    UndoneState, format_bytes, format_millis,
 };
+use crate::plan::Body;
 
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 1000;
@@ -346,4 +347,18 @@ pub fn resolution(resolution: Resolution) -> &'static str {
         Resolution::Retry => "retry",
         Resolution::Skip => "skip",
     }
+}
+
+/// As it stands in updates.
+pub fn status(status: IncidentStatus) -> &'static str {
+    match status {
+        IncidentStatus::Investigating => "Investigating",
+        IncidentStatus::Identified => "Identified",
+        IncidentStatus::Monitoring => "Monitoring",
+    }
+}
+
+/// Whether a step does something itself, instead of holding others that do.
+pub fn is_leaf(body: &Body) -> bool {
+    !matches!(body, Body::AnyOf(_) | Body::Playbook { .. })
 }

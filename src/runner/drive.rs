@@ -20,6 +20,7 @@ use super::control::{Heard, Listener};
 use super::error::RunError;
 use super::keys::Keys;
 use super::script::Script;
+use super::tell::Teller;
 use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
@@ -49,6 +50,9 @@ pub(super) struct Driver<'a> {
     pub waits: bool,
     /// The terminal, if somebody sits there.
     pub keys: Option<Keys>,
+    pub teller: Teller,
+    /// What came of handing notices over at once; told to the engine with what comes next.
+    pub refused: Vec<Input>,
     pub reporters: &'a mut [Box<dyn Reporter>],
     /// When the reporters were last told the time.
     pub ticked: Instant,
@@ -74,6 +78,8 @@ pub(super) struct Stopped {
 enum Woken {
     Exec(Box<ExecEvent>),
     Heard(Heard),
+    /// What became of a notice.
+    Told(Input),
     /// Keys at this terminal, and a line if it is finished.
     Typed(Option<String>),
     /// A person at this terminal, or the system, wants the end.
@@ -96,6 +102,9 @@ impl Driver<'_> {
         let result = self.run(first, &mut signals, &mut stops).await;
         self.keys = None;
         self.listener.finish().await;
+        if result.is_ok() {
+            self.wait_for_notices(&mut signals).await;
+        }
         for reporter in self.reporters.iter_mut() {
             reporter.finish(self.engine.plan(), self.engine.state());
         }
@@ -126,6 +135,7 @@ impl Driver<'_> {
                 return Ok(end.clone());
             }
             inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
+            inputs.append(&mut self.refused);
             if inputs.is_empty() && !self.waits && !self.engine.state().open_questions().is_empty() {
                 let records = self.answer(vec![Input::CannotWait])?;
                 if !records.is_empty() {
@@ -166,6 +176,9 @@ impl Driver<'_> {
         {
             return Err(Stopped { error: error.into(), lost: records });
         }
+        for record in &records {
+            self.teller.record(self.engine.plan(), record);
+        }
         self.act(acts);
         for record in &records {
             for reporter in self.reporters.iter_mut() {
@@ -180,6 +193,10 @@ impl Driver<'_> {
             match act {
                 Act::Start(task) => self.exec.begin(self.spec(*task)),
                 Act::Stop { task, force } => self.exec.stop(&task, force),
+                Act::Notify(out) => {
+                    let (plan, head, at) = (self.engine.plan(), self.journal.head(), self.clock.now().at);
+                    self.refused.extend(self.teller.send(plan, &out, head, at));
+                }
             }
         }
     }
@@ -204,6 +221,7 @@ impl Driver<'_> {
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
+            told = self.teller.next() => Woken::Told(told),
             typed = typed(&mut self.keys) => Woken::Typed(typed),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
@@ -233,6 +251,7 @@ impl Driver<'_> {
         match woken {
             Woken::Exec(event) => self.take_event(*event, inputs),
             Woken::Heard(heard) => self.hear(heard, inputs)?,
+            Woken::Told(told) => inputs.push(told),
             Woken::Typed(line) => self.typed(line.as_deref())?,
             Woken::Stop(how) => {
                 *stops += 1;

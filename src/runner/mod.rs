@@ -21,6 +21,7 @@ mod resume;
 mod script;
 mod secrets;
 mod start;
+mod tell;
 mod wind_down;
 
 pub use attach::{Watched, attach};

@@ -19,6 +19,7 @@ use super::error::RunError;
 use super::facts::Identity;
 use super::keys::Keys;
 use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
+use super::tell::Teller;
 use super::{limits, load, requires, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
@@ -76,7 +77,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     state_dir.lock_key(&plan.lock, run, &|other| {
         if other == run { None } else { load::holder(state_dir, other) }
     })?;
-    let secrets = Arc::new(secrets::read_all(&plan)?.0);
+    let (secrets, keys) = secrets::read_all(&plan)?;
+    let secrets = Arc::new(secrets);
 
     if let Some(Adopted { bytes, text, info, .. }) = &adopted {
         dir.write_file(&info.file, bytes)?;
@@ -137,6 +139,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         };
         let driver = Driver {
             dir: &dir,
+            teller: Teller::start(engine.plan(), keys, &contents.records),
+            refused: Vec::new(),
             engine,
             journal,
             exec,

@@ -18,6 +18,7 @@ use super::error::RunError;
 use super::facts::Identity;
 use super::keys::Keys;
 use super::script::Script;
+use super::tell::Teller;
 use super::{limits, load, requires, secrets};
 
 /// Bytes of one output that are kept in full.
@@ -62,7 +63,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
-    let secrets = Arc::new(secrets::read_all(&plan)?.0);
+    let (secrets, keys) = secrets::read_all(&plan)?;
+    let secrets = Arc::new(secrets);
 
     let started = wall_now();
     let mut random = [0; 12];
@@ -119,6 +121,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     runtime()?.block_on(async {
         let driver = Driver {
             dir: &dir,
+            teller: Teller::start(engine.plan(), keys, &[]),
+            refused: Vec::new(),
             engine,
             journal,
             exec: Exec::new(config),

@@ -9,6 +9,7 @@ mod flow;
 mod journal;
 mod looking;
 mod mistakes;
+mod notices;
 mod people;
 mod refusals;
 mod replan;

@@ -2,9 +2,9 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Answer, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
-    Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, StepOutcome, TaskEnd, TaskEndKind,
-    TaskId, TaskVerdict, UndoneState, Via,
+    Answer, Cause, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question,
+    QuestionKind, Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, StepOutcome,
+    TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState, Via,
 };
 use serde_json::json;
 
@@ -232,7 +232,45 @@ fn events() -> Vec<Event> {
         Event::HandedOver { to: "carol".into(), by: bob(Via::Command), note: Some("end of shift".into()) },
         Event::HandedOver { to: "bob".into(), by: bob(Via::Terminal), note: None },
         Event::Acknowledged { by: bob(Via::Socket) },
+        notice(1, Cause::Update { number: 1, last: false }),
+        Event::Notice {
+            number: 2,
+            cause: Cause::Escalation { level: 2, why: "the incident has lasted 5m".into() },
+            channels: vec!["team".into(), "pager".into()],
+            to: vec!["ada".into(), "the board".into()],
+            text: None,
+        },
+        Event::Notice {
+            number: 3,
+            cause: Cause::Step { step: step("tell") },
+            channels: Vec::new(),
+            to: Vec::new(),
+            text: Some("The database is back.\n".into()),
+        },
+        notice(4, Cause::Update { number: 2, last: true }),
+        notice(5, Cause::Recovered),
+        run_ended(RunOutcome::Recovered),
+        Event::NoticeEnded {
+            number: 1,
+            channel: "team".into(),
+            delivered: true,
+            attempts: 3,
+            unsure: false,
+            why: None,
+        },
+        Event::NoticeEnded {
+            number: 2,
+            channel: "pager".into(),
+            delivered: false,
+            attempts: 0,
+            unsure: true,
+            why: Some("the process that sent it is gone".into()),
+        },
     ]
+}
+
+fn notice(number: u32, cause: Cause) -> Event {
+    Event::Notice { number, cause, channels: vec!["team".into()], to: Vec::new(), text: None }
 }
 
 fn bob(via: Via) -> Person {
@@ -319,13 +357,15 @@ fn kind(event: &Event) -> usize {
         Event::Noted { .. } => 26,
         Event::HandedOver { .. } => 27,
         Event::Acknowledged { .. } => 28,
+        Event::Notice { .. } => 29,
+        Event::NoticeEnded { .. } => 30,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=28).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use crate::support::{SECRET, Server, say};
 
-struct Desk {
+pub struct Desk {
     root: tempfile::TempDir,
 }
 
-struct Shown {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Shown {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
 }
 
 impl Desk {
-    fn new(config: &str, channels: &str) -> Self {
+    pub fn new(config: &str, channels: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("playbooks")).unwrap();
         let desk = Self { root };
@@ -31,19 +31,19 @@ impl Desk {
         desk
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.root.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Shown {
+    pub fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Shown {
         let output = Command::new(env!("CARGO_BIN_EXE_runbook"))
             .args(args)
             .env_clear()

@@ -5,4 +5,5 @@ mod command;
 mod http;
 mod mail;
 mod order;
+mod runs;
 mod support;

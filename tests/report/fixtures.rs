@@ -52,6 +52,7 @@ pub fn step(id: &str, title: &str, phase: usize, body: Body) -> Step {
         check: None,
         idempotent: false,
         on_failure: OnFailure::Stop,
+        escalate: None,
         destructive: false,
         sensitive: false,
         keep_result: false,
@@ -81,6 +82,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
             id: (*id).to_owned(),
             title: (*title).to_owned(),
             deadline: (n == 0).then_some(Millis::secs(300)),
+            status: runbook::model::IncidentStatus::default(),
             steps: of_phase(n, &steps),
         })
         .collect();
@@ -111,6 +113,8 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         secrets: Vec::new(),
         channels: Vec::new(),
         channel_secrets: Vec::new(),
+        escalation: Vec::new(),
+        updates: None,
         requires: Requires { commands: vec!["sqlite3".to_owned()], files: Vec::new(), free_space: None },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),

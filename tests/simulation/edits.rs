@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use runbook::engine::{Replan, State, StepState};
-use runbook::model::{ReplanInfo, StepId, StepOutcome};
+use runbook::model::{IncidentStatus, ReplanInfo, StepId, StepOutcome};
 use runbook::plan::{Body, OnFailure, Phase, Plan, StepIx};
 
 use super::plans::{check, command, random_plan, run, undo};
@@ -55,7 +55,9 @@ fn edited(old: &Plan, random: &mut Random) -> Plan {
             }
             _ => {
                 let id = format!("added-phase-{n}");
-                plan.phases.push(Phase { id, title: "Added".into(), deadline: None, steps: Vec::new() });
+                let status = IncidentStatus::default();
+                let (title, steps) = ("Added".into(), Vec::new());
+                plan.phases.push(Phase { id, title, deadline: None, status, steps });
                 append(&mut plan, last + 1, &format!("added-{n}"));
             }
         }

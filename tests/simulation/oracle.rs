@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use runbook::engine::{Act, Decision, PhaseStatus, RunStatus, State, StepStatus};
+use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, RunStatus, State, StepStatus};
 use runbook::model::{
-    Answer, Event, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome, StepId,
-    StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
+    Answer, Cause, Event, Millis, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome,
+    StepId, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use runbook::plan::{Ask, Body, Plan, Step, StepIx};
 
@@ -31,6 +31,20 @@ pub struct Oracle {
     approved: BTreeSet<StepIx>,
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
+    told: Told,
+}
+
+/// What the outside was told, over all processes.
+#[derive(Default)]
+struct Told {
+    /// Notices whose records are on disk, and what they say.
+    written: BTreeMap<u32, Cause>,
+    /// Those that were handed to the channels.
+    sent: BTreeSet<u32>,
+    levels: BTreeSet<u32>,
+    updates: u32,
+    /// Of which the journal says what became of them.
+    ended: BTreeSet<(u32, String)>,
 }
 
 impl Oracle {
@@ -47,6 +61,51 @@ impl Oracle {
             agreed: BTreeMap::new(),
             approved: BTreeSet::new(),
             last_undone: None,
+            told: Told::default(),
+        }
+    }
+
+    /// The act is performed: its record is on disk, and it never was before.
+    pub fn sent(&mut self, out: &Outgoing) {
+        assert_eq!(self.told.written.get(&out.number), Some(&out.cause), "sent without its record");
+        assert!(self.told.sent.insert(out.number), "notice {} was sent twice", out.number);
+    }
+
+    /// Another process drives the run: what the last one has sent is not its business.
+    pub fn process_is_new(&self) {
+        assert!(self.told.sent.iter().all(|number| self.told.written.contains_key(number)));
+    }
+
+    fn notice(&mut self, t: Millis, number: u32, cause: &Cause) {
+        assert!(!matches!(self.folded.status, RunStatus::Ended(_)), "a notice after the end");
+        assert_eq!(self.told.written.insert(number, cause.clone()), None, "notice {number} is there twice");
+        match cause {
+            Cause::Escalation { level, .. } => {
+                assert!(self.told.levels.insert(*level), "level {level} was raised twice");
+                let known = self.plan.escalation.iter().find(|known| known.level == *level);
+                let after = known.expect("a level of the plan").after.unwrap_or_default();
+                // The simulated incident begins with its run.
+                let by_time = t >= after;
+                let failed = |(ix, spec): (usize, &Step)| {
+                    let state = &self.folded.steps[ix];
+                    let bad = matches!(state.own_outcome(), Some(StepOutcome::Failed | StepOutcome::Unknown));
+                    spec.escalate == Some(*level) && (bad || state.is_asking())
+                };
+                let by_step = self.plan.steps.iter().enumerate().any(failed);
+                let late = |phase: &PhaseStatus| {
+                    matches!(
+                        phase,
+                        PhaseStatus::Running { late: true, .. } | PhaseStatus::Ended { late: true, .. }
+                    )
+                };
+                let by_phase = self.folded.phases.iter().any(late);
+                assert!(by_time || by_step || by_phase, "level {level} was raised for nothing");
+            }
+            Cause::Update { number, .. } => {
+                self.told.updates += 1;
+                assert_eq!(*number, self.told.updates, "updates are numbered without gaps");
+            }
+            Cause::Step { .. } | Cause::Recovered => {}
         }
     }
 
@@ -87,6 +146,12 @@ impl Oracle {
                 }
                 self.agreed.remove(&ix);
             }
+            Event::Notice { number, cause, .. } => self.notice(record.t, *number, cause),
+            Event::NoticeEnded { number, channel, .. } => {
+                assert!(self.told.written.contains_key(number), "an end of no notice");
+                assert!(self.told.ended.insert((*number, channel.clone())), "notice {number} ended twice");
+            }
+            Event::RunEnded(end) => self.said_at_the_end(end.outcome),
             Event::Answered { step, number, reply, by } => self.answered(step, *number, reply, by),
             Event::QuestionExpired { step, then, .. } => {
                 let ix = self.ix(step);
@@ -128,6 +193,17 @@ impl Oracle {
         self.folded.apply(&self.plan, record).expect("a record that can be folded");
         let busy = self.folded.in_flight.len();
         assert!(busy <= self.plan.max_parallel, "{busy} tasks at once");
+    }
+
+    fn said_at_the_end(&self, outcome: RunOutcome) {
+        if self.plan.updates.is_some() && outcome != RunOutcome::Waiting {
+            assert!(self.folded.told.finished, "the run ended without a final update");
+        }
+        let recovered = matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded);
+        let pager = |called: &Vec<String>| called.iter().any(|name| name == "pager");
+        if recovered && self.folded.told.raised.values().any(pager) {
+            assert!(self.folded.told.called_off, "an alert is left open");
+        }
     }
 
     fn ix(&self, step: &runbook::model::StepId) -> StepIx {
@@ -280,9 +356,12 @@ impl Oracle {
             .iter()
             .filter_map(|a| match a {
                 Act::Start(start) => Some(&start.task),
-                Act::Stop { .. } => None,
+                Act::Stop { .. } | Act::Notify(_) => None,
             })
             .collect();
+        let notices = decision.records.iter().filter(|r| matches!(r.event, Event::Notice { .. })).count();
+        let sent = decision.acts.iter().filter(|act| matches!(act, Act::Notify(_))).count();
+        assert_eq!(notices, sent, "each notice that is recorded is sent, and no other");
         assert_eq!(recorded, started, "what is recorded as started and what is started differ");
     }
 

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use runbook::model::{Millis, OnTimeout, StepId, Want};
+use runbook::model::{
+    Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, SecretText,
+    StepId, Want,
+};
 use runbook::plan::{
-    Action, Ask, Body, Check, Choose, Command, Expr, Meta, Objectives, OnFailure, Phase, Plan, PlannedOption,
-    Requires, Retry, Scope, Shell, Step, StepIx, Template, Undo,
+    Action, Ask, Body, Cadence, Check, Choose, Command, Expr, Level, Meta, Objectives, OnFailure, Phase,
+    Plan, PlannedOption, Requires, Retry, Scope, Shell, Step, StepIx, Tell, Template, Undo, Updates,
 };
 
 use super::random::Random;
@@ -66,6 +69,7 @@ pub fn step(id: &str, body: Body) -> Step {
         check: None,
         idempotent: false,
         on_failure: OnFailure::Stop,
+        escalate: None,
         destructive: false,
         sensitive: false,
         keep_result: false,
@@ -82,6 +86,7 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         id: format!("p{n}"),
         title: format!("phase {n}"),
         deadline: None,
+        status: IncidentStatus::default(),
         steps: (0..steps.len()).filter(|ix| steps[*ix].phase == n && steps[*ix].parent.is_none()).collect(),
     };
     let own = Scope { group: None, params: BTreeMap::new(), late: Vec::new() };
@@ -101,6 +106,8 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         secrets: Vec::new(),
         channels: Vec::new(),
         channel_secrets: Vec::new(),
+        escalation: Vec::new(),
+        updates: None,
         requires: Requires::default(),
         max_parallel,
         lock: "simulated".into(),
@@ -199,9 +206,54 @@ pub fn random_plan(random: &mut Random, size: usize) -> Plan {
     for phase in &mut plan.phases {
         phase.deadline = random.chance(30).then(|| Millis(random.below(20_000)));
     }
+    if random.chance(40) {
+        tell(random, &mut plan);
+    }
     let read = Plan::from_json(&plan.to_json()).expect("the generator makes legal plans");
     assert_eq!(read, plan);
     plan
+}
+
+/// A channel of each sort that matters: one that keeps alerts, and one that does not.
+pub fn channels() -> Vec<Channel> {
+    let channel = |name: &str, kind| Channel {
+        name: name.into(),
+        kind,
+        timeout: Channel::DEFAULT_TIMEOUT,
+        retry_for: Channel::DEFAULT_RETRY_FOR,
+        ca_file: None,
+    };
+    let (url, routing_key) = (SecretText::plain("http://localhost"), SecretText::plain("key"));
+    let command = CommandChannel { argv: vec!["call".into()], env: Vec::new(), workdir: "/books".into() };
+    vec![
+        channel("pager", ChannelKind::Pagerduty(PagerDutyChannel { url, routing_key })),
+        channel("team", ChannelKind::Command(command)),
+    ]
+}
+
+/// People who are called, and told how things stand.
+fn tell(random: &mut Random, plan: &mut Plan) {
+    plan.channels = channels();
+    let names = |random: &mut Random| {
+        let all = plan.channels.iter().map(|channel| channel.name.clone());
+        all.filter(|_| random.chance(70)).collect::<Vec<_>>()
+    };
+    let mut after = 0;
+    for level in 1..=random.below(5) as u32 {
+        after += random.below(8000);
+        let after = random.chance(80).then_some(Millis(after));
+        plan.escalation.push(Level { level, after, notify: names(random), to: Vec::new() });
+    }
+    if random.chance(60) {
+        let cadence =
+            |length: Option<u64>, every| Cadence { length: length.map(Millis), every: Millis(every) };
+        let mut every = vec![cadence(Some(1000 + random.below(9000)), 1000 + random.below(3000))];
+        every.push(cadence(random.chance(20).then_some(5000), 2000 + random.below(6000)));
+        plan.updates = Some(Updates { channels: names(random), every, status_file: None });
+    }
+    for step in &mut plan.steps {
+        step.escalate = random.chance(25).then(|| 1 + random.below(5) as u32);
+    }
 }
 
 impl Maker<'_> {
@@ -235,9 +287,13 @@ impl Maker<'_> {
         let body = match kind {
             0..14 => Body::Command(command(name)),
             14 => Body::Wait(Millis(self.random.below(5000))),
-            15 => match self.random.below(3) {
+            15 => match self.random.below(4) {
                 0 => Body::Choose(Box::new(choose(self.random))),
                 1 => Body::Manual(Box::new(ask(self.random))),
+                2 => Body::Notify(Box::new(Tell {
+                    channels: vec!["team".into()],
+                    message: Template { src: "It goes on.".into(), uses: Vec::new() },
+                })),
                 _ => Body::Nothing,
             },
             16..18 => {

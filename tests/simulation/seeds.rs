@@ -90,6 +90,12 @@ fn life(sim: &mut Sim, random: &mut Random) {
     for _ in 0..6 {
         let cancel_after = random.chance(15).then(|| random.index(30));
         while !go(sim, random, cancel_after) {}
+        if random.chance(70) {
+            sim.wait_for_notices();
+            if sim.crashed && sim.oracle.folded.end().is_none() {
+                continue;
+            }
+        }
         sim.oracle.end(&sim.world);
         let outcome = sim.state().end().expect("an end").outcome;
         let records = sim.journal.len();

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Clock, Engine, Input, RunFacts, RunStatus, State};
+use runbook::engine::{Act, Clock, Engine, Input, Outgoing, RunFacts, RunStatus, State};
 use runbook::model::{
-    Event, FORMAT, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome, StartInfo,
-    StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
+    Delivery, Event, FORMAT, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome,
+    StartInfo, StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
 };
 use runbook::plan::{Plan, StepIx};
 
 use super::oracle::Oracle;
 use super::people::{Moment, Word, words};
+use super::random::keyed;
 use super::world::{Odds, World};
 
 /// 2026-11-21 10:37:55 UTC.
@@ -42,6 +43,8 @@ pub struct Sim {
     pub audited: bool,
     /// Decides what people say.
     seed: u64,
+    /// When each notice under way is answered for, and how; some never are.
+    notices: Vec<(Millis, u32, String, Delivery)>,
     /// When a word that does not count has been said.
     strays: std::collections::BTreeSet<Moment>,
 }
@@ -105,6 +108,7 @@ impl Sim {
             decisions: 0,
             audited: true,
             seed,
+            notices: Vec::new(),
             strays: std::collections::BTreeSet::new(),
         }
     }
@@ -153,11 +157,49 @@ impl Sim {
             match act {
                 Act::Start(start) => self.world.start(&start.task, self.now),
                 Act::Stop { task, .. } => self.world.stop(&task, self.now),
+                Act::Notify(out) => self.send(&out),
             }
         }
         if due {
             self.die();
         }
+    }
+
+    fn send(&mut self, out: &Outgoing) {
+        self.oracle.sent(out);
+        for channel in &out.channels {
+            let mut random = keyed(self.seed, &format!("{channel} {}", out.number));
+            if random.chance(10) {
+                continue;
+            }
+            let delivered = random.chance(60);
+            let delivery = Delivery {
+                delivered,
+                unsure: !delivered && random.chance(50),
+                attempts: 1 + random.index(4) as u32,
+                why: (!delivered).then(|| "nobody answers".to_owned()),
+                answered: None,
+                duration: Millis::ZERO,
+            };
+            let at = self.now.saturating_add(Millis(random.below(6000)));
+            self.notices.push((at, out.number, channel.clone(), delivery));
+        }
+    }
+
+    /// Somebody answers for a notice, also after the run's end.
+    fn hear_of_notice(&mut self, ix: usize) {
+        let (_, number, channel, delivery) = self.notices.swap_remove(ix);
+        let before = self.journal.len();
+        self.input(&|| Input::Told { number, channel: channel.clone(), delivery: delivery.clone() });
+        assert!(self.crashed || self.journal.len() > before, "a notice of which nothing is recorded");
+    }
+
+    /// The channels that answer in time before the process leaves a run that has ended; the others are given up.
+    pub fn wait_for_notices(&mut self) {
+        while !self.crashed && !self.notices.is_empty() {
+            self.hear_of_notice(0);
+        }
+        assert!(self.crashed || self.state().end().is_some());
     }
 
     pub fn set_crash(&mut self, crash: Option<Crash>) {
@@ -166,6 +208,7 @@ impl Sim {
 
     fn die(&mut self) {
         self.crashed = true;
+        self.notices.clear();
         if self.crash.take().is_some_and(|c| c.keeper_dies) {
             self.world.kill_keeper(self.now);
         }
@@ -179,11 +222,15 @@ impl Sim {
         let deadline = self.engine.next_deadline();
         let word = self.next_word();
         let said = word.as_ref().map(|word| word.at);
-        let next = [deadline, self.world.next_end(), said].into_iter().flatten().min();
+        let told = (0..self.notices.len()).min_by_key(|ix| self.notices[*ix].0);
+        let heard = told.map(|ix| self.notices[ix].0);
+        let next = [deadline, self.world.next_end(), said, heard].into_iter().flatten().min();
         let next = next.unwrap_or_else(|| panic!("nothing can happen any more: {:?}", self.state().status));
         self.now = self.now.max(next);
         if let Some((task, end)) = self.world.take_ended(self.now) {
             self.ended(&task, &end);
+        } else if let Some(ix) = told.filter(|ix| self.notices[*ix].0 <= self.now) {
+            self.hear_of_notice(ix);
         } else if let Some(word) = word.filter(|word| word.at <= self.now) {
             self.say(&word);
         } else {
@@ -249,6 +296,7 @@ impl Sim {
 
     fn take_up(&mut self, rollback: bool, cancel: bool, before: Vec<Event>) {
         self.crashed = false;
+        self.notices.clear();
         let mut state = State::new(&self.plan);
         for record in &self.journal {
             state.apply(&self.plan, record).expect("a journal that can be folded");
@@ -262,6 +310,7 @@ impl Sim {
         let in_flight: Vec<TaskId> = state.in_flight.keys().cloned().collect();
         self.engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
         self.twin = Engine::with_state(self.plan.clone(), state, facts());
+        self.oracle.process_is_new();
         let found: Vec<_> = in_flight
             .iter()
             .filter_map(|task| Some((task.clone(), self.world.find(task, self.now)?)))

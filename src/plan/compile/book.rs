@@ -31,6 +31,7 @@ impl Builder<'_> {
         }
         self.merge_secrets(&seen);
         self.merge_channels(&seen);
+        self.merge_tell();
     }
 
     /// One list for the plan. The same name in two playbooks must mean the same secret.

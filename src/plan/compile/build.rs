@@ -17,7 +17,7 @@ use super::order::Order;
 use super::text::Read;
 use crate::model::{Channel, SecretName, StepId, Want};
 use crate::plan::template::Analysis;
-use crate::plan::{Objectives, OnFailure, SecretSource, Step, StepIx, Template};
+use crate::plan::{Level, Objectives, OnFailure, SecretSource, Step, StepIx, Template, Updates};
 use crate::playbook::ast;
 use crate::playbook::diagnostic::{Diagnostic, Severity};
 use crate::playbook::load::{Book, Loaded};
@@ -45,6 +45,7 @@ pub(super) struct PhaseSource<'a> {
     pub id: &'a str,
     pub title: Option<&'a str>,
     pub deadline: Option<crate::model::Millis>,
+    pub status: Option<crate::model::IncidentStatus>,
     pub steps: &'a [ast::Step],
 }
 
@@ -54,13 +55,14 @@ impl<'a> Unit<'a> {
             id: &phase.id.value,
             title: phase.title.as_ref().map(|t| t.value.as_str()),
             deadline: phase.deadline.as_ref().map(|d| d.value),
+            status: phase.status.as_ref().map(|status| status.value),
             steps: &phase.steps,
         });
         Self { phases: phases.collect(), drill: false, on_failure: OnFailure::Stop }
     }
 
     pub fn section(name: &'a str, steps: &'a [ast::Step], on_failure: OnFailure) -> Self {
-        let phase = PhaseSource { id: name, title: None, deadline: None, steps };
+        let phase = PhaseSource { id: name, title: None, deadline: None, status: None, steps };
         Self { phases: vec![phase], drill: true, on_failure }
     }
 }
@@ -163,6 +165,8 @@ pub(super) struct Builder<'a> {
     /// Those of every book in the plan.
     pub secrets: Vec<(SecretName, SecretSource)>,
     pub channels: Vec<Channel>,
+    pub escalation: Vec<Level>,
+    pub updates: Option<Updates>,
     /// Like `used`: the secrets that some channel reads.
     pub told: HashSet<(usize, String)>,
 }
@@ -197,6 +201,8 @@ impl<'a> Builder<'a> {
             objectives: Objectives::default(),
             secrets: Vec::new(),
             channels: Vec::new(),
+            escalation: Vec::new(),
+            updates: None,
             told: HashSet::new(),
         };
         if loaded.books.is_empty() {

@@ -56,6 +56,7 @@ impl Builder<'_> {
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
             | ActionKind::Manual(_)
+            | ActionKind::Notify(_)
             | ActionKind::AnyOf(_)
             | ActionKind::Playbook { .. } => {
                 self.push(
@@ -318,6 +319,7 @@ pub(super) fn describe(action: &ast::Action) -> String {
             choose.ask.prompt.value.trim().lines().next().unwrap_or_default().to_owned()
         }
         ActionKind::Manual(ask) => ask.prompt.value.trim().lines().next().unwrap_or_default().to_owned(),
+        ActionKind::Notify(tell) => tell.message.value.trim().lines().next().unwrap_or_default().to_owned(),
         ActionKind::AnyOf(_) => "any of".to_owned(),
         ActionKind::Playbook { name, .. } => format!("playbook {}", name.value),
     };

@@ -146,6 +146,7 @@ fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
         check: None,
         idempotent: None,
         on_failure: None,
+        escalate: None,
         destructive: false,
         sensitive: false,
     };

@@ -16,6 +16,7 @@ mod people;
 mod resolve;
 mod step;
 mod suggest;
+mod tell;
 mod text;
 mod values;
 

@@ -10,6 +10,7 @@ use super::build::{Builder, GivenValue};
 use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
+use crate::model::IncidentStatus;
 use crate::plan::params::ParamKind;
 use crate::plan::template::{Ctx, RunView, TemplateError, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
@@ -70,6 +71,11 @@ pub(super) fn plan(
     let objectives = builder.objectives.clone();
     let phases = phases(&builder);
     let (secrets, channel_secrets) = builder.split_secrets();
+    let main_roles = Roles::of(request.roles, &main.roles);
+    let mut escalation = builder.escalation;
+    for level in &mut escalation {
+        level.to = main_roles.resolve(level.to.iter().map(String::as_str));
+    }
     let mut steps = builder.steps;
     for step in &mut steps {
         // A playbook's own roles are for its own steps.
@@ -93,6 +99,9 @@ pub(super) fn plan(
         // What builds, breaks or takes down a drill's world is nobody's news.
         channels: if section.is_some() { Vec::new() } else { builder.channels },
         channel_secrets,
+        // A drill is no incident.
+        escalation: if place.is_some() { Vec::new() } else { escalation },
+        updates: if place.is_some() { None } else { builder.updates },
         requires,
         max_parallel: main
             .max_parallel
@@ -109,10 +118,11 @@ pub(super) fn plan(
 }
 
 fn phases(builder: &Builder<'_>) -> Vec<Phase> {
-    let lists = builder.phases.iter();
+    let lists = builder.phases.iter().enumerate();
     lists
         .zip(&builder.unit.phases)
-        .map(|(list, phase)| Phase {
+        .map(|((ix, list), phase)| Phase {
+            status: phase.status.unwrap_or_else(|| IncidentStatus::usual(ix, builder.phases.len())),
             id: phase.id.to_owned(),
             title: phase.title.unwrap_or(phase.id).to_owned(),
             deadline: phase.deadline,

@@ -37,6 +37,7 @@ impl Builder<'_> {
         let scope = self.drafts[ix].scope;
         let site = Site::step(scope, ix);
         self.check_keys(step);
+        self.check_level(step, scope);
         let when = step.when.as_ref().map(|text| self.expr(text, site));
         let unless = step.unless.as_ref().and_then(|check| self.check(check, &step.options, site));
         let approval = step.approval.as_ref().map(|ask| {
@@ -102,6 +103,7 @@ impl Builder<'_> {
             check,
             idempotent: step.idempotent.as_ref().is_some_and(|b| b.value),
             on_failure,
+            escalate: step.escalate.as_ref().map(|level| level.value),
             destructive: step.destructive,
             sensitive: step.sensitive,
             keep_result: false,
@@ -118,6 +120,7 @@ impl Builder<'_> {
             ActionKind::Wait(length) => Body::Wait(length.value),
             ActionKind::Choose(choose) => Body::Choose(Box::new(self.choose(choose, Site::step(scope, ix)))),
             ActionKind::Manual(ask) => Body::Manual(Box::new(self.ask(ask, Site::step(scope, ix)))),
+            ActionKind::Notify(tell) => Body::Notify(Box::new(self.tell(tell, Site::step(scope, ix)))),
             ActionKind::AnyOf(_) => Body::AnyOf(inside),
             ActionKind::Playbook { params, .. } => match self.drafts[ix].inner_scope {
                 Some(inner) => {

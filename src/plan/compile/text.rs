@@ -40,6 +40,7 @@ impl ResultKind {
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
             | ActionKind::Manual(_)
+            | ActionKind::Notify(_)
             | ActionKind::AnyOf(_)
             | ActionKind::Playbook { .. } => None,
         }

@@ -92,6 +92,13 @@ impl Checklist {
                 self.blocks.push(line("by hand", rendered::text(plan, step.scope, &ask.prompt)));
                 self.who(depth, "done by", ask);
             }
+            Body::Notify(tell) => {
+                self.blocks.push(line(
+                    "tell",
+                    tell.channels.iter().map(neutral::line).collect::<Vec<_>>().join(", "),
+                ));
+                self.blocks.push(line("say", rendered::text(plan, step.scope, &tell.message)));
+            }
             Body::Nothing => {}
         }
     }

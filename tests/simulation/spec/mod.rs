@@ -6,13 +6,14 @@ mod people;
 mod questions;
 mod rollback;
 mod steps;
+mod tell;
 
 use std::sync::Arc;
 
 use runbook::engine::{Act, Engine, Found, Input, Replan, State};
 use runbook::model::{
-    Answer, Binding, Event, HttpAnswer, Millis, Record, Reply, Resolution, StartInfo, StepId, TaskEnd,
-    TaskEndKind, TaskId, TaskOutput, TaskVerdict, UndoneState,
+    Answer, Binding, Delivery, Event, HttpAnswer, Millis, Record, Reply, Resolution, StartInfo, StepId,
+    TaskEnd, TaskEndKind, TaskId, TaskOutput, TaskVerdict, UndoneState,
 };
 use runbook::plan::Plan;
 
@@ -97,6 +98,27 @@ impl Script {
         let step = StepId::parse(step).expect("a step");
         let reply = Reply { answer, comment: Some("seen".into()), evidence: None };
         self.feed(Input::Answer { step, binding, reply, by: person(by) })
+    }
+
+    /// What became of a notice.
+    pub fn hears_of(&mut self, number: u32, channel: &str, delivered: bool) -> Vec<String> {
+        let delivery = Delivery {
+            delivered,
+            unsure: false,
+            attempts: 1,
+            why: None,
+            answered: None,
+            duration: Millis::ZERO,
+        };
+        self.feed(Input::Told { number, channel: channel.to_owned(), delivery })
+    }
+
+    pub fn takes_notice(&mut self, by: &str) -> Vec<String> {
+        self.feed(Input::Note(Event::Acknowledged { by: person(by) }))
+    }
+
+    pub fn cannot_wait(&mut self) -> Vec<String> {
+        self.feed(Input::CannotWait)
     }
 
     /// A person's word, between two processes.
@@ -197,6 +219,14 @@ fn line(event: &Event) -> Option<String> {
             format!("{step} refuses {by}'s {}: {why}", answer.words())
         }
         Event::QuestionExpired { step, number, then } => format!("{step} {number}: nobody, so {then:?}"),
+        Event::Notice { number, cause, channels, text, .. } => {
+            let by = if channels.is_empty() { "nobody".to_owned() } else { channels.join(", ") };
+            let what = text.clone().unwrap_or_else(|| format!("{cause:?}"));
+            format!("notice {number} by {by}: {what}")
+        }
+        Event::NoticeEnded { number, channel, delivered, .. } => {
+            format!("notice {number} by {channel}: {}", if *delivered { "told" } else { "not told" })
+        }
         Event::CancelRequested { by, .. } => format!("cancelled by {by}"),
         Event::RunEnded(end) => format!("run {}{}", end.outcome, because(&end.why)),
         other => format!("{other:?}"),
