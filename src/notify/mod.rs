@@ -8,7 +8,7 @@
 //! - `deliver` is the one loop of tries: a limit for each try, growing pauses with jitter, `Retry-After`, a limit for all.
 //! - `clean` makes a notice harmless before any channel sees it (secrets out, control characters visible, length bounded)
 //!   and gives the texts that the channels share.
-//! - `slack`, `pagerduty`, `webhook`: what is posted, a [`http::Post`]; `http` posts it and judges the answer.
+//! - `slack`, `pagerduty`, `webhook`: what is posted, a `http::Post`; `http` posts it and judges the answer.
 //! - `email`, `command`: the ways that are no HTTP. `fault` puts errors of the network into words.
 //!
 //! # Adding a kind of channel
@@ -16,8 +16,8 @@
 //! 1. Its data: a variant of [`ChannelKind`](crate::model::ChannelKind) in `model/channel.rs`; the compiler names the
 //!    matches that are missing (its name, its secrets, what is shown of it).
 //! 2. Its keys: `playbook/format.rs`, `ast.rs`, `decode.rs`, and what can be wrong with them in `playbook/channels.rs`.
-//! 3. A file here. If it is a POST, a function from the channel and the notice to a [`http::Post`] is all; else a type
-//!    with `attempt`, and a variant of `Way` in `deliver.rs`. Secrets are put in by [`Keys::resolve`] and nowhere else.
+//! 3. A file here. If it is a POST, a function from the channel and the notice to a `http::Post` is all; else a type
+//!    with `attempt`, and a variant of `Way` in `deliver.rs`. Secrets are put in by `Keys::resolve` and nowhere else.
 //! 4. A test against a real server in `tests/notify`; a section in `docs/playbooks.md`; `UPDATE_CASES=1` for the schema and
 //!    the reference.
 

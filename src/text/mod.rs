@@ -1,4 +1,4 @@
-//! What every text from outside goes through before somebody sees it: secrets out ([`redact`]), and whatever could move
+//! What every text from outside goes through before somebody sees it: secrets out (`redact`), and whatever could move
 //! a cursor, hide or reorder text made visible ([`neutral`]).
 
 pub mod neutral;

@@ -1,7 +1,7 @@
 //! `runbook print`: the playbook as a checklist on paper, for when the machine with the tool is gone as well. Everything
 //! that can be known before the start is filled in; what cannot stands as it was typed, and secrets stand by name.
 //!
-//! [`Checklist::of`] makes a list of blocks; [`text`] and [`markup`] lay them out.
+//! [`Checklist::of`] makes a list of blocks; `text` and `markup` lay them out.
 
 mod markup;
 mod step;
