@@ -2,9 +2,8 @@
 
 use std::io::Read;
 
-use crate::journal::Journal;
 use crate::model::{Event, Record, Resolution, RunOutcome, StepId, StepOutcome};
-use crate::runner::{Identity, load, wall_now};
+use crate::runner::{Identity, load, open_undriven, wall_now};
 
 use super::args::Resolve;
 use super::context::{Context, print};
@@ -50,11 +49,12 @@ pub fn resolve(context: &Context, args: &Resolve) -> Result<u8, CliError> {
         reason: args.reason.clone(),
         evidence,
     };
-    let (mut journal, contents, _) = Journal::open(&dir)?;
-    let last = contents.records.last().map(|r| (r.seq, r.epoch, r.t, r.at));
-    let Some((seq, epoch, t, at)) = last else {
+    let mut state = loaded.state;
+    let mut journal = open_undriven(&dir, &loaded.plan, &mut state)?;
+    if state.start.is_none() {
         return Err(CliError::refused(format!("run {run} has no record")));
-    };
+    }
+    let (seq, epoch, t, at) = (state.seq, state.epoch, state.last_t, state.last_at);
     let now = wall_now();
     let t = t.saturating_add(now.since(at));
     journal.append(&[Record { seq: seq + 1, epoch, t, at: now, event }])?;

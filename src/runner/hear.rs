@@ -168,6 +168,20 @@ pub fn questions(state_dir: &StateDir, run: &RunId) -> Result<Vec<Open>, RunErro
     Ok(open_questions(&loaded.plan, &loaded.state))
 }
 
+/// Opens the journal of a run that nobody drives. A tail that was cut off is told of first, as a resume does.
+pub fn open_undriven(dir: &RunDir, plan: &Plan, state: &mut State) -> Result<Journal, RunError> {
+    let (mut journal, _, torn) = Journal::open(dir)?;
+    if let Some(torn) = torn {
+        let now = RunClock::after(state.last_t, state.last_at).now();
+        let event = Event::TailSetAside { bytes: torn.bytes, file: torn.file };
+        let (seq, epoch, t) = (state.seq + 1, state.epoch.max(1), now.t.max(state.last_t));
+        let record = Record { seq, epoch, t, at: now.at, event };
+        state.apply(plan, &record).map_err(|why| RunError::Fold { run: dir.id().clone(), why })?;
+        journal.append(&[record])?;
+    }
+    Ok(journal)
+}
+
 /// Records an answer in a run that nobody drives; the next resume acts on it.
 pub fn answer_undriven(
     state_dir: &StateDir,
@@ -178,7 +192,7 @@ pub fn answer_undriven(
     let _lock = dir.try_lock()?;
     let (contents, _) = crate::journal::read(&dir)?;
     let plan = read_plan(&dir, run, &contents)?;
-    let state = fold(&plan, run, &contents.records)?;
+    let mut state = fold(&plan, run, &contents.records)?;
     let Answering { step, binding, mut reply, evidence } = answering;
     if let Some(evidence) = evidence {
         match keep_evidence(&dir, &step, &evidence) {
@@ -186,6 +200,7 @@ pub fn answer_undriven(
             Err(why) => return Ok(control::Reply::refused(why)),
         }
     }
+    let mut journal = open_undriven(&dir, &plan, &mut state)?;
     let identity = Identity::current();
     let uid = nix::unistd::getuid().as_raw();
     let by = Person { name: identity.operator.clone(), uid: Some(uid), via: Via::Command };
@@ -199,7 +214,6 @@ pub fn answer_undriven(
     };
     let mut engine = Engine::with_state(plan, state, facts);
     let records = engine.record_answer(clock.now(), step, Some(binding), reply, by);
-    let (mut journal, _, _) = Journal::open(&dir)?;
     journal.append(&records)?;
     Ok(outcome_of(&records))
 }

@@ -112,6 +112,23 @@ fn a_cancelled_run_that_is_taken_up_again_is_not_being_cancelled() {
     assert_eq!(world.ledger(), ["restore", "after"]);
 }
 
+/// As after a crash in the middle of a write: whoever speaks first tells of it.
+#[test]
+fn a_torn_tail_is_told_of_before_the_answer() {
+    use std::io::Write;
+    let world = World::new();
+    guarded(&world, "");
+    world.run(&["run", "guarded"]).exits(3);
+    world.assert_nothing_runs();
+    let journal = world.run_dir(&world.last_run()).join("journal.jsonl");
+    std::fs::OpenOptions::new().append(true).open(journal).unwrap().write_all(b"{\"v\":1,").unwrap();
+    world.run(&["approve", "last"]).exits(0);
+    assert_eq!(world.events_named("tail_set_aside").len(), 1);
+    world.run(&["verify"]).exits(0);
+    world.run(&["resume", "last"]).exits(0);
+    assert_eq!(world.ledger(), ["restore", "after"]);
+}
+
 #[test]
 fn nobody_answers_in_time() {
     for (then, code, ledger) in [("fail", 1, &[][..]), ("proceed", 0, &["restore", "after"][..])] {
