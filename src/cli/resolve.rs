@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::model::{Event, Record, Resolution, RunOutcome, StepId, StepOutcome};
-use crate::runner::{Identity, load, open_undriven, wall_now};
+use crate::runner::{Identity, load, open_undriven, store_evidence, wall_now};
 
 use super::args::Resolve;
 use super::context::{Context, print};
@@ -99,8 +99,5 @@ fn keep_evidence(
     if bytes.len() as u64 > LARGEST_EVIDENCE {
         return Err(CliError::usage(format!("{} is larger than 64 MiB", path.display())));
     }
-    let hash = crate::plan::Plan::hash(&bytes);
-    let name = format!("evidence-{}-{}", step.as_str().replace('/', "+"), &hash[..12]);
-    dir.write_file(&name, &bytes)?;
-    Ok(format!("{hash} {name} (was {})", path.display()))
+    Ok(store_evidence(dir, step, &path.display().to_string(), &bytes)?)
 }

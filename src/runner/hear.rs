@@ -155,10 +155,20 @@ fn keep_evidence(dir: &RunDir, step: &StepId, evidence: &Evidence) -> Result<Str
     if bytes.len() as u64 > LARGEST_EVIDENCE {
         return Err(format!("the evidence is larger than {} MiB", LARGEST_EVIDENCE >> 20));
     }
-    let hash = Plan::hash(&bytes);
+    store_evidence(dir, step, &evidence.name, &bytes).map_err(|e| e.to_string())
+}
+
+/// Copies what shows something into the run's folder; gives what a record says of it.
+pub fn store_evidence(
+    dir: &RunDir,
+    step: &StepId,
+    was: &str,
+    bytes: &[u8],
+) -> Result<String, crate::journal::StateError> {
+    let hash = Plan::hash(bytes);
     let name = format!("evidence-{}-{}", step.as_str().replace('/', "+"), &hash[..12]);
-    dir.write_file(&name, &bytes).map_err(|e| e.to_string())?;
-    let was: String = evidence.name.chars().filter(|c| !c.is_control()).take(200).collect();
+    dir.write_file(&name, bytes)?;
+    let was: String = was.chars().filter(|c| !c.is_control()).take(200).collect();
     Ok(format!("{hash} {name} (was {was})"))
 }
 

@@ -29,7 +29,7 @@ pub use clock::wall_now;
 pub use drive::Finished;
 pub use error::RunError;
 pub use facts::{Identity, boot_id};
-pub use hear::{answer_undriven, open_undriven, questions};
+pub use hear::{answer_undriven, open_undriven, questions, store_evidence};
 pub use load::{LoadedRun, holder, load};
 pub use remark::remark_undriven;
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};
