@@ -180,6 +180,24 @@ async fn who_is_born_while_the_tree_is_asked_is_asked_as_well() {
     }
 }
 
+/// The kernel shows a process whose first thread has ended as a zombie, though the others go on.
+#[tokio::test(flavor = "current_thread")]
+async fn a_process_without_its_first_thread_is_ended_as_well() {
+    let mut world = World::new();
+    let script = "import ctypes, os, signal, sys, threading, time\n\
+                  signal.signal(signal.SIGTERM, signal.SIG_IGN)\n\
+                  threading.Thread(target=time.sleep, args=(90,)).start()\n\
+                  print(os.getpid(), flush=True)\n\
+                  ctypes.CDLL(None).pthread_exit(None)\n";
+    let mut spec = bash("a.1", &format!("setsid -f python3 -c '{script}'; sleep 300"));
+    spec.timeout = Some(Millis(1500));
+    spec.grace = Millis(100);
+    let (end, output) = world.run(spec).await;
+    assert_eq!((end.kind, &end.leaked[..]), (TaskEndKind::TimedOut, &[][..]));
+    let pid: i32 = output.stdout.unwrap().unwrap().trim().parse().unwrap();
+    wait_until("it to be gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_person_ends_a_task() {
     let mut world = World::new();

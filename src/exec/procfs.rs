@@ -19,14 +19,16 @@ pub(super) struct Stat {
     pub parent: i32,
     pub group: i32,
     pub session: i32,
+    pub threads: u64,
     /// Clock ticks since boot.
     pub start: u64,
 }
 
 impl Stat {
-    /// A zombie has ended; only its parent has not asked for it yet.
+    /// A zombie has ended; only its parent has not asked for it yet. But one whose first thread alone has ended, and others
+    /// go on, looks like a zombie, too.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 }
 
@@ -57,8 +59,9 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    let start = fields.nth(15)?.parse().ok()?;
-    Some(Stat { pid: pid.parse().ok()?, state, parent, group, session, start })
+    let threads = fields.nth(13)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
+    Some(Stat { pid: pid.parse().ok()?, state, parent, group, session, threads, start })
 }
 
 /// Every process that can be seen. One that ends meanwhile is left out. An error (no descriptor is free, say) means that
@@ -87,6 +90,24 @@ pub(super) fn is_alive(pid: i32, start: u64) -> bool {
 /// Whether exactly this process may still run: that it cannot be seen for a moment is not its end.
 pub(super) fn may_be_alive(pid: i32, start: u64) -> bool {
     try_stat(pid).map_or(true, |stat| stat.is_some_and(|s| s.start == start && !s.has_ended()))
+}
+
+/// Whether no thread of this process can do anything until it is told to go on, or it has ended. Also if it cannot be
+/// looked at: nobody could tell better later.
+pub(super) fn stands_still(pid: i32, start: u64) -> bool {
+    let still = |thread: &Stat| matches!(thread.state, b'T' | b't' | b'Z' | b'X');
+    match stat(pid) {
+        Some(process) if process.start == start && !process.has_ended() => {
+            still(&process) && (process.threads <= 1 || threads(pid).iter().all(still))
+        }
+        _ => true,
+    }
+}
+
+fn threads(pid: i32) -> Vec<Stat> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path().join("stat"));
+    paths.filter_map(|path| fs::read(path).ok()).filter_map(|text| parse_stat(&text)).collect()
 }
 
 /// A handle that stays with one process, even when its pid is used again.
@@ -136,7 +157,7 @@ mod tests {
     #[test]
     fn a_name_cannot_forge_the_fields() {
         let text = b"42 (a) R 1 1 (\xff) S 7 42 40 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3";
-        let want = Stat { pid: 42, state: b'S', parent: 7, group: 42, session: 40, start: 98765 };
+        let want = Stat { pid: 42, state: b'S', parent: 7, group: 42, session: 40, threads: 1, start: 98765 };
         assert_eq!(parse_stat(text), Some(want));
         assert_eq!(parse_stat(b"42 (a"), None);
     }

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, io};
 
 use nix::sys::signal::Signal;
@@ -27,6 +28,13 @@ pub(super) struct Tree {
     /// Nothing of another task was there at any moment of this one, so an orphan without a token can only be its own.
     pub alone: bool,
 }
+
+/// So often at most new members are looked for. Each look finds the children of fewer that can still move.
+const PASSES: usize = 20;
+/// How long a tree is waited for to stand still. A process that waits for a disk, or for the child that it has lent its memory
+/// to, does not within any time.
+const HOLD: Duration = Duration::from_millis(300);
+const NAP: Duration = Duration::from_millis(1);
 
 pub(super) const TOKEN: &str = "RUNBOOK_TASK_TOKEN";
 
@@ -115,7 +123,7 @@ impl Tree {
     /// Asks every member to end. They are held still while they are asked: one that forks just then would leave a child
     /// that nobody has asked, and what a member starts in order to tidy up, once it was asked, must not be asked.
     pub fn terminate(&self, keeper: &Stat) -> io::Result<()> {
-        let held = self.hold(keeper);
+        let held = self.hold(keeper, HOLD);
         for (pid, start) in &held.0 {
             procfs::signal(*pid, *start, Signal::SIGTERM);
         }
@@ -128,7 +136,8 @@ impl Tree {
 
     /// One round of ending them by force. None can fork while the others are being killed.
     pub fn kill(&self, keeper: &Stat) -> io::Result<()> {
-        let held = self.hold(keeper);
+        // Whoever escapes this round is found in the next.
+        let held = self.hold(keeper, Duration::ZERO);
         for (pid, start) in held.0 {
             procfs::signal(pid, start, Signal::SIGKILL);
         }
@@ -137,22 +146,34 @@ impl Tree {
 
     /// Stops every member, and those that were born meanwhile. Whoever was stopped is given also if in the end nobody
     /// could be looked at any more.
-    fn hold(&self, keeper: &Stat) -> (HashSet<(i32, u64)>, io::Result<()>) {
-        const PASSES: usize = 20;
+    ///
+    /// The signal only asks: a fork that was under way when it came is finished first, which on a busy machine takes its
+    /// time, and its child is seen by nobody until then. So the tree is held only once each of its threads stands still.
+    fn hold(&self, keeper: &Stat, patience: Duration) -> (HashSet<(i32, u64)>, io::Result<()>) {
         let mut held: HashSet<(i32, u64)> = HashSet::new();
-        for _ in 0..PASSES {
+        let mut passes = 0;
+        let mut waited = Duration::ZERO;
+        while passes < PASSES {
+            // Before the look at who is there: who stands still then has no child that would be missed by it.
+            let moving = held.iter().any(|(pid, start)| !procfs::stands_still(*pid, *start));
             let members = match self.members(keeper) {
                 Ok(members) => members,
                 Err(error) => return (held, Err(error)),
             };
             let fresh: Vec<Stat> =
                 members.into_iter().filter(|p| !held.contains(&(p.pid, p.start))).collect();
-            if fresh.is_empty() {
+            if !fresh.is_empty() {
+                passes += 1;
+                for p in fresh {
+                    procfs::signal(p.pid, p.start, Signal::SIGSTOP);
+                    held.insert((p.pid, p.start));
+                }
+            } else if moving && waited < patience {
+                // Counted by naps, not by the clock: on a machine that gives this process little time, they get little, too.
+                std::thread::sleep(NAP);
+                waited += NAP;
+            } else {
                 break;
-            }
-            for p in fresh {
-                procfs::signal(p.pid, p.start, Signal::SIGSTOP);
-                held.insert((p.pid, p.start));
             }
         }
         (held, Ok(()))
