@@ -1,0 +1,210 @@
+#!/usr/bin/env bash
+# Whole hosts for a drill on one machine: each has its own network, processes, mounts and name, a private copy of this
+# machine's files in memory, a real systemd as its first process and a real sshd. None of the machine's own settings are
+# touched, and nothing of a host is left once it is down. Needs root.
+#
+#   netns_host.sh net DIR                 a network for the hosts; DIR/net holds its prefix, such as 10.231.7
+#   netns_host.sh up DIR NAME NUMBER      a host with the address PREFIX.NUMBER
+#   netns_host.sh down DIR NAME           as if its power was cut
+#   netns_host.sh gone DIR                all hosts, and the network
+#
+# DIR/ssh_config and DIR/known_hosts say how to reach them; DIR/keys holds the keys. In a host, DIR/units is in
+# /etc/systemd/system, and what is in DIR/image lies over /.
+set -euo pipefail
+
+cmd=$1
+dir=$(realpath -m -- "$2")
+hosts=$dir/hosts
+
+bridge() { echo "rb$(cut -d. -f3 "$dir/net")"; }
+space() { echo "$(bridge)-$1"; }
+
+net() {
+  mkdir -p "$hosts" "$dir/keys" "$dir/units" "$dir/image"
+  chmod 700 "$dir/keys"
+  # The number of the process spreads drills that run at the same time; the kernel refuses a bridge that is there already.
+  local third=$(($$ % 200 + 20)) tries=0
+  until ip link add "rb$third" type bridge 2>"$dir/net.log"; do
+    third=$(((third - 19) % 200 + 20)) tries=$((tries + 1))
+    [ "$tries" -lt 200 ] || { cat "$dir/net.log" >&2; exit 1; }
+  done
+  echo "10.231.$third" >"$dir/net"
+  ip addr add "10.231.$third.1/24" dev "rb$third"
+  ip link set "rb$third" up
+  ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/id" </dev/null
+  ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/host" </dev/null
+  cp "$dir/keys/id.pub" "$dir/keys/auth"
+  # Every host of the drill has this key, as a provider's console would tell it.
+  echo "10.231.$third.* $(cut -d' ' -f1,2 "$dir/keys/host.pub")" >"$dir/known_hosts"
+  cat >"$dir/ssh_config" <<C
+Host 10.231.$third.*
+  User root
+  IdentityFile $dir/keys/id
+  IdentitiesOnly yes
+  UserKnownHostsFile $dir/known_hosts
+  StrictHostKeyChecking yes
+C
+}
+
+up() {
+  local name=$1 number=$2 space address home
+  space=$(space "$name") address=$(cat "$dir/net").$number home=$hosts/$name
+  [ ! -e "$home/pid" ] || { echo "$name is there already" >&2; exit 1; }
+  mkdir -p "$home/root"
+  ip netns add "$space"
+  ip link add "$(bridge)v$number" type veth peer name eth0 netns "$space"
+  ip link set "$(bridge)v$number" master "$(bridge)" up
+  ip -n "$space" addr add "$address/24" dev eth0
+  ip -n "$space" link set eth0 up
+  ip -n "$space" link set lo up
+  local group
+  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    [ -e "$group/cgroup.procs" ] && mkdir -p "$group/$space"
+  done
+  # Not of the drill's own group of processes: its host lives on when the command that made it has ended.
+  setsid -f bash "$0" boot "$dir" "$name" "$address" "$space" </dev/null >"$home/log" 2>&1
+  local tries
+  for tries in $(seq 100); do
+    if [ -s "$home/pid" ] && ssh -F "$dir/ssh_config" -o BatchMode=yes -o ConnectTimeout=1 "$address" true 2>/dev/null; then
+      echo "$name answers at $address after $tries tries"
+      return
+    fi
+    sleep 0.1
+  done
+  echo "$name does not answer at $address" >&2
+  cat "$home/log" >&2
+  exit 1
+}
+
+# In the process that becomes the host.
+boot() {
+  local name=$1 address=$2 space=$3 group
+  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    [ -e "$group/$space/cgroup.procs" ] && echo $BASHPID >"$group/$space/cgroup.procs"
+  done
+  echo $BASHPID >"$hosts/$name/pid"
+  export name address dir home=$hosts/$name/root
+  exec ip netns exec "$space" unshare --fork --pid --mount --uts --ipc --cgroup --propagation private \
+    --kill-child=KILL bash -c "$(declare -f inside); inside"
+}
+
+# In the host's own namespaces, before its first process takes over.
+inside() {
+  set -eu
+  mount -t tmpfs -o size=512m host "$home"
+  mkdir "$home/upper" "$home/work" "$home/merged"
+  mount -t overlay host -o "lowerdir=/,upperdir=$home/upper,workdir=$home/work" "$home/merged"
+  cd "$home/merged"
+  mount -t proc proc proc
+  mount --bind proc/sys proc/sys
+  mount -o remount,ro,bind proc/sys
+  mount -t sysfs -o ro sysfs sys
+  mount -t tmpfs -o mode=755 tmpfs dev
+  local node
+  for node in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5 0"; do
+    # shellcheck disable=SC2086
+    set -- $node
+    mknod -m 666 "dev/$1" c "$2" "$3"
+  done
+  mkdir dev/pts dev/shm
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
+  ln -s pts/ptmx dev/ptmx
+  mount -t tmpfs tmpfs dev/shm
+  ln -s /proc/self/fd dev/fd
+  : >dev/console
+  mount --bind dev/null dev/console
+  mount -t tmpfs -o mode=755 tmpfs run
+  mount -t tmpfs -o mode=1777 tmpfs tmp
+  if [ -e /sys/fs/cgroup/cgroup.procs ]; then
+    mount -t cgroup2 cgroup2 sys/fs/cgroup
+  else
+    mount -t tmpfs -o mode=755 tmpfs sys/fs/cgroup
+    mkdir sys/fs/cgroup/systemd sys/fs/cgroup/unified
+    mount -t cgroup -o none,name=systemd cgroup sys/fs/cgroup/systemd
+    mount -t cgroup2 cgroup2 sys/fs/cgroup/unified
+  fi
+  # Only what the drill gives is started; what would set up the kernel is not.
+  mount -t tmpfs -o mode=755 tmpfs etc/systemd/system
+  local unit units=etc/systemd/system
+  for unit in systemd-sysctl systemd-modules-load systemd-binfmt systemd-tmpfiles-setup-dev systemd-remount-fs \
+    systemd-udevd systemd-udev-trigger systemd-update-utmp systemd-sysusers systemd-tmpfiles-clean systemd-timesyncd \
+    systemd-logind kmod-static-nodes systemd-hwdb-update; do
+    ln -s /dev/null "$units/$unit.service"
+  done
+  for unit in dev-hugepages dev-mqueue sys-kernel-debug sys-kernel-tracing sys-kernel-config sys-fs-fuse-connections \
+    proc-sys-fs-binfmt_misc; do
+    ln -s /dev/null "$units/$unit.mount"
+  done
+  ln -s /dev/null "$units/proc-sys-fs-binfmt_misc.automount"
+  cp -r "$dir/keys" etc/drill-keys
+  chmod 700 etc/drill-keys
+  mkdir "$units/drill.target.wants"
+  cat >"$units/drill.target" <<'C'
+[Unit]
+Description=A host of a drill
+Wants=dbus.socket systemd-journald.service
+After=basic.target
+AllowIsolate=yes
+C
+  cat >"$units/drill-sshd.service" <<C
+[Unit]
+Description=sshd
+[Service]
+RuntimeDirectory=sshd
+KillMode=process
+ExecStart=/usr/sbin/sshd -D -e -f /dev/null -o ListenAddress=$address -o HostKey=/etc/drill-keys/host -o AuthorizedKeysFile=/etc/drill-keys/auth -o StrictModes=no -o UsePAM=no -o PasswordAuthentication=no -o PermitRootLogin=prohibit-password -o MaxStartups=100 -o PidFile=none
+C
+  ln -s /etc/systemd/system/drill-sshd.service "$units/drill.target.wants/"
+  ln -s /etc/systemd/system/drill.target "$units/default.target"
+  cp -r "$dir/units/." "$units/"
+  cp -r "$dir/image/." .
+  mount -t tmpfs -o mode=700 tmpfs root
+  touch root/.bashrc
+  hostname "$name"
+  echo "$name" >etc/hostname
+  md5sum <<<"$name" | cut -c1-32 >etc/machine-id
+  mkdir oldroot
+  pivot_root . oldroot
+  umount -l /oldroot
+  exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+    /lib/systemd/systemd --system --unit=drill.target --log-target=console --log-level=warning
+}
+
+down() {
+  local name=$1 space group pid tries
+  space=$(space "$name")
+  if [ -s "$hosts/$name/pid" ]; then
+    pid=$(cat "$hosts/$name/pid")
+    # Its first process dies with it, and with that one all others.
+    if [ "$(ps -o args= -p "$pid" 2>/dev/null | cut -d' ' -f1)" = unshare ]; then kill -KILL "$pid"; fi
+    for tries in $(seq 100); do
+      [ -n "$(ip netns pids "$space" 2>/dev/null)" ] || break
+      sleep 0.05
+    done
+  fi
+  ip netns del "$space" 2>/dev/null || true
+  ip link del "$(bridge)v${2:-none}" 2>/dev/null || true
+  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    if [ -d "$group/$space" ]; then find "$group/$space" -depth -type d -exec rmdir {} \; ; fi
+  done
+  rm -rf "${hosts:?}/$name"
+}
+
+gone() {
+  [ -e "$dir/net" ] || exit 0
+  local home
+  for home in "$hosts"/*/; do
+    if [ -d "$home" ]; then down "$(basename "$home")"; fi
+  done
+  ip link del "$(bridge)" 2>/dev/null || true
+  rm -f "$dir/net"
+}
+
+case $cmd in
+  net) net ;;
+  up) up "$3" "$4" ;;
+  down) down "$3" ;;
+  gone) gone ;;
+  boot) boot "$3" "$4" "$5" ;;
+  *) echo "net, up, down or gone, not $cmd" >&2; exit 64 ;;
+esac
