@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::template::{self, Ctx, ItemView, RunVerdict, RunView, StepView, TemplateError};
 use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
 
 use super::core::Engine;
@@ -32,7 +32,8 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(self.plan.steps[ix].scope, uses, (result, None), f)
+        let step = &self.plan.steps[ix];
+        self.with_names((step.scope, step.item.as_ref()), uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -42,30 +43,33 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(scope, uses, (None, None), f)
+        self.with_names((scope, None), uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        self.with_names(0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        self.with_names((0, None), &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
     }
 
     fn with_names<T>(
         &self,
-        scope: usize,
+        (scope, item): (usize, Option<&Value>),
         uses: &[Use],
         (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
+        let items: Vec<Option<Vec<ItemView<'_>>>> = uses.iter().map(|used| self.items(used.step)).collect();
         let steps: Vec<(&str, StepView<'_>)> = uses
             .iter()
-            .map(|used| {
+            .zip(&items)
+            .map(|(used, items)| {
                 let state = &self.state.steps[used.step];
                 let view = StepView {
                     outcome: state.outcome(),
                     outputs: &state.outputs,
                     choice: state.choice.as_deref(),
                     result: state.result.as_ref(),
+                    items: items.as_deref(),
                 };
                 (used.name.as_str(), view)
             })
@@ -88,7 +92,18 @@ impl Engine {
             environment: self.facts.environment.as_deref(),
             verdict,
         };
-        f(&Ctx { params, steps: &steps, run: &run, result, drill: self.plan.drill.as_ref() })
+        f(&Ctx { params, steps: &steps, run: &run, item, result, drill: self.plan.drill.as_ref() })
+    }
+
+    /// What the items of a step gave, if it has a `foreach`.
+    fn items(&self, ix: StepIx) -> Option<Vec<ItemView<'_>>> {
+        let each = self.plan.foreach(ix)?;
+        let view = |ix: &StepIx| {
+            let item = self.plan.steps[*ix].item.as_ref()?;
+            let state = &self.state.steps[*ix];
+            Some(ItemView { item, outcome: state.outcome(), outputs: &state.outputs })
+        };
+        Some(each.steps.iter().filter_map(view).collect())
     }
 
     /// The parameters of an included playbook that are known only now.
