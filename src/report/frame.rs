@@ -44,7 +44,7 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     let asked = questions(view, columns, budget.saturating_sub(lines.len()));
     let budget_above = budget.saturating_sub(asked.len());
     let active: Vec<StepIx> =
-        (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
+        (0..view.plan.steps.len()).filter(|ix| is_active(view.plan, *ix, &view.state.steps[*ix])).collect();
     let free = budget_above.saturating_sub(lines.len());
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
@@ -100,16 +100,17 @@ fn questions(view: &View<'_>, columns: usize, most: usize) -> Vec<Vec<Segment>> 
     lines
 }
 
-fn is_active(step: &StepState) -> bool {
+fn is_active(plan: &Plan, ix: StepIx, step: &StepState) -> bool {
     if step.is_asking() {
         return false;
     }
+    let items = step.is_inside() && plan.foreach(ix).is_some();
     let undoing = matches!(
         step.undo,
         UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. }
     );
-    // A group's own line would say nothing that the steps inside do not say.
-    undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
+    // A group's own line would say nothing that the steps inside do not say; that of a list tells how far it is.
+    undoing || items || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
 
 fn header(view: &View<'_>) -> Vec<Vec<Segment>> {
@@ -222,7 +223,10 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             let limit = asking.until.map_or_else(String::new, |until| format!(", {} left", left(until)));
             format!("{} for {since}{limit}", words::asked(asking.question.kind))
         }
-        Activity::Inside | Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
+        Activity::Inside => {
+            view.state.item_count(view.plan, ix).map_or_else(String::new, |count| words::items_done(&count))
+        }
+        Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
     }
 }
 

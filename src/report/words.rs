@@ -14,7 +14,7 @@ use crate::model::{
     Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
     UndoneState, format_bytes, format_millis,
 };
-use crate::plan::{Body, ForEach, OnItemFailure, Plan, Step, StepIx};
+use crate::plan::{Body, ForEach, ItemCount, OnItemFailure, Plan, Step, StepIx};
 
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 1000;
@@ -366,6 +366,22 @@ pub fn is_leaf(body: &Body) -> bool {
 /// Over how many items.
 pub fn for_each(each: &ForEach) -> String {
     format!("for each of {}", count(each.steps.len(), "item"))
+}
+
+/// How far the items are: `17/20 items done, 1 failed, 2 running`.
+pub fn items_done(count: &ItemCount) -> String {
+    let mut text = format!("{}/{} done", count.done, self::count(count.total(), "item"));
+    let others = [
+        (count.failed, "failed"),
+        (count.unknown, "in doubt"),
+        (count.cancelled, "cancelled"),
+        (count.skipped, "skipped"),
+        (count.active, "running"),
+    ];
+    for (n, what) in others.into_iter().filter(|(n, _)| *n > 0) {
+        text.push_str(&format!(", {n} {what}"));
+    }
+    text
 }
 
 /// How the items of a step go together: what `plan` and paper say of it.
