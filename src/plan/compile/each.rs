@@ -188,7 +188,7 @@ impl EachDraft {
                 let message = format!("item {} of `foreach` is nothing", number + 1);
                 return Err(Box::new(wrong(at(number), message).help("remove it, or give it a value")));
             }
-            if let Some(first) = seen.insert(item.to_string(), number) {
+            if let Some(first) = seen.insert(canonical(item).to_string(), number) {
                 let message = format!("item {} of `foreach` is the same as item {}", number + 1, first + 1);
                 let same = wrong(at(number), message)
                     .label(shown(item))
@@ -208,6 +208,18 @@ impl EachDraft {
             }
             _ => Ok(items),
         }
+    }
+}
+
+/// The value with every map in the order of its keys: who typed it in another order means the same.
+fn canonical(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(canonical).collect(),
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, Value> = map.iter().map(|(k, v)| (k, canonical(v))).collect();
+            Value::Object(sorted.into_iter().map(|(k, v)| (k.clone(), v)).collect())
+        }
+        other => other.clone(),
     }
 }
 
