@@ -157,9 +157,23 @@ pub struct Environment {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requires {
     pub commands: Vec<Text>,
+    pub versions: Vec<Version>,
     /// Templates over `params`.
     pub files: Vec<Text>,
     pub free_space: Option<FreeSpace>,
+    /// Templates over `params`.
+    pub free_ports: Vec<Text>,
+    /// Templates over `params`.
+    pub open_ports: Vec<Text>,
+    pub env: Vec<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub command: Text,
+    pub at_least: Text,
+    /// Empty: the command with `--version`.
+    pub ask: Vec<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

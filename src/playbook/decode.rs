@@ -125,6 +125,12 @@ impl<'n> Map<'n> {
         self.list(key).map(texts).unwrap_or_default()
     }
 
+    /// A list in which a number counts as it was typed.
+    fn words(self, key: &str) -> Vec<Text> {
+        let items = self.list(key).unwrap_or_default().iter();
+        items.filter_map(|node| env_text(node, self.source)).collect()
+    }
+
     /// One text, or a list of them.
     fn one_or_list(self, key: &str) -> Vec<Text> {
         match self.get(key) {
@@ -364,6 +370,12 @@ fn updates(map: Map<'_>) -> Updates {
 fn requires(map: Map<'_>) -> Requires {
     Requires {
         commands: map.texts("commands"),
+        versions: map
+            .list("versions")
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|n| version(n, map.source))
+            .collect(),
         files: map.texts("files"),
         free_space: map.map("free_space").and_then(|space| {
             Some(FreeSpace {
@@ -371,7 +383,19 @@ fn requires(map: Map<'_>) -> Requires {
                 at_least: space.word("at_least", |size| read::size(size).ok())?,
             })
         }),
+        free_ports: map.map("ports").map(|ports| ports.words("free")).unwrap_or_default(),
+        open_ports: map.map("ports").map(|ports| ports.words("open")).unwrap_or_default(),
+        env: map.texts("env"),
     }
+}
+
+fn version(node: &Node, source: &str) -> Option<Version> {
+    let map = Map::of(node, source)?;
+    Some(Version {
+        command: map.text("command")?,
+        at_least: env_text(map.get("at_least")?, source)?,
+        ask: map.texts("ask"),
+    })
 }
 
 fn defaults(map: Map<'_>) -> Defaults {

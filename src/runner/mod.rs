@@ -16,7 +16,6 @@ mod keys;
 mod limits;
 mod load;
 mod remark;
-pub mod requires;
 mod resume;
 mod script;
 mod secrets;
