@@ -92,8 +92,8 @@ pub(super) fn at_once<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Kind, Verdict};
     use super::*;
+    use crate::preflight::{Kind, Verdict};
 
     #[test]
     fn one_that_hangs_keeps_no_other_from_its_answer() {

@@ -100,9 +100,9 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
     use crate::model::Millis;
+    use crate::preflight::Verdict;
 
     fn ask(approvers: &[&str], count: u32) -> Ask {
         Ask {

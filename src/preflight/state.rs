@@ -206,8 +206,8 @@ fn clock(now: Timestamp, newest: Option<Timestamp>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::preflight::Verdict;
 
     #[test]
     fn a_clock_that_went_back_is_seen() {
