@@ -6,7 +6,7 @@
 use super::ast::*;
 use super::read;
 use super::source::{Span, Spanned, Style, Text};
-use crate::model::{IncidentStatus, Millis};
+use crate::model::{IncidentStatus, Millis, Percentile};
 
 /// The playbook of a tree; None if it has no name. `source` is the text of the file.
 pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
@@ -340,6 +340,11 @@ fn escalation(map: Map<'_>) -> Vec<Level> {
         Some(Level {
             level: map.u32("level")?,
             after: map.duration("after"),
+            projected_breach: map.word("projected_breach", |word| match word {
+                "p50" => Some(Percentile::P50),
+                "p90" => Some(Percentile::P90),
+                _ => None,
+            }),
             notify: map.one_or_list("notify"),
             to: map.one_or_list("to"),
         })

@@ -25,6 +25,7 @@ pub mod log_text;
 pub mod look;
 pub mod notice;
 mod output;
+pub mod past;
 mod plain;
 pub mod plan_view;
 pub mod question;
