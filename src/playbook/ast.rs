@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Number, Value};
 
 use super::source::{Span, Spanned, Text};
-use crate::model::{IncidentStatus, Millis};
+use crate::model::{IncidentStatus, Millis, Percentile};
 
 /// A YAML value as typed, for places that take any value (parameters, JSON bodies).
 #[derive(Debug, Clone, PartialEq)]
@@ -297,6 +297,7 @@ pub struct Tell {
 pub struct Level {
     pub level: Spanned<u32>,
     pub after: Option<Spanned<Millis>>,
+    pub projected_breach: Option<Spanned<Percentile>>,
     /// Channels.
     pub notify: Vec<Text>,
     /// Accounts, roles, or words for people.
