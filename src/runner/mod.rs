@@ -15,6 +15,7 @@ mod hear;
 mod keys;
 mod limits;
 mod load;
+mod prompt;
 mod remark;
 pub mod requires;
 mod resume;

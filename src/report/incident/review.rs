@@ -93,19 +93,8 @@ pub struct Review {
 }
 
 pub(super) fn time_spent(history: &History) -> TimeSpent {
-    let mut open: Vec<(Millis, Millis)> = history
-        .steps
-        .iter()
-        .flat_map(|step| &step.questions)
-        .map(|q| (q.asked, q.closed.unwrap_or(history.last_t)))
-        .collect();
-    open.sort_unstable();
-    let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
-    for (from, to) in open {
-        waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
-        until = until.max(to);
-    }
-    TimeSpent { waiting_for_people: waiting, machine: history.last_t.saturating_sub(waiting) }
+    let waiting_for_people = history.waiting_for_people();
+    TimeSpent { waiting_for_people, machine: history.last_t.saturating_sub(waiting_for_people) }
 }
 
 pub(super) fn questions(plan: &Plan, history: &History) -> Vec<QuestionReport> {
