@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Deviation, Failure};
 use crate::model::{
-    Answer, Millis, Objective, ObjectiveVerdict, RunOutcome, StepId, StepOutcome, TaskVerdict, Timestamp,
+    Answer, Millis, Objective, ObjectiveVerdict, Person, Question, QuestionKind, Reply, RunOutcome, StepId,
+    StepOutcome, TaskVerdict, Timestamp,
 };
 use crate::plan::Plan;
 use crate::report::history::{History, QuestionHistory};
@@ -137,12 +138,19 @@ fn question(step: &StepId, past: &QuestionHistory, last: Millis) -> QuestionRepo
     }
 }
 
-/// An answer by which a person turned from what the playbook had in mind.
-pub(super) fn turns_away(answer: &Answer) -> bool {
-    match answer {
-        Answer::Reject | Answer::NotDone | Answer::Retry | Answer::Skip => true,
-        Answer::RollBack | Answer::Abort => true,
-        Answer::Approve | Answer::Choose { .. } | Answer::Done => false,
+/// How a person turned from what the playbook had in mind, if this answer does. A step that an edit has left out has no
+/// question any more.
+pub(super) fn turns_away(question: Option<&Question>, reply: &Reply, by: &Person) -> Option<String> {
+    let said = words::reply(reply, by);
+    match (&reply.answer, question.and_then(|q| q.suggestion.as_ref())) {
+        (Answer::Reject | Answer::NotDone | Answer::Retry, _) => Some(said),
+        (Answer::Skip | Answer::RollBack | Answer::Abort, _) => Some(said),
+        // What the step was to do, somebody did by hand.
+        (Answer::Done, _) if question.is_some_and(|q| q.kind == QuestionKind::Failure) => Some(said),
+        (Answer::Choose { option }, Some(suggested)) if option != suggested => {
+            Some(neutral::line(format!("{said} (suggested was {suggested})")))
+        }
+        (Answer::Approve | Answer::Choose { .. } | Answer::Done, _) => None,
     }
 }
 
