@@ -451,7 +451,7 @@ fn a_word_on_a_step_in_doubt_is_drafted_as_an_action_item() {
         world.run(&["resolve", "last", "one", said, "--reason", "seen"]).exits(0);
         let report = world.run(&["report"]).exits(0);
         let drafted =
-            report.out.lines().filter(|l| l.contains("Let a `check` say what a person had to: one:"));
+            report.out.lines().filter(|l| l.contains("what a person had to: one:"));
         let drafted: Vec<&str> = drafted.collect();
         assert!(drafted.len() == 1 && drafted[0].contains(shown), "{said}: {}", report.out);
     }
