@@ -438,6 +438,9 @@ pub struct Verify {
 pub struct Drill {
     /// A playbook's name, or a path
     pub playbook: String,
+    /// Ask people what the playbook asks, instead of taking the drill's `answers`; see `runbook approve`, too
+    #[arg(long)]
+    pub ask: bool,
     /// Keep the drill's world for a look at it
     #[arg(long)]
     pub keep: bool,

@@ -9,7 +9,7 @@ use crate::drill::{DrillError, DrillRequest, Fault, Verdict, free_port, run};
 use crate::plan::{DrillPlace, compile_drill};
 use crate::report::look::{Look, Tone};
 use crate::report::{Live, Plain, Reporter};
-use crate::runner::{Identity, load, wall_now};
+use crate::runner::{Identity, People, Script, load, wall_now};
 
 use super::args::Drill;
 use super::context::{Context, print, refused};
@@ -39,6 +39,11 @@ pub fn drill(context: &Context, args: &Drill) -> Result<u8, CliError> {
         state_dir: &state_dir,
         records: &records,
         identity: Identity::current(),
+        people: args.ask.then(|| People {
+            here: context.interactive && context.draws,
+            waits: true,
+            script: Script::default(),
+        }),
         program: program()?,
         announce: &mut |stage| {
             playbook.set(stage == "playbook");

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod load;
 mod past;
+mod prompt;
 mod remark;
 mod resume;
 mod script;

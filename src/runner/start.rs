@@ -17,7 +17,7 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::script::Script;
 use super::tell::Teller;
 use super::{limits, load, past, secrets};
@@ -135,7 +135,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             operator: identity.operator.clone(),
             script: request.people.script,
             waits: request.people.waits,
-            keys: if request.people.here { Keys::open() } else { None },
+            prompt: if request.people.here { PromptLine::open() } else { None },
+            rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };
