@@ -297,7 +297,7 @@ fn each_section_of_a_drill_is_a_plan() {
     let (loaded, found) = load(DRILL);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), &drill_place()).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place(), None).unwrap();
     let ids = |plan: &Plan| plan.steps.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&drill.world), ["world-1", "seed"]);
     assert_eq!(ids(&drill.inject), ["inject-1"]);
@@ -316,7 +316,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert!(drill.playbook.steps[0].keep_result);
     let guarded = Request { environment: Some("production"), ..request(&[]) };
     assert!(matches!(
-        compile_drill(&loaded, &guarded, &drill_place()),
+        compile_drill(&loaded, &guarded, &drill_place(), None),
         Err(CompileError::GuardedDrill(name)) if name == "production"
     ));
 }
@@ -332,7 +332,7 @@ fn what_a_drill_asserts_of_a_later_step_is_read_of_that_step() {
     let (loaded, found) = load(&text);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), &drill_place()).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place(), None).unwrap();
     let read = |n: usize| drill.playbook.steps[drill.assert[n].uses[0].step].id.to_string();
     assert_eq!((read(0), read(2)), ("each".to_owned(), "restore".to_owned()));
 }

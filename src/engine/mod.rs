@@ -17,6 +17,7 @@ mod hear;
 mod items;
 mod judge;
 mod objectives;
+mod projection;
 mod render;
 mod reopen;
 mod replan;
@@ -27,6 +28,7 @@ mod undo;
 
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
+pub use projection::{Overdue, Projection};
 pub use replan::Replan;
 pub use state::{
     Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,

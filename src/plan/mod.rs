@@ -8,6 +8,7 @@ mod foreach;
 mod graph;
 mod json;
 pub mod params;
+mod requires;
 mod tell;
 pub mod template;
 mod types;
@@ -18,5 +19,6 @@ pub use compile::{
 pub use difference::{Difference, FieldChange, StepChange};
 pub use foreach::{ForEach, ItemCount, ItemsVerdict, OnItemFailure};
 pub use json::PlanError;
+pub use requires::{Address, Requires, Version, VersionNumber};
 pub use tell::{Cadence, Level, Tell, Updates};
 pub use types::*;

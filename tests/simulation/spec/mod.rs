@@ -4,6 +4,7 @@ mod doubt;
 mod foreach;
 mod groups;
 mod people;
+mod projection;
 mod questions;
 mod rollback;
 mod steps;
