@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use runbook::model::{Millis, Piece, SecretText, StepOutcome, TaskEnd, TaskEndKind, TaskOutput};
 use runbook::plan::template::{
-    Ctx, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool, render_json,
+    Ctx, Dialect, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool, render_json,
     render_query, render_script, render_secret_text, render_text, render_url, render_value,
 };
 use runbook::plan::{DrillPlace, Expr, JsonTemplate, Shell, Template};
@@ -19,7 +19,7 @@ const PLACES: [Place; 7] = [
     Place::Text,
     Place::Script(Shell::Bash),
     Place::Script(Shell::Sh),
-    Place::Query,
+    Place::Query(Dialect::Sqlite),
     Place::Url,
     Place::SecretText,
     Place::Expression,
@@ -86,13 +86,18 @@ fn rendered(world: &World, source: &str, place: Place, src: String) {
             }
         }
         Place::Script(shell) => script(world, template, shell),
-        Place::Query => {
-            let query = world.twice(|ctx| render_query(template, ctx));
-            bounded(query.as_ref().map(|(text, _)| text.len()));
-            if let Ok((text, binds)) = query {
-                assert!(!text.contains(MARK), "a value is in the query: {text:?}");
-                let last = format!("?{}", binds.len());
-                assert!(binds.is_empty() || text.contains(&last), "{text:?} with {} values", binds.len());
+        // What a server's SQL says of the same text is its own affair: it is asked too.
+        Place::Query(_) => {
+            for (dialect, mark) in [(Dialect::Sqlite, '?'), (Dialect::Postgres, '$'), (Dialect::Unknown, '$')]
+            {
+                let _ = analyse(source, Place::Query(dialect));
+                let query = world.twice(|ctx| render_query(template, dialect, ctx));
+                bounded(query.as_ref().map(|(text, _)| text.len()));
+                if let Ok((text, binds)) = query {
+                    assert!(!text.contains(MARK), "a value is in the query: {text:?}");
+                    let last = format!("{mark}{}", binds.len());
+                    assert!(binds.is_empty() || text.contains(&last), "{text:?} with {} values", binds.len());
+                }
             }
         }
         Place::Url => bounded(world.twice(|ctx| render_url(template, ctx)).as_ref().map(size)),

@@ -13,16 +13,15 @@ use super::normalise::{Normalised, normalise};
 use super::{Analysis, Place, Reference, TemplateError};
 use crate::model::nearest;
 
-pub(super) const SECRET_PLACE: &str =
-    "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
+pub(super) const SECRET_PLACE: &str = "a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and the database and password of `sql`";
 
 const ROOTS: &[&str] = &["drill", "params", "result", "run", "secrets", "steps"];
 const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
 const STEP_FIELDS: &[&str] = &["choice", "outcome", "outputs", "result"];
 const RESULT_FIELDS: &[&str] = &[
-    "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "rows", "signal",
-    "status", "stderr", "stdout",
+    "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "notices", "rows",
+    "signal", "status", "stderr", "stdout",
 ];
 
 pub(super) fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<TemplateError>> {

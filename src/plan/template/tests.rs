@@ -207,8 +207,8 @@ fn names_are_checked_before_anything_runs() {
             "{{ secrets.pw }}",
             Place::Text,
             vec![
-                "secrets.pw: a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the \
-             database of `sql`",
+                "secrets.pw: a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and \
+                 the database and password of `sql`",
             ],
         ),
         (
@@ -322,8 +322,12 @@ fn results_of_every_kind() {
     let mut world = World::new();
     world.end.kind = TaskEndKind::Answered;
     world.output = TaskOutput::none();
-    world.output.sql =
-        Some(SqlAnswer { columns: vec!["a".into()], rows: vec![vec![json!("ok")]], affected: 0 });
+    world.output.sql = Some(SqlAnswer {
+        columns: vec!["a".into()],
+        rows: vec![vec![json!("ok")]],
+        affected: 0,
+        notices: vec![],
+    });
     let holds =
         |world: &World, src: &str| world.with(|ctx| eval_bool(&expr(src), ctx)).map_err(|e| e.message);
     assert_eq!(
@@ -413,7 +417,9 @@ fn urls_encode_everything_but_their_base() {
 #[test]
 fn queries_bind() {
     let query = |src: &str| {
-        World::new().with(|ctx| render_query(&template(src, Place::Query), ctx)).map_err(|e| e.message)
+        World::new()
+            .with(|ctx| render_query(&template(src, Place::Query(Dialect::Sqlite)), Dialect::Sqlite, ctx))
+            .map_err(|e| e.message)
     };
     assert_eq!(
         query(
@@ -454,7 +460,7 @@ fn queries_bind() {
             "params.n: `?` and `{{ }}` cannot be mixed in a query (write every value as {{ }})",
         ),
     ] {
-        assert_eq!(refused(src, Place::Query), [message], "{src}");
+        assert_eq!(refused(src, Place::Query(Dialect::Sqlite)), [message], "{src}");
     }
 }
 
@@ -572,4 +578,48 @@ fn ten_thousand_scripts_are_no_burden() {
     let taken = start.elapsed();
     eprintln!("10,000 scripts analysed and rendered in {taken:?}");
     assert!(taken.as_secs() < 30);
+}
+
+#[test]
+fn queries_to_a_server_bind() {
+    let place = Place::Query(Dialect::Postgres);
+    let query = |src: &str| {
+        let template = template(src, place);
+        World::new().with(|ctx| render_query(&template, Dialect::Postgres, ctx)).map_err(|e| e.message)
+    };
+    for (src, expected) in [
+        ("SELECT {{ params.n }}::int, a[{{ params.n }}:2]", "SELECT $1::int, a[$2:2]"),
+        ("SELECT d ? 'k', d ?| {{ params.list }}, `", "SELECT d ? 'k', d ?| $1, `"),
+        ("SELECT 'it''s', E'\\'', \"a\"\"b\", {{ params.n }}", "SELECT 'it''s', E'\\'', \"a\"\"b\", $1"),
+        ("SELECT $$ ' $$, $a$ $$ ' $a$, {{ params.n }} -- '", "SELECT $$ ' $$, $a$ $$ ' $a$, $1 -- '"),
+        ("SELECT /* /* */ ' */ {{ params.n }}", "SELECT /* /* */ ' */ $1"),
+        ("SELECT a$b$c, {{ params.n }}, d$b$e", "SELECT a$b$c, $1, d$b$e"),
+        ("SELECT name'\\', {{ params.n }}", "SELECT name'\\', $1"),
+    ] {
+        assert_eq!(query(src).map(|(text, _)| text), Ok(expected.to_owned()), "{src}");
+    }
+    assert_eq!(query("SELECT {{ params.list }}").unwrap().1, [json!([1, "two"])]);
+    let quoted = "params.n: a value inside quotes cannot be bound (write {{ }} without quotes around it; to join it with text: 'text' || {{ x }})";
+    let comment = "params.n: a value inside a comment cannot be bound (remove it from the comment)";
+    let word = "params.n: a value cannot be part of a word (put a space around {{ }})";
+    for (src, message) in [
+        ("SELECT ' {{ params.n }} '", quoted),
+        ("SELECT E'\\' {{ params.n }} '", quoted),
+        ("SELECT e'\\\\' || ' {{ params.n }} '", quoted),
+        ("SELECT $$ {{ params.n }} $$", quoted),
+        ("SELECT $a$ $b$ {{ params.n }} $a$", quoted),
+        ("SELECT /* /* */ {{ params.n }} */", comment),
+        ("SELECT a{{ params.n }}", word),
+        ("SELECT {{ params.n }}a", word),
+        (
+            "SELECT $1, {{ params.n }}",
+            "params.n: `$` and `{{ }}` cannot be mixed in a query (write every value as {{ }})",
+        ),
+    ] {
+        assert_eq!(refused(src, place), [message], "{src}");
+    }
+    // Where nobody knows whose it is, only what both refuse.
+    assert_eq!(refused("SELECT ' {{ params.n }} '", Place::Query(Dialect::Unknown)), [quoted]);
+    template("SELECT {{ params.n }}::int", Place::Query(Dialect::Unknown));
+    template("SELECT `a'`, {{ params.n }}", Place::Query(Dialect::Unknown));
 }
