@@ -12,6 +12,7 @@
 //! `run.rto <= '2m'`, `result.duration < '500ms'`. Whatever does not exist is an error that names what does.
 
 mod analysis;
+mod bounded;
 mod compare;
 mod environment;
 mod filters;

@@ -542,6 +542,52 @@ fn endless_texts_end() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test itself measures")]
+fn nothing_grows_without_bound() {
+    let start = std::time::Instant::now();
+    let doubled = |what: &str, end: &str| {
+        let step = format!("{{% set a = {what} %}}");
+        format!("{{% set a = {} %}}{}{{{{ {end} }}}}", "['x', 'y']", step.repeat(60))
+    };
+    let text_of = |what: &str| {
+        format!("{{% set a = 'xy' %}}{}{{{{ a | length }}}}", format!("{{% set a = {what} %}}").repeat(60))
+    };
+    let deep = format!("{{% set a = [1] %}}{}{{{{ a | length }}}}", "{% set a = [a] %}".repeat(5000));
+    let wide: String = (0..200).map(|n| format!("{{% set a{n} = 'x' * 10000000 %}}")).collect();
+    for (src, expected) in [
+        (text_of("a ~ a"), "a value would be larger than 16 MiB"),
+        (text_of("a + a"), "a value would be larger than 16 MiB"),
+        (text_of("a * 2"), "a value would be larger than 16 MiB"),
+        ("{{ ('x' * 100000000) | length }}".to_owned(), "a value would be larger than 16 MiB"),
+        (
+            "{{ (('x' * 100000000) ~ ('x' * 100000000)) | length }}".to_owned(),
+            "a value would be larger than 16 MiB",
+        ),
+        ("{{ ((1, 2) * 50000000) | length }}".to_owned(), "a value would be larger than 16 MiB"),
+        (doubled("a + a", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("a * 2", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("[a, a]", "a"), "a value would be larger than 16 MiB"),
+        (doubled("{'k': a, 'l': a}", "a"), "a value would be larger than 16 MiB"),
+        (doubled("dict(k=a, l=a)", "a"), "a value would be larger than 16 MiB"),
+        (doubled("a | chain(a)", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("a | zip(a)", "a"), "a value would be larger than 16 MiB"),
+        (deep, "a value is nested deeper than 64 levels"),
+        (wide, "the text takes too much to render: does it grow without end?"),
+    ] {
+        let error = text(&src).unwrap_err();
+        assert!(error.contains(expected), "{src:.80}: {error}");
+    }
+    // What is of a usual size is none the wiser.
+    assert_eq!(
+        text("{{ 'ab' * 3 }}{{ 1 + 2 * 3 }}{{ 1.5 + 1 }}{{ [1] + [2] }}{{ [0] * 2 }}{{ 1 ~ 'x' }}").unwrap(),
+        "ababab72.5[1,2][0,0]1x"
+    );
+    assert_eq!(value("(1 + 2) * 2 == 6 and 'a' ~ 'b' == 'ab'"), Ok(json!(true)));
+    assert_eq!(value("1 + 'x'").unwrap_err(), value("2 + 'x'").unwrap_err().replace("2 + ", "1 + "));
+    assert!(start.elapsed().as_secs() < 30);
+}
+
+#[test]
 fn filters_make_no_more_than_can_be_held() {
     for src in [
         "range(100000) | join(range(100000) | join('x')) | length",
