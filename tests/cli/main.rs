@@ -11,6 +11,7 @@ mod looking;
 mod mistakes;
 mod notices;
 mod people;
+mod projection;
 mod refusals;
 mod replan;
 mod scale;

@@ -5,6 +5,7 @@ mod fixtures;
 mod hostile;
 mod live;
 mod people;
+mod projection;
 mod scale;
 mod terminal;
 
