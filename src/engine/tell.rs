@@ -9,6 +9,7 @@ use crate::model::{
     Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, Spread, StepOutcome,
 };
 use crate::plan::{Level, StepIx, Tell, template};
+use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine};
 use super::projection::{Ahead, Projection};
@@ -164,6 +165,7 @@ impl Engine {
         if before > rto {
             return self.now.t;
         }
+        let ahead = if planted::is(Bug::LateBreach) { Ahead::default() } else { ahead };
         ahead.later_than(rto.saturating_sub(before), self.now.t, of)
     }
 
