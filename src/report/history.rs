@@ -312,6 +312,20 @@ impl History {
         open
     }
 
+    /// The time in which at least one question was open.
+    pub fn waiting_for_people(&self) -> Millis {
+        let questions = self.steps.iter().flat_map(|step| &step.questions);
+        let mut open: Vec<(Millis, Millis)> =
+            questions.map(|q| (q.asked, q.closed.unwrap_or(self.last_t))).collect();
+        open.sort_unstable();
+        let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
+        for (from, to) in open {
+            waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
+            until = until.max(to);
+        }
+        waiting
+    }
+
     /// Tasks without an end, and steps whose last word is that they began.
     pub fn open_tasks(&self) -> impl Iterator<Item = (StepIx, &TaskId, Millis)> {
         self.steps.iter().enumerate().flat_map(|(ix, s)| {

@@ -56,6 +56,7 @@ pub use plan_view::PlanView;
 pub use question::write_question;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
+pub use words::answer_line;
 
 use std::time::Duration;
 

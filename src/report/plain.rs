@@ -10,7 +10,7 @@ use super::output::Lines;
 use super::timeline::{Entry, Timeline};
 use super::{Reporter, neutral};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, TaskId, Timestamp};
+use crate::model::{Event, Millis, Record, RunOutcome, TaskId, Timestamp};
 use crate::plan::Plan;
 
 /// Prints the timeline as it happens, and the commands' output as `step | line`, their stderr as `step ! line`.
@@ -83,9 +83,13 @@ impl<W: Write> Reporter for Plain<W> {
             Event::TaskEnded { task, .. } => self.end_streams(task),
             _ => String::new(),
         };
-        let entry = self.timeline.entry(record);
-        if self.untitled && matches!(record.event, Event::RunStarted(_)) {
-            return;
+        let mut entry = self.timeline.entry(record);
+        match &record.event {
+            Event::RunStarted(_) if self.untitled => return,
+            // Nothing is recovered by breaking a world: that each of its steps succeeded says it all.
+            Event::RunEnded(end) if self.untitled && end.outcome == RunOutcome::Recovered => return,
+            Event::RunEnded(_) if self.untitled => entry.detail.clear(),
+            _ => {}
         }
         let text = self.text.get_or_insert_with(|| LogText::new(plan, self.look));
         text.push(&entry, &mut shown);

@@ -45,6 +45,21 @@ impl Builder<'_> {
         };
     }
 
+    /// Whom an included playbook would tell in a run of its own, nobody tells in this one.
+    pub(super) fn check_idle_tell(&mut self, included: &ast::Playbook) {
+        let idle = |key: &'static str, code, span, verb: &str| {
+            let name = &included.name.value;
+            Diagnostic::warning(code, span, format!("`{key}` of `{name}` {verb} not used here"))
+                .label("the playbook is included by another one, whose own counts")
+                .help(format!("write `{key}` in the playbook that includes it, or in runbook.yaml"))
+        };
+        let first = included.escalation.first();
+        let levels = first.map(|level| idle("escalation", "idle-escalation", level.level.span, "is"));
+        let updates = included.updates.as_ref();
+        let updates = updates.map(|updates| idle("updates", "idle-updates", updates.span, "are"));
+        levels.into_iter().chain(updates).for_each(|diagnostic| self.push(diagnostic));
+    }
+
     /// `escalate` of a step. What an included playbook means may be a level that only its own runs have.
     pub(super) fn check_level(&mut self, step: &ast::Step, scope: usize) {
         let Some(level) = &step.escalate else { return };

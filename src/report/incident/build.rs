@@ -288,8 +288,12 @@ pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &H
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
             }
-            Event::Answered { step, reply, by, .. } if review::turns_away(&reply.answer) => {
-                add(t, "answer", format!("{step}: {}", words::reply(reply, by)));
+            Event::Answered { step, number, reply, by } => {
+                let asked = plan.find(step).map(|ix| &history.steps[ix].questions);
+                let question = asked.and_then(|all| all.iter().find(|q| q.number == *number));
+                if let Some(said) = review::turns_away(question.map(|q| &q.question), reply, by) {
+                    add(t, "answer", format!("{step}: {said}"));
+                }
             }
             Event::AnswerRefused { step, answer, by, why } => {
                 add(t, "refused", format!("{step}: {by} said {}: {why}", answer.words()));
