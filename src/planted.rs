@@ -85,6 +85,8 @@ bugs! {
     AnyoneApproves = "anyone-approves",
     /// One person agrees for two.
     AgreeTwice = "agree-twice",
+    /// Whoever is to be called when the RTO will be missed is called when it has passed.
+    LateBreach = "late-breach",
 
     // ---- commands
     /// Whoever has the pid is taken for the process that had it.

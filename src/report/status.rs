@@ -235,10 +235,13 @@ impl Status {
             out.push('\n');
         }
         if let Some(outlook) = self.shown_outlook() {
-            let text = [Some(outlook.sentence()), outlook.basis()].into_iter().flatten();
-            let text = look.fit(format!("       {}", text.collect::<Vec<_>>().join(", ")));
+            let text = look.fit(format!("       {}", outlook.sentence()));
             out.push_str(&look.paint(outlook.tone(), &text));
             out.push('\n');
+            if let Some(basis) = outlook.basis() {
+                out.push_str(&look.paint(Tone::Dim, &look.fit(format!("       {basis}"))));
+                out.push('\n');
+            }
             for line in outlook.overdue() {
                 out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
                 out.push('\n');

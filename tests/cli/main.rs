@@ -13,6 +13,7 @@ mod looking;
 mod mistakes;
 mod notices;
 mod people;
+mod projection;
 mod prompts;
 mod refusals;
 mod replan;

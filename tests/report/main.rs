@@ -6,6 +6,7 @@ mod hostile;
 mod items;
 mod live;
 mod people;
+mod projection;
 mod scale;
 mod terminal;
 
