@@ -55,7 +55,8 @@ impl Context {
         Ok(Self { state, cwd, library, look: look(terminal), interactive, draws })
     }
 
-    fn state(&self) -> Result<&Path, CliError> {
+    /// Where the state folder is, or would be.
+    pub fn state(&self) -> Result<&Path, CliError> {
         self.state.as_deref().ok_or_else(|| {
             CliError::usage("there is no folder for the state: HOME is not set")
                 .hint("name one with --state FOLDER or RUNBOOK_STATE")

@@ -12,7 +12,7 @@ use crate::plan::{DrillPlace, compile_drill};
 use crate::playbook::load::Loaded;
 use crate::report::look::{Look, Tone};
 use crate::report::{Live, Plain, Reporter};
-use crate::runner::{Identity, load, wall_now};
+use crate::runner::{Identity, People, Script, load, wall_now};
 
 use super::args::Drill;
 use super::context::{Context, print, refused};
@@ -126,6 +126,11 @@ fn here(
         state_dir: &state_dir,
         records: &records,
         identity: Identity::current(),
+        people: args.ask.then(|| People {
+            here: context.interactive && context.draws,
+            waits: true,
+            script: Script::default(),
+        }),
         program: program()?,
         announce: &mut |stage| {
             playbook.set(stage == "playbook");

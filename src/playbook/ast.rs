@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Number, Value};
 
 use super::source::{Span, Spanned, Text};
-use crate::model::{IncidentStatus, Millis};
+use crate::model::{IncidentStatus, Millis, Percentile};
 
 /// A YAML value as typed, for places that take any value (parameters, JSON bodies).
 #[derive(Debug, Clone, PartialEq)]
@@ -157,9 +157,23 @@ pub struct Environment {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requires {
     pub commands: Vec<Text>,
+    pub versions: Vec<Version>,
     /// Templates over `params`.
     pub files: Vec<Text>,
     pub free_space: Option<FreeSpace>,
+    /// Templates over `params`.
+    pub free_ports: Vec<Text>,
+    /// Templates over `params`.
+    pub open_ports: Vec<Text>,
+    pub env: Vec<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub command: Text,
+    pub at_least: Text,
+    /// Empty: the command with `--version`.
+    pub ask: Vec<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -283,6 +297,7 @@ pub struct Tell {
 pub struct Level {
     pub level: Spanned<u32>,
     pub after: Option<Spanned<Millis>>,
+    pub projected_breach: Option<Spanned<Percentile>>,
     /// Channels.
     pub notify: Vec<Text>,
     /// Accounts, roles, or words for people.

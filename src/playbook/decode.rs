@@ -12,12 +12,14 @@ mod action;
 mod check;
 mod map;
 mod people;
+mod requires;
 mod tell;
 
 use action::{action, options, shell};
 use check::{check, checks, retry, undo};
 use map::{Map, list, text, texts};
 use people::ask;
+use requires::requires;
 use tell::{channels, escalation, updates};
 
 /// The playbook of a tree; None if it has no name. `source` is the text of the file.
@@ -162,19 +164,6 @@ fn environments(map: Map<'_>) -> Vec<Environment> {
             })
         })
         .collect()
-}
-
-fn requires(map: Map<'_>) -> Requires {
-    Requires {
-        commands: map.texts("commands"),
-        files: map.texts("files"),
-        free_space: map.map("free_space").and_then(|space| {
-            Some(FreeSpace {
-                path: space.text("path")?,
-                at_least: space.word("at_least", |size| read::size(size).ok())?,
-            })
-        }),
-    }
 }
 
 fn defaults(map: Map<'_>) -> Defaults {

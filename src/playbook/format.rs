@@ -8,6 +8,7 @@ mod check;
 mod drill;
 mod failure;
 mod people;
+mod requires;
 mod tell;
 
 use action::{
@@ -19,6 +20,7 @@ use check::{CHECK_ONCE, CHECKS, WITHIN_ELSEWHERE};
 use drill::DRILL;
 use failure::{RETRY, UNDO};
 use people::{APPROVAL, CHOOSE, MANUAL};
+use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
 
 /// The version of the format that this program reads.
@@ -191,29 +193,6 @@ static ENVIRONMENT: Object = Object {
             Kind::Choice(&["name"]),
             "`name`: the environment's name must be typed to start. No drill runs against it.",
         ),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static REQUIRES: Object = Object {
-    name: "the requirements",
-    doc: "Checked before the first step.",
-    fields: &[&[
-        optional("commands", TEXTS, "Commands that must be found."),
-        optional("files", Kind::List(&Kind::Template), "Files that must exist."),
-        optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static FREE_SPACE: Object = Object {
-    name: "the free space",
-    doc: "Room on the file system that holds `path`.",
-    fields: &[&[
-        needed("path", Kind::Template, "A path on the file system."),
-        needed("at_least", Kind::Size, "How much must be free."),
     ]],
     rules: &[],
     refused: &[],

@@ -12,6 +12,7 @@ mod looking;
 mod mistakes;
 mod notices;
 mod people;
+mod prompts;
 mod refusals;
 mod replan;
 mod scale;

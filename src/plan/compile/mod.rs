@@ -13,6 +13,7 @@ mod expand;
 mod needs;
 mod order;
 mod people;
+mod requires;
 mod resolve;
 mod step;
 mod suggest;
