@@ -3,13 +3,13 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Place, Running, command_line, refused};
+use crate::support::{Place, Running, refused};
 use crate::{postgres, registry};
 
-/// Starts the drill and waits until its output says this.
-fn under_way(place: &Place, name: &str, variant: &[&str], text: &str) -> Option<Running> {
+/// Starts the drill and waits until this task of its run has begun.
+fn under_way(place: &Place, name: &str, variant: &[&str], task: &str) -> Option<Running> {
     let mut running = place.start(place.drill(name, variant));
-    if running.reaches(text) {
+    if running.reaches(place, &format!("\"task\":\"{task}\"")) {
         return Some(running);
     }
     let (code, shown) = running.wait();
@@ -30,11 +30,13 @@ fn runner_and_keeper_are_killed_with_containers_up() {
         return;
     }
     let place = Place::new();
-    let Some(running) = under_way(&place, "registry-failure", &[], "point     ") else { return };
-    let namespaces = place.namespaces();
-    assert_eq!(namespaces.len(), 5, "{namespaces:?}");
-    let all: Vec<(i32, String)> = place.processes().into_iter().map(|pid| (pid, command_line(pid))).collect();
-    assert!(all.iter().any(|(_, line)| line.contains("docker-registry serve")), "{all:?}");
+    let Some(running) = under_way(&place, "registry-failure", &[], "running.1") else { return };
+    let all = place.inside();
+    for part in ["docker-registry serve", "conmon ", "busybox httpd"] {
+        assert!(all.iter().any(|(_, line)| line.contains(part)), "no {part}: {all:?}");
+    }
+    let namespaces = Place::namespaces(&all);
+    assert!(namespaces.len() > 5, "those of the drill and those of a container: {namespaces:?}");
     let inner = |line: &str| {
         line.contains(" __keeper ")
             || line.contains(" --inside ") && !line.contains(" __first ") && !line.contains(" __threshold ")
@@ -56,14 +58,14 @@ fn everything_of_runbook_is_killed_while_a_database_recovers() {
     }
     let place = Place::new();
     let variant = ["--variant", "pitr"];
-    let Some(running) = under_way(&place, "postgres-corruption", &variant, "recover/pitr") else { return };
-    let namespaces = place.namespaces();
-    assert_eq!(namespaces.len(), 5, "{namespaces:?}");
-    let ours: Vec<i32> = place.processes();
-    kill_all(ours.into_iter().filter(|pid| {
-        let line = command_line(*pid);
-        line.contains("drill") && line.contains("postgres-corruption") || line.contains(" __keeper ")
-    }));
+    let Some(running) = under_way(&place, "postgres-corruption", &variant, "recover/pitr.1") else { return };
+    let all = place.inside();
+    assert!(all.iter().any(|(_, line)| line.contains("postgres")), "{all:?}");
+    let namespaces = Place::namespaces(&all);
+    assert!(namespaces.len() >= 5, "{namespaces:?}");
+    let runbook =
+        |line: &str| line.contains(" drill ") && line.contains("runbook") || line.contains(" __keeper ");
+    kill_all(all.iter().filter(|(_, line)| runbook(line)).map(|(pid, _)| *pid));
     let (code, shown) = running.wait();
     assert_eq!(code, -9, "{shown}");
     place.assert_gone(&namespaces);

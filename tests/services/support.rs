@@ -35,38 +35,6 @@ pub struct Place {
     root: tempfile::TempDir,
     playbooks: PathBuf,
     program: PathBuf,
-    before: Machine,
-}
-
-/// What there is of a drill outside of its namespaces, and what must be there no more and no less.
-#[derive(Debug, PartialEq, Eq)]
-struct Machine {
-    /// Mounts that have to do with a drill.
-    mounts: Vec<String>,
-    shared_memory: BTreeSet<String>,
-    control_groups: BTreeSet<PathBuf>,
-    sockets: Vec<(PathBuf, bool)>,
-}
-
-impl Machine {
-    fn now(root: &Path) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let own = root.to_str().unwrap();
-        let mut groups = BTreeSet::new();
-        folders(Path::new("/sys/fs/cgroup"), 4, &mut |path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if ["libpod", "conmon", "crun", "runbook"].iter().any(|word| name.contains(word)) {
-                groups.insert(path.to_owned());
-            }
-        });
-        let sockets = ["/run/docker.sock", "/run/podman", "/run/crun", "/run/libpod"].map(PathBuf::from);
-        Self {
-            mounts: mounts.lines().filter(|line| line.contains(own)).map(str::to_owned).collect(),
-            shared_memory: names("/dev/shm").filter(|name| name.starts_with("PostgreSQL")).collect(),
-            control_groups: groups,
-            sockets: sockets.map(|path| (path.clone(), path.exists())).to_vec(),
-        }
-    }
 }
 
 impl Place {
@@ -80,8 +48,7 @@ impl Place {
         // The account of a database has to get through to its own folder.
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let playbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks");
-        let before = Machine::now(root.path());
-        Self { root, playbooks, program: PathBuf::from(BIN), before }
+        Self { root, playbooks, program: PathBuf::from(BIN) }
     }
 
     /// With all that another user needs, which is then theirs.
@@ -176,22 +143,51 @@ impl Place {
         pids().filter(has).collect()
     }
 
-    /// The namespaces of the drill that is under way.
-    pub fn namespaces(&self) -> BTreeSet<PathBuf> {
+    /// Every process of the drill that is under way, with what it is; also those that have emptied their environment, as a
+    /// container does.
+    pub fn inside(&self) -> Vec<(i32, String)> {
+        let net = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let own = net(i32::try_from(std::process::id()).unwrap());
+        let marked = self.processes();
+        let theirs: BTreeSet<PathBuf> =
+            marked.iter().filter_map(|pid| net(*pid)).filter(|ns| Some(ns) != own.as_ref()).collect();
+        let of_drill = |pid: &i32| marked.contains(pid) || net(*pid).is_some_and(|ns| theirs.contains(&ns));
+        pids().filter(of_drill).map(|pid| (pid, command_line(pid))).collect()
+    }
+
+    /// The namespaces that these processes do not share with this one.
+    pub fn namespaces(inside: &[(i32, String)]) -> BTreeSet<PathBuf> {
         let own: BTreeSet<PathBuf> = namespaces_of("self").collect();
-        let theirs = self.processes().into_iter().flat_map(|pid| namespaces_of(&pid.to_string()));
+        let theirs = inside.iter().flat_map(|(pid, _)| namespaces_of(&pid.to_string()));
         theirs.filter(|namespace| !own.contains(namespace)).collect()
     }
 
+    /// Asserts that nothing of a drill is to be found: no process that was started from here or names a file from here
+    /// (as the monitor of a container does), and no mount. Whatever else is on the machine may be somebody else's; that a
+    /// drill cannot reach it is shown by tests/cli/isolation.rs.
     pub fn assert_as_before(&self) {
+        let root = self.root.path().to_str().unwrap();
         let began = Instant::now();
         // A keeper that was let go, or a process that was killed, is given the time to leave.
-        while !self.processes().is_empty() {
-            let left: Vec<String> = self.processes().into_iter().map(command_line).collect();
+        loop {
+            let naming = pids().filter(|pid| command_line(*pid).contains(root));
+            let left: Vec<String> = self.processes().into_iter().chain(naming).map(command_line).collect();
+            if left.is_empty() {
+                break;
+            }
             assert!(began.elapsed() < PATIENCE, "left running: {left:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        assert_eq!(Machine::now(self.root.path()), self.before);
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(root), "{mounts}");
+    }
+
+    /// Whether a run here has recorded this.
+    pub fn recorded(&self, text: &str) -> bool {
+        let runs = self.state().join("runs");
+        let journal =
+            |run: String| fs::read_to_string(runs.join(run).join("journal.jsonl")).unwrap_or_default();
+        names(&runs).any(|run| journal(run).contains(text))
     }
 
     /// Asserts that no process is in these namespaces any more, and that nothing else keeps them.
@@ -251,10 +247,10 @@ impl Running {
         self.files.clone().map(|path| fs::read_to_string(path).unwrap_or_default()).join("\n")
     }
 
-    /// Waits until the output says this; false if it ended before.
-    pub fn reaches(&mut self, text: &str) -> bool {
+    /// Waits until the run there has recorded this; false if it ended before.
+    pub fn reaches(&mut self, place: &Place, text: &str) -> bool {
         let began = Instant::now();
-        while !self.shown().contains(text) {
+        while !place.recorded(text) {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
@@ -288,7 +284,7 @@ pub fn refused(code: i32, shown: &str) -> bool {
     refused
 }
 
-pub fn command_line(pid: i32) -> String {
+fn command_line(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
@@ -305,15 +301,4 @@ fn pids() -> impl Iterator<Item = i32> {
 fn namespaces_of(pid: &str) -> impl Iterator<Item = PathBuf> + use<> {
     let links = KINDS.map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")));
     links.into_iter().flatten()
-}
-
-fn folders(folder: &Path, depth: usize, found: &mut dyn FnMut(&Path)) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found(&entry.path());
-            if depth > 0 {
-                folders(&entry.path(), depth - 1, found);
-            }
-        }
-    }
 }
