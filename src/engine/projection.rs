@@ -236,7 +236,7 @@ impl Walk<'_> {
         }
         let (plan, state) = (self.plan, self.state);
         let facts = self.facts.get_or_insert_with(|| facts(state));
-        with_names((plan, state, facts), step.scope, &when.uses, (None, None), |ctx| {
+        with_names((plan, state, facts), (step.scope, None), &when.uses, (None, None), |ctx| {
             template::eval_bool(when, ctx)
         })
         .ok()

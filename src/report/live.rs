@@ -109,6 +109,10 @@ impl Live {
                 let title = plan.phases.iter().find(|p| p.id == *phase).map_or(phase, |p| &p.title);
                 self.line(&[(Tone::Bold, neutral::line(title))], columns);
             }
+            // How far the items are moves in their step's line, and stands in the one that stays.
+            Event::StepSkipped { step, .. }
+            | Event::StepEnded { step, outcome: StepOutcome::Succeeded | StepOutcome::Satisfied, .. }
+                if plan.find(step).is_some_and(|ix| plan.foreach_around(ix).is_some()) => {}
             Event::StepSkipped { step, .. } => {
                 self.step_line(plan, state, step, StepOutcome::Skipped, &entry.text, columns);
             }
@@ -178,6 +182,9 @@ impl Live {
         if let Some(past) = past.filter(|p| p.attempts > 1) {
             facts.push(words::count(past.attempts as usize, "attempt"));
         }
+        let items = ix.filter(|_| outcome != StepOutcome::Skipped);
+        let items = items.and_then(|ix| state.item_count(plan, ix));
+        facts.extend(items.map(|count| words::items_done(&count)));
         if !matches!(outcome, StepOutcome::Succeeded) {
             facts.push(outcome.as_str().to_owned());
         }

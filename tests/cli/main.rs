@@ -6,6 +6,7 @@ mod data;
 mod database;
 mod drill;
 mod flow;
+mod foreach;
 mod isolation;
 mod journal;
 mod looking;
