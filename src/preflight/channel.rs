@@ -54,7 +54,10 @@ pub fn channels(
             Ok(Reached::There(found)) => about.ok(found),
             Ok(Reached::ByProxy) => about.skipped("not tried: it goes through a proxy"),
             Err(why) => {
-                let mend = format!("`runbook channels test {}` sends a test notice", channel.name);
+                let mend = match &channel.kind {
+                    ChannelKind::Command(_) => "put it there, and make it executable".to_owned(),
+                    _ => format!("`runbook channels test {}` sends a test notice", channel.name),
+                };
                 let found = format!("{why}, {}", about.wanted);
                 about.warn(found, mend)
             }
