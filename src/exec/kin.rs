@@ -17,7 +17,7 @@ pub fn kill_with_children(pid: u32) {
     let mut found: BTreeMap<i32, u64> = BTreeMap::new();
     for _ in 0..PASSES {
         let Ok(all) = procfs::all() else { break };
-        let mut new = Vec::new();
+        let mut new: Vec<&procfs::Stat> = Vec::new();
         loop {
             let member = |p: &&procfs::Stat| p.pid == root || found.contains_key(&p.parent);
             let more: Vec<_> = all.iter().filter(member).filter(|p| !found.contains_key(&p.pid)).collect();
