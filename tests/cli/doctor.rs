@@ -390,6 +390,44 @@ fn the_age_of_the_last_green_drill() {
 }
 
 #[test]
+fn each_of_several_drills_has_its_age() {
+    let world = World::new();
+    world.playbook(
+        "several",
+        "steps: [{ id: a, title: A, run: 'true' }]\n\
+         drill: { assert: [run.outcome == 'recovered'], variants: { one: { title: One }, two: { title: Two } } }\n",
+    );
+    // The name of one playbook is the beginning of another's: their drills are not taken for each other.
+    world.playbook("sever", "steps: [{ id: a, title: A, run: 'true' }]\ndrill: { assert: ['true'] }\n");
+    world.run(&["drill", "several", "--variant", "one"]).exits(0);
+    let said = steady(&doctor(&world, &["several"]).exits(0).out);
+    let lines: Vec<&str> = said.lines().skip_while(|line| *line != "drill").take(4).collect();
+    let wanted = [
+        "drill",
+        "  ✔ last green, one  JUST NOW, as it stands now",
+        "  ! last green, two  never drilled",
+        "                     → runbook drill several --variant two",
+    ];
+    assert_eq!(lines, wanted, "{said}");
+    doctor(&world, &["sever"]).exits(0).says(&["never drilled"]);
+}
+
+/// An empty list of approvers means anybody. A role without members is not an empty list.
+#[test]
+fn a_role_that_nobody_holds_is_nobody() {
+    let world = World::new();
+    let steps = "steps: [{ id: a, title: A, run: echo a >> ledger, approval: { prompt: 'Now?', approvers: [dba] } }]\n";
+    world.write("answers.yaml", "a: approve\n");
+    world.playbook("own", &format!("roles: {{ dba: [] }}\n{steps}"));
+    world.run(&["run", "own", "--answers", "answers.yaml"]).exits(2).says(&["error[empty-role]"]);
+    world.write("runbook.yaml", "roles: { dba: [] }\n");
+    world.playbook("shared", steps);
+    doctor(&world, &["shared"]).exits(8).says(&["dba to agree: dba has no account here"]);
+    let said = world.run(&["run", "shared", "--answers", "answers.yaml"]);
+    assert!(said.code != 0 && world.ledger().is_empty(), "somebody was taken for nobody: {said:?}");
+}
+
+#[test]
 fn what_a_playbook_requires_is_checked_before_the_first_step() {
     let world = World::new();
     let (open, taken, free) = ports();
@@ -408,7 +446,7 @@ fn what_a_playbook_requires_is_checked_before_the_first_step() {
         "the command ./bin/old >= 1.10: 1.9.3",
         "the variable MY_VARIABLE is not set",
         &format!("port 127.0.0.1:{taken} free: "),
-        &format!("port 127.0.0.1:{free} open: the connection is refused"),
+        &format!("port 127.0.0.1:{free} open: refused: nobody listens there"),
     ]);
     assert!(world.ledger().is_empty() && world.runs().is_empty());
     drop(open);
