@@ -77,6 +77,8 @@ bugs! {
     ForgetApproval = "forget-approval",
     /// Somebody who is not asked agrees.
     AnyoneApproves = "anyone-approves",
+    /// Anybody may answer for a role that nobody holds.
+    EmptyRole = "empty-role",
     /// One person agrees for two.
     AgreeTwice = "agree-twice",
 

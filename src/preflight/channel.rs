@@ -22,7 +22,8 @@ pub fn channels(
     for channel in channels {
         let wanted = neutral::line(channel.target());
         let about =
-            Finding::new(Kind::Channel, format!("{} ({})", channel.name, channel.kind_name()), wanted);
+            Finding::new(Kind::Channel, format!("{} ({})", channel.name, channel.kind_name()), wanted)
+                .advisory();
         let lacking: Vec<&SecretName> =
             channel.secrets().into_iter().filter(|s| !values.contains_key(s)).collect();
         if let Some(name) = lacking.first() {
