@@ -83,6 +83,8 @@ bugs! {
     ForgetApproval = "forget-approval",
     /// Somebody who is not asked agrees.
     AnyoneApproves = "anyone-approves",
+    /// Anybody may answer for a role that nobody holds.
+    EmptyRole = "empty-role",
     /// One person agrees for two.
     AgreeTwice = "agree-twice",
     /// Whoever is to be called when the RTO will be missed is called when it has passed.
