@@ -9,7 +9,7 @@ use crate::model::{
     HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, shows_password,
 };
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, Dialect, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::template::{self, Ctx, Dialect, ItemView, RunVerdict, RunView, StepView, TemplateError};
 use crate::plan::{Action, Auth, Command, Expr, Http, HttpBody, Plan, Shell, Sql, StepIx, Template, Use};
 
 use super::core::{Engine, RunFacts};
@@ -35,7 +35,8 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        with_names(self.known(), self.plan.steps[ix].scope, uses, (result, None), f)
+        let step = &self.plan.steps[ix];
+        with_names(self.known(), (step.scope, step.item.as_ref()), uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -45,12 +46,13 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        with_names(self.known(), scope, uses, (None, None), f)
+        with_names(self.known(), (scope, None), uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        with_names(self.known(), 0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        let verdict = (None, Some(verdict));
+        with_names(self.known(), (0, None), &expr.uses, verdict, |ctx| template::eval_bool(expr, ctx))
     }
 
     fn known(&self) -> Known<'_> {
@@ -257,20 +259,24 @@ pub(super) type Known<'a> = (&'a Plan, &'a State, &'a RunFacts);
 /// Calls `f` with the names of a scope of the plan.
 pub(super) fn with_names<T>(
     (plan, state, facts): Known<'_>,
-    scope: usize,
+    (scope, item): (usize, Option<&Value>),
     uses: &[Use],
     (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
     f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
 ) -> Result<T, TemplateError> {
+    let items: Vec<Option<Vec<ItemView<'_>>>> =
+        uses.iter().map(|used| items_of(plan, state, used.step)).collect();
     let steps: Vec<(&str, StepView<'_>)> = uses
         .iter()
-        .map(|used| {
+        .zip(&items)
+        .map(|(used, items)| {
             let state = &state.steps[used.step];
             let view = StepView {
                 outcome: state.outcome(),
                 outputs: &state.outputs,
                 choice: state.choice.as_deref(),
                 result: state.result.as_ref(),
+                items: items.as_deref(),
             };
             (used.name.as_str(), view)
         })
@@ -293,7 +299,17 @@ pub(super) fn with_names<T>(
         environment: facts.environment.as_deref(),
         verdict,
     };
-    f(&Ctx { params, steps: &steps, run: &run, result, drill: plan.drill.as_ref() })
+    f(&Ctx { params, steps: &steps, run: &run, item, result, drill: plan.drill.as_ref() })
+}
+
+/// What the items of a step gave, if it has a `foreach`.
+fn items_of<'a>(plan: &'a Plan, state: &'a State, ix: StepIx) -> Option<Vec<ItemView<'a>>> {
+    let view = |ix: &StepIx| {
+        let item = plan.steps[*ix].item.as_ref()?;
+        let state = &state.steps[*ix];
+        Some(ItemView { item, outcome: state.outcome(), outputs: &state.outputs })
+    };
+    Some(plan.foreach(ix)?.steps.iter().filter_map(view).collect())
 }
 
 /// The argv that runs a script, strictly: a failing command or an unset variable ends it.

@@ -218,6 +218,7 @@ pub struct Step {
     /// Absent for a step that only verifies.
     pub action: Option<Action>,
     pub options: Options,
+    pub foreach: Option<Box<ForEach>>,
     pub needs: Option<Vec<Text>>,
     pub when: Option<Text>,
     pub unless: Option<Box<Check>>,
@@ -235,6 +236,30 @@ pub struct Step {
     pub escalate: Option<Spanned<u32>>,
     pub destructive: bool,
     pub sensitive: bool,
+}
+
+/// The step is done for each item of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForEach {
+    /// Of the list.
+    pub span: Span,
+    pub items: Items,
+    pub max_parallel: Option<Spanned<u32>>,
+    pub on_item_failure: Option<Spanned<OnItemFailure>>,
+    pub at_least: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Items {
+    /// Texts in it are templates.
+    List(Vec<Node>),
+    Expression(Text),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnItemFailure {
+    Stop,
+    Continue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,7 +43,7 @@ fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) 
         environment: plan.environment.as_ref().map(|e| e.name.as_str()),
         verdict: None,
     };
-    Some(render(&Ctx { params, steps: &[], run: &run, result: None, drill: plan.drill.as_ref() }))
+    Some(render(&Ctx { params, steps: &[], run: &run, item: None, result: None, drill: plan.drill.as_ref() }))
 }
 
 /// A text with the parameters of its scope, secrets by name; its source where a value is known only during the run.

@@ -56,6 +56,7 @@ pub fn step(id: &str, title: &str, phase: usize, body: Body) -> Step {
         destructive: false,
         sensitive: false,
         keep_result: false,
+        item: None,
     }
 }
 
