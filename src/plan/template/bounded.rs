@@ -100,10 +100,9 @@ pub(super) fn expr<'a>(e: &Expr<'a>) -> Expr<'a> {
             s.span(),
         ))),
         Expr::UnaryOp(u) => {
-            let op = match u.op {
-                UnaryOpKind::Not => UnaryOpKind::Not,
-                UnaryOpKind::Neg => UnaryOpKind::Neg,
-            };
+            // It cannot be copied.
+            let is_not = matches!(u.op, UnaryOpKind::Not);
+            let op = if is_not { UnaryOpKind::Not } else { UnaryOpKind::Neg };
             Expr::UnaryOp(Spanned::new(UnaryOp { op, expr: expr(&u.expr) }, u.span()))
         }
         Expr::BinOp(b) => {

@@ -17,9 +17,9 @@ use super::names::own_error;
 const MOST_BYTES: usize = 16 << 20;
 /// Items or columns that a filter may be asked for.
 const MOST_ITEMS: usize = 100_000;
-/// All that a render may make, in bytes; an item that is walked over counts for so many.
+/// All that a render may make, in bytes; an item of a list counts for so many.
 const MOST_IN_ALL: usize = 64 << 20;
-const ITEM: usize = 16;
+const ITEM: usize = 64;
 /// Lists in lists.
 const DEEPEST: usize = 64;
 

@@ -598,7 +598,8 @@ fn nothing_grows_without_bound() {
     );
     assert_eq!(value("(1 + 2) * 2 == 6 and 'a' ~ 'b' == 'ab'"), Ok(json!(true)));
     assert_eq!(value("1 + 'x'").unwrap_err(), value("2 + 'x'").unwrap_err().replace("2 + ", "1 + "));
-    assert!(start.elapsed().as_secs() < 30);
+    // Unoptimised, and on a busy machine; without bounds it would not end at all.
+    assert!(start.elapsed().as_secs() < 120);
 }
 
 #[test]
