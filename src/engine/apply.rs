@@ -371,6 +371,13 @@ impl State {
         if failed && asked_for && !group::is_in_alternative(plan, ix) {
             // `rollback` stays empty until the rollback's own record is there.
             self.status = RunStatus::RollingBack { because: format!("step {} failed: {why}", spec.id) };
+        } else if let Some(group) = plan.foreach_around(ix) {
+            // The last item may tell what an earlier one that nobody knows of means.
+            if let Some(item) = self.item_in_doubt(plan, group) {
+                let why = self.steps[item].why.clone().unwrap_or_default();
+                let why = format!("step {} is in doubt: {why}", plan.steps[item].id);
+                self.status = RunStatus::Stopping { why };
+            }
         } else if self.stops_the_run(plan, ix) {
             let verb = if failed { "failed" } else { "is in doubt" };
             self.status = RunStatus::Stopping { why: format!("step {} {verb}: {why}", spec.id) };
@@ -393,7 +400,9 @@ impl State {
     /// Nobody knows what became of the step, and no group around it has been settled without it.
     pub(super) fn is_in_doubt(&self, plan: &Plan, ix: StepIx) -> bool {
         let mut around = std::iter::successors(plan.steps[ix].parent, |p| plan.steps[*p].parent);
-        self.steps[ix].outcome() == Some(StepOutcome::Unknown) && around.all(|p| self.steps[p].is_inside())
+        self.steps[ix].outcome() == Some(StepOutcome::Unknown)
+            && around.all(|p| self.steps[p].is_inside())
+            && plan.foreach_around(ix).is_none_or(|group| self.item_in_doubt(plan, group).is_some())
     }
 
     /// It ended because only a person could go on with it.

@@ -134,7 +134,8 @@ impl Engine {
 
     /// Ends a step that has failed for good, or asks what now.
     pub(super) fn fail_step(&mut self, ix: StepIx, why: String) {
-        let group = matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. });
+        let group =
+            matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_));
         let asks = self.plan.steps[ix].on_failure == OnFailure::Ask && !group;
         if asks && self.state.status == RunStatus::Running {
             self.ask_what_now(ix, why);

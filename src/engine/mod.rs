@@ -14,6 +14,7 @@ mod figures;
 mod flow;
 mod group;
 mod hear;
+mod items;
 mod judge;
 mod objectives;
 mod projection;

@@ -32,6 +32,8 @@ pub struct Overdue {
 
 impl Projection {
     /// None if no past run tells of anything that is left, or if the run does not go for recovery any more.
+    ///
+    /// A step that is overdue, or of which nothing is known, makes its end the earliest that is likely.
     pub fn of(plan: &Plan, state: &State, now: Millis) -> Option<Self> {
         let past = state.start.as_ref()?.past.as_deref().filter(|past| !past.steps.is_empty())?;
         if !(state.status == RunStatus::Running || state.waits()) {
@@ -43,6 +45,11 @@ impl Projection {
             untold: ahead.untold,
             overdue: overdue(plan, state, past, now),
         })
+    }
+
+    /// Something is on its way, or ahead, that takes longer by nobody knows how much.
+    pub fn is_earliest(&self) -> bool {
+        self.untold > 0 || !self.overdue.is_empty()
     }
 }
 
@@ -236,7 +243,7 @@ impl Walk<'_> {
         }
         let (plan, state) = (self.plan, self.state);
         let facts = self.facts.get_or_insert_with(|| facts(state));
-        with_names((plan, state, facts), step.scope, &when.uses, (None, None), |ctx| {
+        with_names((plan, state, facts), (step.scope, None), &when.uses, (None, None), |ctx| {
             template::eval_bool(when, ctx)
         })
         .ok()

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
+use crate::model::{
+    HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, shows_password,
+};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, Expr, HttpBody, Plan, Shell, StepIx, Template, Use};
+use crate::plan::template::{self, Ctx, Dialect, ItemView, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::{Action, Auth, Command, Expr, Http, HttpBody, Plan, Shell, Sql, StepIx, Template, Use};
 
 use super::core::{Engine, RunFacts};
 use super::state::State;
@@ -33,7 +35,8 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        with_names(self.known(), self.plan.steps[ix].scope, uses, (result, None), f)
+        let step = &self.plan.steps[ix];
+        with_names(self.known(), (step.scope, step.item.as_ref()), uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -43,12 +46,13 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        with_names(self.known(), scope, uses, (None, None), f)
+        with_names(self.known(), (scope, None), uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        with_names(self.known(), 0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        let verdict = (None, Some(verdict));
+        with_names(self.known(), (0, None), &expr.uses, verdict, |ctx| template::eval_bool(expr, ctx))
     }
 
     fn known(&self) -> Known<'_> {
@@ -82,10 +86,8 @@ impl Engine {
     pub(super) fn render(&self, ix: StepIx, command: &Command) -> Result<Rendered, String> {
         let mut values = Vec::new();
         let op = match &command.action {
-            Action::Sql { database, query } => Op::Sql(self.sql(ix, database, query)?),
-            Action::Http { method, url, headers, body } => {
-                Op::Http(self.http(ix, method, url, headers, body.as_ref())?)
-            }
+            Action::Sql(sql) => Op::Sql(self.sql(ix, sql)?),
+            Action::Http(http) => Op::Http(self.http(ix, http)?),
             Action::Script { shell, script } => {
                 let rendered = self
                     .template(ix, script, "the script", |ctx| template::render_script(script, *shell, ctx))?;
@@ -139,16 +141,46 @@ impl Engine {
         Ok(ProcessOp { commands, script: None, env, workdir, stdin })
     }
 
-    fn sql(&self, ix: StepIx, database: &Template, query: &Template) -> Result<SqlOp, String> {
-        let database = self.secret_text(ix, database, "database")?;
+    fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {
+        let source = &sql.database;
+        let database = match Dialect::of(&source.src) {
+            Dialect::Postgres => {
+                self.template(ix, source, "database", |ctx| template::render_url(source, ctx))?
+            }
+            Dialect::Sqlite | Dialect::Unknown => self.secret_text(ix, source, "database")?,
+        };
+        if shows_password(&database.to_string(), "‹secret ") {
+            return Err(
+                "database: the password in the URL is no secret; declare it under `secrets`, and give it as \
+                        `password`"
+                    .into(),
+            );
+        }
+        let dialect = dialect_of(&database);
+        let query = &sql.query;
         let (query, binds) =
-            self.template(ix, query, "the query", |ctx| template::render_query(query, ctx))?;
-        Ok(SqlOp { database: self.absolute_sqlite(database), query, binds })
+            self.template(ix, query, "the query", |ctx| template::render_query(query, dialect, ctx))?;
+        let password = sql.password.as_ref().map(|text| self.proof(ix, text, "password")).transpose()?;
+        let ca_file = self.ca_file(ix, sql.ca_file.as_ref())?;
+        Ok(SqlOp { database: self.absolute_sqlite(database), password, ca_file, query, binds })
+    }
+
+    /// A text that only the other side may see. What is no secret would be in the journal.
+    fn proof(&self, ix: StepIx, template: &Template, what: &str) -> Result<SecretText, String> {
+        let text = self.secret_text(ix, template, what)?;
+        match text.0.iter().any(|piece| !matches!(piece, Piece::Plain(_))) {
+            true => Ok(text),
+            false => Err(format!("{what}: it is no secret; declare it under `secrets`")),
+        }
+    }
+
+    fn ca_file(&self, ix: StepIx, template: Option<&Template>) -> Result<Option<PathBuf>, String> {
+        let path = template.map(|template| self.text(ix, template, "ca_file")).transpose()?;
+        Ok(path.map(|path| self.plan.root.join(path)))
     }
 
     /// `sqlite:PATH` counts from the playbook's folder like every other path.
     fn absolute_sqlite(&self, database: SecretText) -> SecretText {
-        use crate::model::Piece;
         let mut pieces = database.0;
         if let Some(Piece::Plain(text)) = pieces.first_mut()
             && let Some(path) = text.strip_prefix("sqlite:")
@@ -160,14 +192,8 @@ impl Engine {
         SecretText(pieces)
     }
 
-    fn http(
-        &self,
-        ix: StepIx,
-        method: &str,
-        url: &Template,
-        headers: &[(String, Template)],
-        body: Option<&HttpBody>,
-    ) -> Result<HttpOp, String> {
+    fn http(&self, ix: StepIx, http: &Http) -> Result<HttpOp, String> {
+        let Http { method, url, headers, body, auth, ca_file } = http;
         let url = self.template(ix, url, "the URL", |ctx| template::render_url(url, ctx))?;
         let mut rendered = Vec::with_capacity(headers.len());
         for (name, value) in headers {
@@ -188,7 +214,16 @@ impl Engine {
                 Some(text)
             }
         };
-        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body })
+        let auth = match auth {
+            Some(Auth::Bearer(token)) => Some(HttpAuth::Bearer(self.proof(ix, token, "bearer")?)),
+            Some(Auth::Basic { user, password }) => Some(HttpAuth::Basic {
+                user: self.secret_text(ix, user, "user")?,
+                password: self.secret_text(ix, password, "password")?,
+            }),
+            None => None,
+        };
+        let ca_file = self.ca_file(ix, ca_file.as_ref())?;
+        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body, auth, ca_file })
     }
 
     fn text(&self, ix: StepIx, template: &Template, what: &str) -> Result<String, String> {
@@ -210,26 +245,38 @@ impl Engine {
     }
 }
 
+/// As far as a text tells whose first piece may be a secret.
+fn dialect_of(database: &SecretText) -> Dialect {
+    match database.0.first() {
+        Some(Piece::Plain(text)) => Dialect::of(text),
+        _ => Dialect::Unknown,
+    }
+}
+
 /// All that names are looked up in.
 pub(super) type Known<'a> = (&'a Plan, &'a State, &'a RunFacts);
 
 /// Calls `f` with the names of a scope of the plan.
 pub(super) fn with_names<T>(
     (plan, state, facts): Known<'_>,
-    scope: usize,
+    (scope, item): (usize, Option<&Value>),
     uses: &[Use],
     (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
     f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
 ) -> Result<T, TemplateError> {
+    let items: Vec<Option<Vec<ItemView<'_>>>> =
+        uses.iter().map(|used| items_of(plan, state, used.step)).collect();
     let steps: Vec<(&str, StepView<'_>)> = uses
         .iter()
-        .map(|used| {
+        .zip(&items)
+        .map(|(used, items)| {
             let state = &state.steps[used.step];
             let view = StepView {
                 outcome: state.outcome(),
                 outputs: &state.outputs,
                 choice: state.choice.as_deref(),
                 result: state.result.as_ref(),
+                items: items.as_deref(),
             };
             (used.name.as_str(), view)
         })
@@ -252,7 +299,17 @@ pub(super) fn with_names<T>(
         environment: facts.environment.as_deref(),
         verdict,
     };
-    f(&Ctx { params, steps: &steps, run: &run, result, drill: plan.drill.as_ref() })
+    f(&Ctx { params, steps: &steps, run: &run, item, result, drill: plan.drill.as_ref() })
+}
+
+/// What the items of a step gave, if it has a `foreach`.
+fn items_of<'a>(plan: &'a Plan, state: &'a State, ix: StepIx) -> Option<Vec<ItemView<'a>>> {
+    let view = |ix: &StepIx| {
+        let item = plan.steps[*ix].item.as_ref()?;
+        let state = &state.steps[*ix];
+        Some(ItemView { item, outcome: state.outcome(), outputs: &state.outputs })
+    };
+    Some(plan.foreach(ix)?.steps.iter().filter_map(view).collect())
 }
 
 /// The argv that runs a script, strictly: a failing command or an unset variable ends it.

@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, StepOutcome,
+    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, Spread, StepOutcome,
 };
 use crate::plan::{Level, StepIx, Tell, template};
+use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine};
-use super::projection::Ahead;
+use super::projection::{Ahead, Projection};
 use super::state::RunStatus;
 
 /// A notice on its way out; its record is synced.
@@ -164,6 +165,7 @@ impl Engine {
         if before > rto {
             return self.now.t;
         }
+        let ahead = if planted::is(Bug::LateBreach) { Ahead::default() } else { ahead };
         ahead.later_than(rto.saturating_sub(before), self.now.t, of)
     }
 
@@ -178,9 +180,15 @@ impl Engine {
         if before.saturating_add(self.now.t) > rto {
             return format!("the RTO of {rto} has passed");
         }
-        let end = self.ahead().end(self.now.t);
-        let (p50, p90) = (before.saturating_add(end.p50), before.saturating_add(end.p90));
-        format!("recovery is projected after {p50} (p50) to {p90} (p90), and the RTO is {rto}")
+        let Some(projection) = Projection::of(&self.plan, &self.state, self.now.t) else {
+            return format!("the RTO of {rto} is about to pass");
+        };
+        let end = projection.end.plus(Spread::both(before));
+        let later = if projection.is_earliest() { " or later" } else { "" };
+        format!(
+            "recovery is projected after {} (p50) to {} (p90){later}, and the RTO is {rto}",
+            end.p50, end.p90
+        )
     }
 
     /// Why the step calls for more people.

@@ -8,9 +8,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{StatusCode, Url};
 
 use super::deliver::Tried;
-use super::{Keys, clean, fault, pause, webhook};
+use super::{Keys, clean, pause, webhook};
 use crate::model::{Secret, SecretText};
-use crate::text::neutral;
+use crate::text::{fault, neutral};
 
 /// Bytes of an answer that are read.
 const READ: usize = 4096;

@@ -9,7 +9,7 @@
 //! - `clean` makes a notice harmless before any channel sees it (secrets out, control characters visible, length bounded)
 //!   and gives the texts that the channels share.
 //! - `slack`, `pagerduty`, `webhook`: what is posted, a `http::Post`; `http` posts it and judges the answer.
-//! - `email`, `command`: the ways that are no HTTP. `fault` puts errors of the network into words.
+//! - `email`, `command`: the ways that are no HTTP.
 //!
 //! # Adding a kind of channel
 //!
@@ -25,7 +25,6 @@ mod clean;
 mod command;
 mod deliver;
 mod email;
-mod fault;
 mod http;
 mod keys;
 mod pagerduty;

@@ -218,6 +218,7 @@ pub struct Step {
     /// Absent for a step that only verifies.
     pub action: Option<Action>,
     pub options: Options,
+    pub foreach: Option<Box<ForEach>>,
     pub needs: Option<Vec<Text>>,
     pub when: Option<Text>,
     pub unless: Option<Box<Check>>,
@@ -235,6 +236,30 @@ pub struct Step {
     pub escalate: Option<Spanned<u32>>,
     pub destructive: bool,
     pub sensitive: bool,
+}
+
+/// The step is done for each item of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForEach {
+    /// Of the list.
+    pub span: Span,
+    pub items: Items,
+    pub max_parallel: Option<Spanned<u32>>,
+    pub on_item_failure: Option<Spanned<OnItemFailure>>,
+    pub at_least: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Items {
+    /// Texts in it are templates.
+    List(Vec<Node>),
+    Expression(Text),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnItemFailure {
+    Stop,
+    Continue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -345,10 +370,7 @@ pub enum ActionKind {
     Run(Text),
     /// One argv or a pipeline of them; templates.
     Exec(Vec<Vec<Text>>),
-    Sql {
-        database: Text,
-        query: Text,
-    },
+    Sql(Sql),
     Http(Http),
     Wait(Spanned<Millis>),
     Choose(Box<Choose>),
@@ -362,6 +384,14 @@ pub enum ActionKind {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+pub struct Sql {
+    pub database: Text,
+    pub password: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub query: Text,
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// `get`, `post`, `put`, `patch`, `delete` or `head`, in upper case.
     pub method: Spanned<&'static str>,
@@ -370,6 +400,14 @@ pub struct Http {
     pub body: Option<Text>,
     /// A JSON body whose texts are templates.
     pub json: Option<Node>,
+    pub auth: Option<Auth>,
+    pub ca_file: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Auth {
+    Bearer(Text),
+    Basic { user: Text, password: Text },
 }
 
 /// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom`.

@@ -10,6 +10,7 @@ use crate::model::IncidentStatus;
 
 mod action;
 mod check;
+mod foreach;
 mod map;
 mod people;
 mod requires;
@@ -17,6 +18,7 @@ mod tell;
 
 use action::{action, options, shell};
 use check::{check, checks, retry, undo};
+use foreach::foreach;
 use map::{Map, list, text, texts};
 use people::ask;
 use requires::requires;
@@ -215,6 +217,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
         title: map.text("title"),
         action: action(map),
         options: options(map),
+        foreach: foreach(map).map(Box::new),
         needs: map.list("needs").map(texts),
         when: map.text("when"),
         unless: map.map("unless").and_then(check).map(Box::new),

@@ -7,6 +7,7 @@ mod channels;
 mod check;
 mod drill;
 mod failure;
+mod foreach;
 mod people;
 mod requires;
 mod tell;
@@ -19,6 +20,8 @@ use channels::CHANNELS;
 use check::{CHECK_ONCE, CHECKS, WITHIN_ELSEWHERE};
 use drill::DRILL;
 use failure::{RETRY, UNDO};
+use foreach::FOREACH_FIELDS;
+pub use foreach::MAX_ITEMS;
 use people::{APPROVAL, CHOOSE, MANUAL};
 use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
@@ -341,6 +344,13 @@ const STEP_RULES: &[Rule] = &[
         with: &["irreversible"],
         because: "a step that can be undone is not irreversible",
     },
+    foreach::NOT_GROUPS,
+    foreach::NOT_WAIT,
+    foreach::NOT_PEOPLE,
+    foreach::NOT_ALONE,
+    foreach::PARALLEL_ONLY,
+    foreach::FAILURE_ONLY,
+    foreach::QUORUM_ONLY,
 ];
 
 pub static STEP: Object = Object {
@@ -358,6 +368,7 @@ pub static STEP: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
     ],
@@ -367,8 +378,6 @@ pub static STEP: Object = Object {
 
 const STEP_REFUSED: &[(&str, Refusal)] = &[
     ("on", Refusal::Later),
-    ("foreach", Refusal::Later),
-    ("max_parallel", Refusal::Later),
     ("within", Refusal::Because(WITHIN_ELSEWHERE)),
     ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ("required", Refusal::Because("only a check of `verify` can be advisory")),
@@ -385,6 +394,7 @@ static ALTERNATIVE: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
     ],
@@ -392,8 +402,6 @@ static ALTERNATIVE: Object = Object {
     refused: &[
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
         ("on", Refusal::Later),
-        ("foreach", Refusal::Later),
-        ("max_parallel", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ],

@@ -36,6 +36,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Any value at all.
     Value,
+    /// A list that is not empty, of any values, or an expression that gives a list.
+    Items,
     /// Text; a number or a boolean is taken as it was typed.
     EnvValue,
     List(&'static Kind),
@@ -136,6 +138,7 @@ impl Kind {
             Self::Date => "a date, such as 2026-11-01".into(),
             Self::Choice(words) => words.join(" or "),
             Self::Value => "a value".into(),
+            Self::Items => "a list, or an expression (text) that gives one".into(),
             Self::List(_) | Self::Some(_) => "a list".into(),
             Self::OneOrList(kind) => format!("{} or a list of them", kind.words()),
             Self::Argv => "a list of texts: the command and its arguments".into(),

@@ -98,6 +98,13 @@ impl<'n> Walker<'n> {
                 self.items(items, item);
             }
             (Kind::OneOrList(item), NodeKind::Text(_)) => self.value(node, item, key),
+            (Kind::Items, NodeKind::List(items)) => {
+                if items.is_empty() {
+                    self.empty_list(node);
+                }
+                self.items(items, &Kind::Value);
+            }
+            (Kind::Items, NodeKind::Text(_)) => self.value(node, &Kind::Expression, key),
             (Kind::Argv, NodeKind::List(items)) => self.argv(node, items),
             (Kind::Pipeline, NodeKind::List(items)) => self.pipeline(node, items),
             (Kind::Map { keys, values }, NodeKind::Map(entries)) => {
@@ -221,6 +228,7 @@ impl<'n> Walker<'n> {
             | Kind::Int { .. }
             | Kind::Number { .. }
             | Kind::Value
+            | Kind::Items
             | Kind::List(_)
             | Kind::Some(_)
             | Kind::OneOrList(_)

@@ -218,10 +218,9 @@ impl Brief {
             None => screen.line("time", Tone::Plain, &format!("{}; no RTO is set", self.elapsed)),
         }
         if let Some(outlook) = &self.projection {
-            match &outlook.recovery {
-                Some(_) => screen.line("ahead", outlook.tone(), &outlook.sentence()),
-                None if self.rto.is_some() => screen.line("ahead", outlook.tone(), &outlook.sentence()),
-                None => {}
+            if outlook.recovery.is_some() || self.rto.is_some() {
+                let room = screen.columns.saturating_sub(LABEL);
+                screen.line("ahead", outlook.tone(), &outlook.sentence_within(room));
             }
             if let Some(basis) = outlook.basis() {
                 screen.line("", Tone::Dim, &basis);

@@ -47,7 +47,7 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     let budget_above = budget.saturating_sub(asked.len());
     lines.truncate(budget_above);
     let active: Vec<StepIx> =
-        (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
+        (0..view.plan.steps.len()).filter(|ix| is_active(view.plan, *ix, &view.state.steps[*ix])).collect();
     let free = budget_above.saturating_sub(lines.len());
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
@@ -141,16 +141,17 @@ fn typed_line(line: &str, columns: usize) -> Vec<Segment> {
     vec![(Tone::Accent, "  > ".to_owned()), (Tone::Bold, shown.to_owned()), (Tone::Plain, "_".into())]
 }
 
-fn is_active(step: &StepState) -> bool {
+fn is_active(plan: &Plan, ix: StepIx, step: &StepState) -> bool {
     if step.is_asking() {
         return false;
     }
+    let items = step.is_inside() && plan.foreach(ix).is_some();
     let undoing = matches!(
         step.undo,
         UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. }
     );
-    // A group's own line would say nothing that the steps inside do not say.
-    undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
+    // A group's own line would say nothing that the steps inside do not say; that of a list tells how far it is.
+    undoing || items || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
 
 fn header(view: &View<'_>, outlook: Option<&Outlook>) -> Vec<Vec<Segment>> {
@@ -175,8 +176,12 @@ fn header(view: &View<'_>, outlook: Option<&Outlook>) -> Vec<Vec<Segment>> {
         lines.push(vec![(tone, text), (tone, bar(view.look, used, target, 24))]);
     }
     if let Some(outlook) = outlook.filter(|o| o.recovery.is_some() || plan.objectives.rto.is_some()) {
-        let mut line = vec![(outlook.tone(), outlook.sentence())];
-        line.extend(outlook.basis().map(|basis| (Tone::Dim, format!("  {basis}"))));
+        let columns = view.size.columns.saturating_sub(1);
+        let text = outlook.sentence_within(columns);
+        let basis = outlook.basis().map(|basis| format!("  {basis}"));
+        let basis = basis.filter(|basis| look::width(&text) + look::width(basis) <= columns);
+        let mut line = vec![(outlook.tone(), text)];
+        line.extend(basis.map(|basis| (Tone::Dim, basis)));
         lines.push(line);
     }
     lines.push(progress(view));
@@ -228,7 +233,7 @@ fn step_line(view: &View<'_>, ix: StepIx, outlook: Option<&Outlook>) -> Vec<Segm
     ];
     let late = outlook.and_then(|outlook| outlook.recovery.as_ref()).map(|r| &r.overdue);
     if let Some(row) = late.into_iter().flatten().find(|row| row.step == step.id) {
-        line.push((Tone::Warn, format!("  late: {} at most in nine of ten past runs", row.p90)));
+        line.push((Tone::Warn, format!("  late: {} in past runs (p90)", row.p90)));
     }
     line.push((Tone::Dim, format!("  {}", neutral::line(&step.title))));
     line
@@ -268,12 +273,13 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             format!("verifying{title}, poll {poll}, {used}{limit}")
         }
         Activity::Checking => format!("looking whether it took effect {}", running(view, ix)),
+        Activity::Inside => {
+            view.state.item_count(view.plan, ix).map_or_else(String::new, |count| words::items_done(&count))
+        }
         // A question has lines of its own.
-        Activity::Asking(_)
-        | Activity::Inside
-        | Activity::Told
-        | Activity::Deciding { .. }
-        | Activity::Heard(_) => String::new(),
+        Activity::Asking(_) | Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => {
+            String::new()
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::{
     ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
     UndoneState,
 };
-use crate::plan::{Plan, StepIx};
+use crate::plan::{ItemCount, Plan, StepIx};
 
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -136,6 +136,24 @@ pub struct CheckHistory {
 }
 
 impl History {
+    /// How far the items of the step are, whatever was taken back later. None for one without a `foreach`.
+    pub fn item_count(&self, plan: &Plan, ix: StepIx) -> Option<ItemCount> {
+        let mut count = ItemCount::default();
+        for item in &plan.foreach(ix)?.steps {
+            let past = &self.steps[*item];
+            *match past.outcome {
+                Some(StepOutcome::Succeeded | StepOutcome::Satisfied) => &mut count.done,
+                Some(StepOutcome::Skipped) => &mut count.skipped,
+                Some(StepOutcome::Unknown) => &mut count.unknown,
+                Some(StepOutcome::Cancelled) => &mut count.cancelled,
+                Some(_) => &mut count.failed,
+                None if past.started.is_some() => &mut count.active,
+                None => &mut count.pending,
+            } += 1;
+        }
+        Some(count)
+    }
+
     pub fn new(plan: &Plan) -> Self {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],

@@ -12,7 +12,7 @@ use super::timeline::{Entry, Timeline};
 use super::{Prompt, Reporter};
 use super::{neutral, words};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
+use crate::model::{Cause, Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
 use crate::plan::{Plan, StepIx};
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
@@ -109,6 +109,10 @@ impl Live {
                 let title = plan.phases.iter().find(|p| p.id == *phase).map_or(phase, |p| &p.title);
                 self.line(&[(Tone::Bold, neutral::line(title))], columns);
             }
+            // How far the items are moves in their step's line, and stands in the one that stays.
+            Event::StepSkipped { step, .. }
+            | Event::StepEnded { step, outcome: StepOutcome::Succeeded | StepOutcome::Satisfied, .. }
+                if plan.find(step).is_some_and(|ix| plan.foreach_around(ix).is_some()) => {}
             Event::StepSkipped { step, .. } => {
                 self.step_line(plan, state, step, StepOutcome::Skipped, &entry.text, columns);
             }
@@ -136,6 +140,7 @@ impl Live {
             | Event::HandedOver { .. }
             | Event::Acknowledged { .. }
             | Event::TailSetAside { .. }
+            | Event::Notice { cause: Cause::Escalation { .. }, .. }
             | Event::Gap { .. } => {
                 let step = entry.step.as_ref().map_or_else(String::new, |s| format!(" {s}"));
                 let head = format!("  {}{step}  ", entry.label);
@@ -178,6 +183,9 @@ impl Live {
         if let Some(past) = past.filter(|p| p.attempts > 1) {
             facts.push(words::count(past.attempts as usize, "attempt"));
         }
+        let items = ix.filter(|_| outcome != StepOutcome::Skipped);
+        let items = items.and_then(|ix| state.item_count(plan, ix));
+        facts.extend(items.map(|count| words::items_done(&count)));
         if !matches!(outcome, StepOutcome::Succeeded) {
             facts.push(outcome.as_str().to_owned());
         }

@@ -38,7 +38,7 @@ pub fn compose(
         facts.push(("elapsed".to_owned(), told.elapsed().to_string()));
         facts.push(("status".to_owned(), told.status().to_owned()));
         if let Some(recovery) = told.outlook().and_then(|outlook| outlook.recovery) {
-            facts.push(("projected recovery".to_owned(), recovery.times()));
+            facts.push(("projected".to_owned(), recovery.times()));
         }
     }
     if let Cause::Step { step } = &out.cause {

@@ -81,6 +81,12 @@ pub struct StepRow {
     pub attempts: u32,
     pub max_attempts: u32,
     pub why: Option<String>,
+    /// What it is done for, of a step inside of a `foreach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// How far the items of a `foreach` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -155,7 +161,11 @@ impl Status {
                 .steps
                 .iter()
                 .zip(&history.steps)
-                .map(|(s, h)| step_row(s, h, elapsed, open))
+                .enumerate()
+                .map(|(ix, (s, h))| StepRow {
+                    items: history.item_count(plan, ix).map(|count| words::items_done(&count)),
+                    ..step_row(s, h, elapsed, open)
+                })
                 .collect(),
             in_flight: in_flight(history, elapsed),
             epoch: history.epoch,
@@ -225,10 +235,13 @@ impl Status {
             out.push('\n');
         }
         if let Some(outlook) = self.shown_outlook() {
-            let text = [Some(outlook.sentence()), outlook.basis()].into_iter().flatten();
-            let text = look.fit(format!("       {}", text.collect::<Vec<_>>().join(", ")));
+            let text = look.fit(format!("       {}", outlook.sentence()));
             out.push_str(&look.paint(outlook.tone(), &text));
             out.push('\n');
+            if let Some(basis) = outlook.basis() {
+                out.push_str(&look.paint(Tone::Dim, &look.fit(format!("       {basis}"))));
+                out.push('\n');
+            }
             for line in outlook.overdue() {
                 out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
                 out.push('\n');
@@ -255,9 +268,13 @@ impl Status {
     }
 
     fn table(&self, look: Look, out: &mut String) {
-        let all = self.steps.len() <= MAX_ROWS;
-        let quiet = |row: &&StepRow| matches!(row.state, "pending" | "succeeded" | "satisfied" | "skipped");
-        let rows: Vec<&StepRow> = self.steps.iter().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
+        let quiet = |row: &StepRow| {
+            matches!(row.state, "pending" | "not started" | "succeeded" | "satisfied" | "skipped")
+        };
+        // Of the items of a list only those have a line of their own that need a look; their step tells how far it is.
+        let told: Vec<&StepRow> = self.steps.iter().filter(|r| r.item.is_none() || !quiet(r)).collect();
+        let all = told.len() <= MAX_ROWS;
+        let rows: Vec<&StepRow> = told.iter().copied().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
         let ids = rows.iter().map(|r| look::width(r.id.as_str())).max().unwrap_or(0).min(32);
         for row in &rows {
             let (sign, tone) = match row.outcome {
@@ -270,6 +287,9 @@ impl Status {
             let mut rest = String::new();
             if row.attempts > 1 {
                 rest = format!("attempt {} of {}  ", row.attempts, row.max_attempts.max(row.attempts));
+            }
+            if let Some(items) = row.items.as_ref().filter(|_| row.state != "pending") {
+                rest.push_str(&format!("{items}  "));
             }
             rest.push_str(row.why.as_deref().unwrap_or(&row.title));
             let used = 4 + ids + 2 + 11 + 2 + 8 + 2;
@@ -287,7 +307,7 @@ impl Status {
             out.push_str(line.trim_end());
             out.push('\n');
         }
-        if rows.len() < self.steps.len() {
+        if rows.len() < told.len() {
             let mut counts = std::collections::BTreeMap::new();
             for row in &self.steps {
                 *counts.entry(row.state).or_insert(0_usize) += 1;
@@ -352,6 +372,8 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
             Some(question) => Some(words::asked(question.question.kind).to_owned()),
             None => past.why.as_ref().map(neutral::line),
         },
+        item: step.item.as_ref().map(words::value),
+        items: None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::model::{
     ReplanInfo, Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
     TaskVerdict, UndoneState, format_bytes, format_millis,
 };
-use crate::plan::Body;
+use crate::plan::{Body, ForEach, ItemCount, OnItemFailure, Plan, Step, StepIx};
 
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 1000;
@@ -376,5 +376,52 @@ pub fn status(status: IncidentStatus) -> &'static str {
 
 /// Whether a step does something itself, instead of holding others that do.
 pub fn is_leaf(body: &Body) -> bool {
-    !matches!(body, Body::AnyOf(_) | Body::Playbook { .. })
+    !matches!(body, Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_))
+}
+
+/// Over how many items.
+pub fn for_each(each: &ForEach) -> String {
+    format!("for each of {}", count(each.steps.len(), "item"))
+}
+
+/// How far the items are: `17/20 items done, 1 failed, 2 running`.
+pub fn items_done(count: &ItemCount) -> String {
+    let mut text = format!("{}/{} done", count.done, self::count(count.total(), "item"));
+    let others = [
+        (count.failed, "failed"),
+        (count.unknown, "in doubt"),
+        (count.cancelled, "cancelled"),
+        (count.skipped, "skipped"),
+        (count.active, "running"),
+    ];
+    for (n, what) in others.into_iter().filter(|(n, _)| *n > 0) {
+        text.push_str(&format!(", {n} {what}"));
+    }
+    text
+}
+
+/// How the items of a step go together: what `plan` and paper say of it.
+pub fn items_rule(each: &ForEach) -> String {
+    let mut text = for_each(each);
+    if let Some(most) = each.max_parallel {
+        text.push_str(&match most {
+            1 => ", one after the other".to_owned(),
+            most => format!(", at most {most} at once"),
+        });
+    }
+    match each.at_least {
+        Some(least) => text.push_str(&format!("; {least} of them have to be done")),
+        None => text.push_str("; all of them have to be done"),
+    }
+    text.push_str(match each.on_item_failure {
+        OnItemFailure::Stop => "; none is begun after one that was not",
+        OnItemFailure::Continue => "; every one is tried",
+    });
+    text
+}
+
+/// The step that says what is done: the first item's where it is done for each of a list.
+pub fn each_does(plan: &Plan, ix: StepIx) -> &Step {
+    let first = plan.foreach(ix).and_then(|each| each.steps.first());
+    &plan.steps[first.copied().unwrap_or(ix)]
 }

@@ -3,8 +3,10 @@
 
 mod fixtures;
 mod hostile;
+mod items;
 mod live;
 mod people;
+mod projection;
 mod scale;
 mod terminal;
 

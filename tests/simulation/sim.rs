@@ -412,7 +412,8 @@ impl Sim {
                 self.oracle.folded.steps[ix].undo,
                 runbook::engine::UndoStatus::Over(runbook::model::UndoneState::Unknown { .. })
             );
-            if undo_unknown || self.oracle.folded.steps[ix].outcome() == Some(StepOutcome::Unknown) {
+            let unknown = self.oracle.folded.steps[ix].outcome() == Some(StepOutcome::Unknown);
+            if (undo_unknown || unknown) && self.oracle.folded.may_be_resolved(&self.plan, ix) {
                 let there = self.world.has_effect(ix);
                 self.resolve(ix, if there { Resolution::Done } else { Resolution::NotDone });
             }

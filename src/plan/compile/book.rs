@@ -92,6 +92,7 @@ impl Builder<'_> {
             }
             late.push(names);
         }
+        found.extend(self.check_late_items(&late));
         self.diagnostics.extend(found);
     }
 

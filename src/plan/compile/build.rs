@@ -9,10 +9,11 @@
 //! Every mistake becomes a diagnostic and the pass goes on, so that one call reports them all. Nothing here needs the
 //! values of parameters: `resolve` puts them in afterwards, when a plan is wanted and not only a lint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::base::Base;
+use super::each::EachDraft;
 use super::order::Order;
 use super::requires;
 use super::text::Read;
@@ -149,6 +150,8 @@ pub(super) struct Builder<'a> {
     pub steps: Vec<Step>,
     /// Expressions repeat (`result.exit == 0`), so what was found in them is kept.
     pub expressions: HashMap<String, Rc<Analysis>>,
+    /// The steps that are done for each item of a list.
+    pub each: BTreeMap<StepIx, EachDraft>,
     /// What later texts read of a step's `result`.
     pub kept: HashMap<StepIx, Want>,
     /// Names of parameters and secrets that some text reads, by book.
@@ -188,6 +191,7 @@ impl<'a> Builder<'a> {
             order: Order::default(),
             steps: Vec::new(),
             expressions: HashMap::new(),
+            each: BTreeMap::new(),
             kept: HashMap::new(),
             used: HashSet::new(),
             edges: 0,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::base::{Base, join};
 use super::build::{Builder, Unit};
-use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
+use super::resolve::{DrillPart, Params, find_environment, main_params, plan, plan_with_numbers};
 use super::text::{Site, When};
 use super::{CompileError, ParamProblem, Request, sound, suggest};
 use crate::model::StepId;
@@ -79,7 +79,7 @@ pub fn compile_drill(
     for (name, steps, on_failure) in sections_of(drill, &symptom) {
         sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
     }
-    let (assert, errors) = assertions(&mut main, drill);
+    let (mut assert, errors) = assertions(&mut main, drill);
     let errors = errors.into_iter().chain(drill_params(&main, drill)).chain(unknown_answers(&main, drill));
     let errors: Vec<Diagnostic> = errors.collect();
     if !errors.is_empty() {
@@ -92,7 +92,10 @@ pub fn compile_drill(
     for (name, builder) in sections {
         plans.push(plan(builder, request, Some(part(Some(name))))?);
     }
-    let playbook = plan(main, request, Some(part(None)))?;
+    let (playbook, numbers) = plan_with_numbers(main, request, Some(part(None)))?;
+    for used in assert.iter_mut().flat_map(|expr| &mut expr.uses) {
+        used.step = numbers[used.step];
+    }
     let [world, inject, symptom, teardown] =
         <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
     let assert_texts = drill.assert.iter().map(|text| text.value.clone()).collect();
@@ -145,6 +148,7 @@ fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
         title: check.title.clone(),
         action: None,
         options: Options::default(),
+        foreach: None,
         needs: None,
         when: None,
         unless: None,
@@ -207,7 +211,7 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
 fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
     let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
     let none = Params::new();
-    let ctx = Ctx { params: &none, steps: &[], run: &run, result: None, drill: Some(place) };
+    let ctx = Ctx { params: &none, steps: &[], run: &run, item: None, result: None, drill: Some(place) };
     let mut params = Params::new();
     let mut problems = Vec::new();
     for (name, node) in &drill.params {

@@ -9,6 +9,7 @@ mod build;
 mod channels;
 mod command;
 mod drill;
+mod each;
 mod expand;
 mod needs;
 mod order;

@@ -7,15 +7,20 @@ use serde_json::Value;
 
 use super::base::join;
 use super::build::{Builder, GivenValue};
+use super::each::{self, ListDraft};
 use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
 use crate::model::IncidentStatus;
 use crate::plan::params::ParamKind;
-use crate::plan::template::{Ctx, RunView, TemplateError, render_text, render_value};
+use crate::plan::template::{Ctx, RunView, TemplateError, eval, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
-use crate::plan::{Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Scope, Template};
+use crate::plan::{
+    Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Scope, StepIx, Template,
+};
 use crate::playbook::ast;
+use crate::playbook::diagnostic::Diagnostic;
+use crate::playbook::source::Span;
 
 pub(super) type Params = BTreeMap<String, Value>;
 
@@ -34,6 +39,15 @@ pub(super) fn plan(
     request: &Request<'_>,
     drill: Option<DrillPart<'_>>,
 ) -> Result<Plan, CompileError> {
+    Ok(plan_with_numbers(builder, request, drill)?.0)
+}
+
+/// The plan, and for each step of the builder its number in it.
+pub(super) fn plan_with_numbers(
+    builder: Builder<'_>,
+    request: &Request<'_>,
+    drill: Option<DrillPart<'_>>,
+) -> Result<(Plan, Vec<StepIx>), CompileError> {
     let main = builder.playbook(0);
     let environment = find_environment(main, request)?;
     let params = match &drill {
@@ -56,6 +70,7 @@ pub(super) fn plan(
     if !resolver.problems.is_empty() {
         return Err(CompileError::Params(resolver.problems));
     }
+    let items = resolver.items().map_err(|wrong| CompileError::Diagnostics(vec![*wrong]))?;
     let scopes = resolver.scopes;
     let root = builder.base.root_of(builder.book(0));
     for path in [Some(&root), place.map(|p| &p.dir)].into_iter().flatten() {
@@ -79,7 +94,7 @@ pub(super) fn plan(
         let book = builder.scopes[step.scope].book;
         Roles::of(request.roles, &builder.loaded.books[book].playbook.roles).settle(step);
     }
-    Ok(Plan {
+    let mut plan = Plan {
         format: PLAN_FORMAT,
         playbook: Meta {
             name: main.name.value.clone(),
@@ -111,7 +126,24 @@ pub(super) fn plan(
         steps,
         drill: place.cloned(),
         index: StepIndex::default(),
-    })
+    };
+    let numbers = each::open(&mut plan, &builder.each, items);
+    let numbers = numbers.map_err(|wrong| CompileError::Diagnostics(vec![*wrong]))?;
+    Ok((plan, numbers))
+}
+
+/// The list of a `foreach` is none.
+fn no_list(value: &Value, span: Span) -> Diagnostic {
+    let what = match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) | Value::Object(_) => "a map",
+    };
+    Diagnostic::error("bad-items", span, "`foreach` needs a list")
+        .label(format!("this is {what}"))
+        .help("give a list, or an expression that comes to one, such as a parameter of type list")
 }
 
 fn phases(builder: &Builder<'_>) -> Vec<Phase> {
@@ -288,6 +320,42 @@ impl Resolver<'_, '_> {
         self.scopes.push(opened);
     }
 
+    /// The items of every `foreach`.
+    fn items(&self) -> Result<BTreeMap<StepIx, Vec<Value>>, Box<Diagnostic>> {
+        let mut all = BTreeMap::new();
+        for (ix, each) in &self.builder.each {
+            let scope = self.builder.drafts[*ix].scope;
+            let failed = |error: TemplateError, span| {
+                let mut wrong = Diagnostic::error("bad-items", span, error.message);
+                wrong.help = error.help;
+                Box::new(wrong)
+            };
+            let items = match &each.list {
+                ListDraft::Items(items) => items
+                    .iter()
+                    .map(|(item, span)| {
+                        item.value(&mut |text| self.render(text, scope, render_value))
+                            .map_err(|error| failed(error, *span))
+                    })
+                    .collect::<Result<Vec<Value>, _>>()?,
+                ListDraft::Expr(expr) => match self.with_ctx(scope, |ctx| eval(expr, ctx)) {
+                    Ok(Value::Array(items)) => items,
+                    // A parameter that is not given stands for one item.
+                    Ok(other) if self.request.show_missing => vec![other],
+                    Ok(other) => return Err(Box::new(no_list(&other, each.span))),
+                    Err(_) if self.request.show_missing => vec![Value::from(format!("‹{}›", expr.src))],
+                    Err(error) => return Err(failed(error, each.span)),
+                },
+            };
+            let items = match each.check(items.clone()) {
+                Err(_) if self.request.show_missing => items,
+                checked => checked?,
+            };
+            all.insert(*ix, items);
+        }
+        Ok(all)
+    }
+
     fn problem(&mut self, group: usize, name: &str, message: String) {
         let name = format!("{}.{name}", self.builder.drafts[group].id);
         self.problems.push(ParamProblem { name, message, help: None });
@@ -299,17 +367,19 @@ impl Resolver<'_, '_> {
         scope: usize,
         how: impl Fn(&Template, &Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
+        self.with_ctx(scope, |ctx| how(template, ctx))
+    }
+
+    fn with_ctx<T>(&self, scope: usize, how: impl FnOnce(&Ctx<'_>) -> T) -> T {
         let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
-        how(
-            template,
-            &Ctx {
-                params: &self.scopes[scope].params,
-                steps: &[],
-                run: &run,
-                result: None,
-                drill: self.drill,
-            },
-        )
+        how(&Ctx {
+            params: &self.scopes[scope].params,
+            steps: &[],
+            run: &run,
+            item: None,
+            result: None,
+            drill: self.drill,
+        })
     }
 
     pub(super) fn text(&mut self, template: &Template, scope: usize, what: &str) -> String {

@@ -92,5 +92,6 @@ pub(super) static DRILL_STEP: Object = Object {
         ("any_of", Refusal::Because("a drill has no alternatives")),
         ("playbook", Refusal::Because("a drill includes no other playbook")),
         ("undo", Refusal::Because("`teardown` takes the world down")),
+        ("foreach", Refusal::Because("a drill's own steps are written out; a script may loop")),
     ],
 };

@@ -94,6 +94,7 @@ impl Checklist {
 
     fn phases(&mut self, plan: &Plan) {
         let no_return = super::waves::run_order(plan).into_iter().find(|ix| plan.steps[*ix].irreversible);
+        let no_return = no_return.map(|ix| plan.foreach_around(ix).unwrap_or(ix));
         for (n, phase) in plan.phases.iter().enumerate() {
             let within =
                 phase.deadline.map_or_else(String::new, |d| format!(", within {}", words::target_text(d)));

@@ -26,7 +26,7 @@ impl Incident {
         let start = history.start.as_ref();
         let end = history.end.as_ref();
         let steps: Vec<StepReport> =
-            (0..plan.steps.len()).map(|ix| step(plan, ix, &history.steps[ix], end.is_none())).collect();
+            (0..plan.steps.len()).map(|ix| step(plan, ix, &history, end.is_none())).collect();
         let failures: Vec<Failure> = failures(plan, &history)
             .into_iter()
             .take(MAX_FAILURES)
@@ -122,8 +122,8 @@ fn summary(plan: &Plan, history: &History) -> String {
     out
 }
 
-fn step(plan: &Plan, ix: StepIx, past: &StepHistory, open: bool) -> StepReport {
-    let step = &plan.steps[ix];
+fn step(plan: &Plan, ix: StepIx, history: &History, open: bool) -> StepReport {
+    let (step, past) = (&plan.steps[ix], &history.steps[ix]);
     let state = match past.final_outcome() {
         Some(outcome) => outcome.as_str(),
         None if past.started.is_some() => "not over",
@@ -145,6 +145,7 @@ fn step(plan: &Plan, ix: StepIx, past: &StepHistory, open: bool) -> StepReport {
         wait: past.wait,
         outputs: past.outputs.iter().map(|(name, v)| (neutral::line(name), words::value(v))).collect(),
         choice: past.choice.as_ref().map(neutral::line),
+        items: history.item_count(plan, ix).map(|count| words::items_done(&count)),
         advisories: past.advisories.iter().map(neutral::line).collect(),
     }
 }

@@ -158,6 +158,9 @@ pub struct StepReport {
     pub outputs: Vec<(String, String)>,
     /// The alternative that served.
     pub choice: Option<String>,
+    /// How far the items of a `foreach` came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
     pub advisories: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! The engine's behaviour, one example at a time: what is recorded for each input, as short lines, with a virtual clock.
 
 mod doubt;
+mod foreach;
 mod groups;
 mod people;
 mod projection;

@@ -124,7 +124,7 @@ fn a_breach_is_told_when_it_shows_and_never_again() {
     assert_eq!(s.deadline(), Some(9 * MINUTE + 1));
     wait(&mut s, 9 * MINUTE + 1);
     let at = 9 * MINUTE + 1;
-    let why = "recovery is projected after 20m00s (p50) to 23m00s (p90), and the RTO is 23m00s";
+    let why = "recovery is projected after 20m00s (p50) to 23m00s (p90) or later, and the RTO is 23m00s";
     assert_eq!(called(&s), [(at, 1, why)]);
     assert_eq!(s.deadline(), Some(12 * MINUTE + 1), "then by the usual figure");
     s.at(11 * MINUTE).resume(Vec::new());
