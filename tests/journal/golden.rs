@@ -266,6 +266,7 @@ fn events() -> Vec<Event> {
             unsure: true,
             why: Some("the process that sent it is gone".into()),
         },
+        notice(6, Cause::Acknowledged { by: "bob".into() }),
     ]
 }
 

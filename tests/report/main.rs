@@ -7,6 +7,7 @@ mod live;
 mod people;
 mod scale;
 mod terminal;
+mod told;
 
 use std::path::Path;
 
