@@ -438,15 +438,24 @@ pub struct Verify {
 pub struct Drill {
     /// A playbook's name, or a path
     pub playbook: String,
+    /// Ask people what the playbook asks, instead of taking the drill's `answers`; see `runbook approve`, too
+    #[arg(long)]
+    pub ask: bool,
     /// Keep the drill's world for a look at it
     #[arg(long)]
     pub keep: bool,
     /// Break the executor itself: `step=ID:fail`, `step=ID:timeout`, `step=ID:unknown`
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<String>,
+    /// Only this one of the playbook's drills [default: all of them, one after the other]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Where the drill's world is built [default: a fresh temporary folder]
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+    /// This process is in namespaces of its own already
+    #[arg(long, hide = true)]
+    pub inside: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -63,6 +63,11 @@ impl Context {
         })
     }
 
+    /// Where the state is, if anything says so.
+    pub fn state_path(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
     /// The state folder, made if it is not there.
     pub fn state_dir(&self) -> Result<StateDir, CliError> {
         Ok(StateDir::open_or_create(self.state()?)?)
@@ -237,6 +242,10 @@ pub fn refused(error: CompileError, loaded: &Loaded) -> CliError {
         CompileError::UnknownEnvironment { ref known, .. } => {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             CliError::usage(error.to_string()).hint(format!("environments: {known}"))
+        }
+        CompileError::UnknownVariant { ref known, .. } => {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            CliError::usage(error.to_string()).hint(format!("variants: {known}"))
         }
         CompileError::GuardedDrill(_) => CliError::refused(error.to_string()),
         _ => CliError::usage(error.to_string()),

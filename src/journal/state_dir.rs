@@ -136,8 +136,11 @@ impl StateDir {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(path).map_err(fault)? {
             let name = entry.map_err(fault)?.file_name().to_string_lossy().into_owned();
-            // PLAYBOOK-STAMP-PID
-            if name.rsplitn(3, '-').nth(2) != Some(playbook) {
+            // PLAYBOOK-STAMP-PID, or PLAYBOOK-VARIANT-STAMP-PID. The record itself says whose it is.
+            let of_playbook = |of: &str| {
+                of.strip_prefix(playbook).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            };
+            if !name.rsplitn(3, '-').nth(2).is_some_and(of_playbook) {
                 continue;
             }
             let Some(folder) = drills.sub(&name)? else { continue };

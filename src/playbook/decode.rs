@@ -243,11 +243,29 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
 }
 
 fn drill(map: Map<'_>) -> Drill {
+    Drill { isolated: map.flag("isolated"), variants: variants(map), ..sections(map, "") }
+}
+
+fn variants(map: Map<'_>) -> Vec<Variant> {
+    let each = map.entries("variants").filter_map(|(name, node)| {
+        let map = Map::of(node, map.source)?;
+        let adds = sections(map, &format!("{}-", name.value));
+        Some(Variant { name: name.clone(), title: map.text("title"), adds })
+    });
+    each.collect()
+}
+
+/// What a drill and its variants have in common. `prefix` is of the ids that nobody typed.
+fn sections(map: Map<'_>, prefix: &str) -> Drill {
     let steps = |key: &str| {
         let items = map.list(key).unwrap_or_default().iter().enumerate();
-        items.filter_map(|(n, node)| step(node, map.source, Some(format!("{key}-{}", n + 1)))).collect()
+        items
+            .filter_map(|(n, node)| step(node, map.source, Some(format!("{prefix}{key}-{}", n + 1))))
+            .collect()
     };
     Drill {
+        isolated: false,
+        variants: Vec::new(),
         world: steps("world"),
         params: map.values("params"),
         inject: steps("inject"),

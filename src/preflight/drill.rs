@@ -38,6 +38,8 @@ pub struct DrillRecord {
     /// `passed`, `failed`, `void` or `cancelled`.
     verdict: String,
     plan_hash: String,
+    /// Which of the playbook's drills it was.
+    variant: Option<String>,
     /// What was run. `None` if its folder was removed.
     plan: Option<Plan>,
 }
@@ -50,6 +52,8 @@ struct Note {
     ended: Timestamp,
     verdict: String,
     faults: Vec<String>,
+    #[serde(default)]
+    variant: Option<String>,
     run: Option<RunId>,
 }
 
@@ -90,6 +94,7 @@ fn read(state: &StateDir, playbook: &str) -> Result<Vec<DrillRecord>, StateError
         ended: note.ended,
         verdict: note.verdict,
         plan_hash: note.plan_hash,
+        variant: note.variant,
     };
     Ok(notes.into_iter().map(record).collect())
 }
@@ -106,7 +111,7 @@ enum Proof {
 pub fn judge_drills(
     drills: Result<Vec<DrillRecord>, String>,
     now: Timestamp,
-    compile: &dyn Fn(&DrillPlace) -> Option<Plan>,
+    compile: &dyn Fn(&DrillPlace, Option<&str>) -> Option<Plan>,
     playbook: &str,
 ) -> Finding {
     let drills = match drills {
@@ -148,11 +153,11 @@ pub fn judge_drills(
     }
 }
 
-fn proof(drill: &DrillRecord, compile: &dyn Fn(&DrillPlace) -> Option<Plan>) -> Proof {
+fn proof(drill: &DrillRecord, compile: &dyn Fn(&DrillPlace, Option<&str>) -> Option<Plan>) -> Proof {
     let Some((old, place)) = drill.plan.as_ref().and_then(|plan| Some((plan, plan.drill.as_ref()?))) else {
         return Proof::Older("what was drilled is gone with its run's folder".into());
     };
-    let Some(new) = compile(place) else {
+    let Some(new) = compile(place, drill.variant.as_deref()) else {
         return Proof::Older("it cannot be drilled as it stands now".into());
     };
     if Plan::hash(&new.to_json()) == drill.plan_hash {
@@ -164,7 +169,7 @@ fn proof(drill: &DrillRecord, compile: &dyn Fn(&DrillPlace) -> Option<Plan>) -> 
     let whole: Vec<&'static str> = difference.whole.iter().map(|change| change.field).collect();
     let steps_stand =
         difference.added.is_empty() && difference.removed.is_empty() && difference.changed.is_empty();
-    if steps_stand && whole.iter().all(|field| unproved(&field)) {
+    if steps_stand && whole.iter().all(unproved) {
         return Proof::Holds(whole);
     }
     Proof::Older(changes(&difference))

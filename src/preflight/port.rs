@@ -191,7 +191,7 @@ mod tests {
             assert_eq!(found.iter().map(|l| l.ip).collect::<Vec<_>>(), [address.ip()]);
             let by = holder(found[0].inode).unwrap();
             assert!(by.ends_with(&format!("(pid {})", std::process::id())), "{by}");
-            assert_eq!(connect("localhost", 1, Duration::from_secs(60)).is_err(), true);
+            assert!(connect("localhost", 1, Duration::from_secs(60)).is_err());
             drop(socket);
             assert_eq!(listeners(address.port()).unwrap(), []);
         }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::outlook::Outlook;
+use crate::engine::State;
 use crate::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
     ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
@@ -49,6 +51,9 @@ pub struct History {
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
     pub end: Option<RunEnd>,
+    /// What the engine makes of the records, for what lies ahead. Absent if nothing is known of past runs, or once a
+    /// record does not fold.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -139,6 +144,7 @@ impl History {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],
             phases: vec![PhaseHistory::default(); plan.phases.len()],
+            state: Some(Box::new(State::new(plan))),
             ..Self::default()
         }
     }
@@ -161,6 +167,9 @@ impl History {
             (self.last_t, self.last_at) = (record.t, Some(record.at));
         }
         self.notices.apply(record);
+        self.state =
+            self.state.take().filter(|_| !matches!(&record.event, Event::RunStarted(i) if i.past.is_none()));
+        self.state = self.state.take().and_then(|mut state| state.apply(plan, record).ok().map(|()| state));
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -277,6 +286,11 @@ impl History {
         }
     }
 
+    /// When it is likely to be over. `now` counts from its start.
+    pub fn outlook(&self, plan: &Plan, now: Millis) -> Option<Outlook> {
+        Outlook::of(plan, self.state.as_ref()?, now)
+    }
+
     /// Who leads: the operator who started the run, until somebody else took over.
     pub fn commander(&self) -> Option<&str> {
         let operator = self.start.as_ref().map(|start| start.operator.as_str());
@@ -301,6 +315,20 @@ impl History {
         let mut open: Vec<_> = last.filter(|(_, question)| question.closed.is_none()).collect();
         open.sort_by_key(|(ix, question)| (question.asked, *ix));
         open
+    }
+
+    /// The time in which at least one question was open.
+    pub fn waiting_for_people(&self) -> Millis {
+        let questions = self.steps.iter().flat_map(|step| &step.questions);
+        let mut open: Vec<(Millis, Millis)> =
+            questions.map(|q| (q.asked, q.closed.unwrap_or(self.last_t))).collect();
+        open.sort_unstable();
+        let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
+        for (from, to) in open {
+            waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
+            until = until.max(to);
+        }
+        waiting
     }
 
     /// Tasks without an end, and steps whose last word is that they began.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    IncidentStatus, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
+    Choice, IncidentStatus, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
     ReplanInfo, Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
     TaskVerdict, UndoneState, format_bytes, format_millis,
 };
@@ -264,12 +264,25 @@ pub fn question(question: &Question) -> Vec<String> {
     let mut out = Vec::new();
     for option in &question.options {
         let suggested = if question.suggestion.as_ref() == Some(&option.id) { " (suggested)" } else { "" };
-        let mut facts = vec![option.title.clone()];
-        facts.extend(option.eta.as_ref().map(|eta| format!("takes {eta}")));
-        facts.extend(option.loss.as_ref().map(|loss| format!("loses {loss}")));
-        facts.extend(option.closed.as_ref().map(|why| format!("cannot be taken: {why}")));
-        out.push(format!("{}{suggested}: {}", option.id, facts.join("; ")));
+        let facts = [vec![option.title.clone()], option_facts(option)].concat();
+        out.push(neutral::line(format!("{}{suggested}: {}", option.id, facts.join("; "))));
     }
+    out.extend(answerers(question));
+    out.extend(answered_within(question));
+    out
+}
+
+/// What speaks for and against an option.
+pub fn option_facts(option: &Choice) -> Vec<String> {
+    let eta = option.eta.as_ref().map(|eta| format!("takes {eta}"));
+    let loss = option.loss.as_ref().map(|loss| format!("loses {loss}"));
+    let closed = option.closed.as_ref().map(|why| format!("cannot be taken: {}", typed(why)));
+    [eta, loss, closed].into_iter().flatten().collect()
+}
+
+/// Who may answer, if not whoever can. Neutral.
+pub fn answerers(question: &Question) -> Vec<String> {
+    let mut out = Vec::new();
     if !question.approvers.is_empty() {
         let others = question.approvers.iter().filter(|name| !question.excluded.contains(name));
         let names: Vec<&str> = others.map(String::as_str).collect();
@@ -281,10 +294,13 @@ pub fn question(question: &Question) -> Vec<String> {
     if !question.excluded.is_empty() {
         out.push(format!("may not answer: {}", question.excluded.join(", ")));
     }
-    if let Some(timeout) = question.timeout {
-        out.push(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)));
-    }
     out.into_iter().map(neutral::line).collect()
+}
+
+/// `within 5m, else: the step fails`.
+pub fn answered_within(question: &Question) -> Option<String> {
+    let timeout = question.timeout?;
+    Some(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)))
 }
 
 /// What happens when nobody answers.
@@ -329,7 +345,7 @@ pub fn asked(kind: QuestionKind) -> &'static str {
         QuestionKind::Approval => "waiting for approval",
         QuestionKind::Choice => "waiting for a choice",
         QuestionKind::Manual => "waiting until it is done by hand",
-        QuestionKind::Failure => "waiting for a word on what now",
+        QuestionKind::Failure => "waiting for a decision",
     }
 }
 

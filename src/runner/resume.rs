@@ -18,7 +18,7 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
 use super::tell::Teller;
 use super::{limits, load, secrets};
@@ -150,7 +150,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             operator: identity.operator.clone(),
             script: request.people.script,
             waits: request.people.waits,
-            keys: if request.people.here { Keys::open() } else { None },
+            prompt: if request.people.here { PromptLine::open() } else { None },
+            rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };

@@ -198,6 +198,7 @@ impl Tape {
             boot_id: "b0071d".to_owned(),
             seed: 7,
             drill,
+            past: None,
         })));
         tape
     }

@@ -42,6 +42,7 @@ fn plan() -> Plan {
     let level = |level: u32, after: Option<u64>, notify: &[&str], to: &[&str]| Level {
         level,
         after: after.map(Millis::secs),
+        projected_breach: None,
         notify: notify.iter().map(|name| (*name).to_owned()).collect(),
         to: to.iter().map(|name| (*name).to_owned()).collect(),
     };
@@ -50,6 +51,7 @@ fn plan() -> Plan {
         level(2, Some(300), &["phone"], &["the board"]),
         level(3, None, &["phone"], &[]),
     ];
+    plan.escalation[1].projected_breach = Some(runbook::model::Percentile::P90);
     let cadence = |length: Option<u64>, every: u64| Cadence {
         length: length.map(Millis::secs),
         every: Millis::secs(every),

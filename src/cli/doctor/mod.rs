@@ -120,8 +120,10 @@ fn examine(
     if let (Some(loaded), Some(plan)) = (loaded, plan) {
         let name = &plan.playbook.name;
         let drillable = loaded.books.first().is_some_and(|book| book.playbook.drill.is_some());
-        let compile = |place: &DrillPlace| {
-            compile_drill(loaded, &context.request(None, &[]), place).ok().map(|plans| plans.playbook)
+        let compile = |place: &DrillPlace, variant: Option<&str>| {
+            compile_drill(loaded, &context.request(None, &[]), place, variant)
+                .ok()
+                .map(|plans| plans.playbook)
         };
         findings.push(match drillable {
             true => preflight::judge_drills(preflight::drills(state, name, limit), now, &compile, name),

@@ -127,6 +127,9 @@ impl Builder<'_> {
                 );
             }
         }
+        if scope > 0 {
+            self.check_idle_tell(playbook);
+        }
         if scope == 0 {
             self.objectives.rto = playbook.objectives.rto.as_ref().map(|o| o.value);
             self.objectives.rpo = playbook.objectives.rpo.as_ref().map(|o| o.value);

@@ -191,13 +191,16 @@ impl Checklist {
         if !plan.escalation.is_empty() {
             self.blocks.push(Block::Heading("Escalation, until somebody has it in hand".to_owned()));
             for level in &plan.escalation {
-                let when = match level.after {
+                let mut when = match level.after {
                     Some(Millis::ZERO) => "at the start of the incident".to_owned(),
                     Some(after) => {
                         format!("{} after the start of the incident", words::target_text(after))
                     }
                     None => "by a failure or a missed deadline".to_owned(),
                 };
+                if level.projected_breach.is_some() {
+                    when.push_str(", or when the RTO will not be kept");
+                }
                 let to = if level.to.is_empty() {
                     String::new()
                 } else {

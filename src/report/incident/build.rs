@@ -1,8 +1,8 @@
 //! Records to report: the one place where an [`Incident`] is made.
 
 use super::{
-    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, RollbackReport,
-    StepReport, TakenReport, TaskReport, review,
+    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, Projected,
+    RollbackReport, StepReport, TakenReport, TaskReport, review,
 };
 use crate::model::{
     Event, Millis, Objective, ObjectiveVerdict, Record, RunOutcome, StepOutcome, TaskKind, TaskVerdict,
@@ -62,6 +62,7 @@ impl Incident {
             duration: history.last_t,
             rto: end.and_then(|e| e.rto.as_ref()).map(clean_objective),
             rpo: end.and_then(|e| e.rpo.as_ref()).map(clean_objective),
+            projection: Projected::of(plan, records, &history),
             counts,
             failures,
             rollback: rollback(plan, &history),
@@ -288,8 +289,12 @@ pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &H
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
             }
-            Event::Answered { step, reply, by, .. } if review::turns_away(&reply.answer) => {
-                add(t, "answer", format!("{step}: {}", words::reply(reply, by)));
+            Event::Answered { step, number, reply, by } => {
+                let asked = plan.find(step).map(|ix| &history.steps[ix].questions);
+                let question = asked.and_then(|all| all.iter().find(|q| q.number == *number));
+                if let Some(said) = review::turns_away(question.map(|q| &q.question), reply, by) {
+                    add(t, "answer", format!("{step}: {said}"));
+                }
             }
             Event::AnswerRefused { step, answer, by, why } => {
                 add(t, "refused", format!("{step}: {by} said {}: {why}", answer.words()));
