@@ -599,6 +599,7 @@ fn check(map: Map<'_>) -> Option<Check> {
 fn undo(map: Map<'_>) -> Option<Undo> {
     Some(Undo {
         span: map.span,
+        approval: map.map("approval").and_then(|map| ask(map, "prompt", "approvers")).map(Box::new),
         action: action(map)?,
         options: options(map),
         expect: map.one_or_list("expect"),

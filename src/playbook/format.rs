@@ -475,7 +475,7 @@ const BY: &str = "Who may answer: accounts, or names of `roles`. Default: whoeve
 
 static APPROVAL: Object = Object {
     name: "an approval",
-    doc: "Asked before the action starts. It holds for the attempts of one start of the step.",
+    doc: "Asked before the action starts, or before the step is taken back. It holds for the attempts of one start.",
     fields: &[&[
         needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
         optional("approvers", TEXTS, BY),
@@ -675,6 +675,11 @@ static UNDO: Object = Object {
     fields: &[
         &COMMAND_FIELDS,
         &[
+            optional(
+                "approval",
+                Kind::Object(&APPROVAL),
+                "Somebody has to agree before the step is taken back.",
+            ),
             optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
             optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
         ],

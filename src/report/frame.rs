@@ -76,7 +76,7 @@ fn questions(view: &View<'_>, columns: usize, most: usize) -> Vec<Vec<Segment>> 
         lines.push(vec![
             (Tone::Warn, "? ".to_owned()),
             (Tone::Bold, step.id.to_string()),
-            (Tone::Plain, format!("  {}", neutral::line(&step.title))),
+            (Tone::Plain, format!("  {}", super::question::heading(&asking.question, &step.title))),
         ]);
         let inner = columns.saturating_sub(4).max(10);
         let text = super::question::lines(&asking.question, &asking.agreed);
@@ -233,7 +233,8 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
         UndoStatus::Backoff { tries, until } => {
             return format!("undo try {tries} failed, next in {}", left(*until));
         }
-        UndoStatus::None | UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
+        UndoStatus::None | UndoStatus::Asking(_) | UndoStatus::Heard(_) => {}
+        UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
     }
     let StepStatus::Active(activity) = &state.status else { return String::new() };
     let of = step.retry.attempts;

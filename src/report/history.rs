@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::{
-    Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
-    ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
-    UndoneState,
+    Answer, Cause, Event, Millis, OnTimeout, Person, Question, QuestionKind, Record, ReplanInfo, Reply,
+    Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict,
+    Timestamp, UndoneState,
 };
 use crate::plan::{Plan, StepIx};
 
@@ -177,7 +177,11 @@ impl History {
             Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
-            Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
+            Event::RollbackStarted { because } => {
+                self.rollback = Some((t, because.clone()));
+                // They are asked again, each in its turn.
+                self.steps.iter_mut().for_each(|step| step.close_undo_question(t));
+            }
             Event::CancelRequested { by, how } => {
                 self.cancelling = true;
                 self.cancels.push((t, by.clone(), how.clone()));
@@ -227,7 +231,9 @@ impl History {
                 s.choice.clone_from(choice);
             }),
             Event::Asked { step, number, question } => self.step(plan, step, |s| {
-                s.begin(t);
+                if question.kind != QuestionKind::Undo {
+                    s.begin(t);
+                }
                 s.close_question(t);
                 s.questions.push(QuestionHistory {
                     number: *number,
@@ -334,6 +340,12 @@ impl StepHistory {
     }
 
     /// Nobody waits for an answer to it any more.
+    fn close_undo_question(&mut self, t: Millis) {
+        if self.questions.last().is_some_and(|q| q.question.kind == QuestionKind::Undo) {
+            self.close_question(t);
+        }
+    }
+
     fn close_question(&mut self, t: Millis) {
         if let Some(question) = self.questions.last_mut() {
             question.closed.get_or_insert(t);

@@ -310,7 +310,7 @@ pub fn on_timeout(then: OnTimeout) -> &'static str {
 /// The command with which a question is answered with a yes.
 pub fn answer_command(kind: QuestionKind) -> &'static str {
     match kind {
-        QuestionKind::Approval => "approve",
+        QuestionKind::Approval | QuestionKind::Undo => "approve",
         QuestionKind::Choice | QuestionKind::Failure => "choose",
         QuestionKind::Manual => "done",
     }
@@ -325,7 +325,7 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
             line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" | ")));
         }
         QuestionKind::Failure => line.push_str(" retry | skip | done | rollback | abort"),
-        QuestionKind::Approval | QuestionKind::Manual => {}
+        QuestionKind::Approval | QuestionKind::Undo | QuestionKind::Manual => {}
     }
     if question.evidence {
         line.push_str(" --evidence FILE");
@@ -337,6 +337,7 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
 pub fn asked(kind: QuestionKind) -> &'static str {
     match kind {
         QuestionKind::Approval => "waiting for approval",
+        QuestionKind::Undo => "waiting for approval to take it back",
         QuestionKind::Choice => "waiting for a choice",
         QuestionKind::Manual => "waiting until it is done by hand",
         QuestionKind::Failure => "waiting for a decision",

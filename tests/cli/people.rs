@@ -450,8 +450,7 @@ fn a_word_on_a_step_in_doubt_is_drafted_as_an_action_item() {
         world.run(&["resume", "last"]).exits(5);
         world.run(&["resolve", "last", "one", said, "--reason", "seen"]).exits(0);
         let report = world.run(&["report"]).exits(0);
-        let drafted =
-            report.out.lines().filter(|l| l.contains("what a person had to: one:"));
+        let drafted = report.out.lines().filter(|l| l.contains("what a person had to: one:"));
         let drafted: Vec<&str> = drafted.collect();
         assert!(drafted.len() == 1 && drafted[0].contains(shown), "{said}: {}", report.out);
     }
