@@ -125,7 +125,7 @@ fn time_to_answer(view: &View<'_>, asking: &crate::engine::Asking) -> String {
     let left = whole_seconds(until.saturating_sub(view.now));
     let then = match (&asking.question.suggestion, asking.question.on_timeout) {
         (Some(option), OnTimeout::Suggest) => format!("{option} is taken"),
-        (_, then) => words::on_timeout(then).to_owned(),
+        _ => words::unanswered(&asking.question).to_owned(),
     };
     format!("{asked}; {left} left, then {}", neutral::line(then))
 }

@@ -26,6 +26,7 @@ pub mod look;
 pub mod notice;
 mod output;
 mod plain;
+mod plan_asks;
 pub mod plan_view;
 pub mod question;
 mod rendered;

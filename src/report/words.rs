@@ -294,7 +294,16 @@ pub fn answerers(question: &Question) -> Vec<String> {
 /// `within 5m, else: the step fails`.
 pub fn answered_within(question: &Question) -> Option<String> {
     let timeout = question.timeout?;
-    Some(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)))
+    Some(format!("within {}, else: {}", target_text(timeout), unanswered(question)))
+}
+
+/// What happens when nobody answers this question.
+pub fn unanswered(question: &Question) -> &'static str {
+    match (question.kind, question.on_timeout) {
+        (QuestionKind::Undo, OnTimeout::Fail) => "it is not taken back",
+        (QuestionKind::Undo, OnTimeout::Proceed) => "it is taken back all the same",
+        (_, then) => on_timeout(then),
+    }
 }
 
 /// What happens when nobody answers.
