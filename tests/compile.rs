@@ -293,7 +293,7 @@ fn each_section_of_a_drill_is_a_plan() {
     let (loaded, found) = load(DRILL);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), &drill_place()).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place(), None).unwrap();
     let ids = |plan: &Plan| plan.steps.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&drill.world), ["world-1", "seed"]);
     assert_eq!(ids(&drill.inject), ["inject-1"]);
@@ -312,7 +312,7 @@ fn each_section_of_a_drill_is_a_plan() {
     assert!(drill.playbook.steps[0].keep_result);
     let guarded = Request { environment: Some("production"), ..request(&[]) };
     assert!(matches!(
-        compile_drill(&loaded, &guarded, &drill_place()),
+        compile_drill(&loaded, &guarded, &drill_place(), None),
         Err(CompileError::GuardedDrill(name)) if name == "production"
     ));
 }

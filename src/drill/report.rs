@@ -25,6 +25,10 @@ pub enum Verdict {
 pub struct DrillReport {
     pub format: u32,
     pub playbook: String,
+    /// Which of the playbook's drills, if it has several.
+    pub variant: Option<String>,
+    /// Whether it ran in namespaces of its own.
+    pub isolated: bool,
     /// The hash of the plan that was drilled, without the drill's own parameters it would not be the same plan.
     pub plan_hash: String,
     pub started: Timestamp,
@@ -75,7 +79,10 @@ impl DrillReport {
             Verdict::Cancelled => "cancelled",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "drill of {}: {verdict}", self.playbook);
+        let _ = match &self.variant {
+            Some(variant) => writeln!(text, "drill of {}, {variant}: {verdict}", self.playbook),
+            None => writeln!(text, "drill of {}: {verdict}", self.playbook),
+        };
         if let Some(why) = &self.why {
             let _ = writeln!(text, "  why      {why}");
         }

@@ -31,6 +31,10 @@ pub enum DrillError {
 
 pub struct DrillRequest<'a> {
     pub plans: DrillPlans,
+    /// Which of the playbook's drills, if it has several.
+    pub variant: Option<&'a str>,
+    /// Whether this process is in namespaces of its own.
+    pub isolated: bool,
     pub playbook_text: &'a str,
     pub faults: Vec<Fault>,
     /// Where the playbook's own run is recorded.
@@ -57,6 +61,8 @@ pub fn run(mut request: DrillRequest<'_>) -> Result<DrillReport, DrillError> {
     let mut report = DrillReport {
         format: DRILL_FORMAT,
         playbook: plans.playbook.playbook.name.clone(),
+        variant: request.variant.map(str::to_owned),
+        isolated: request.isolated,
         plan_hash: Plan::hash(&plans.playbook.to_json()),
         started: wall_now(),
         ended: wall_now(),

@@ -150,13 +150,13 @@ impl State {
             }
             Event::WaitStarted { step, length } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Waiting { until: t.saturating_add(*length) });
             }
             Event::GroupStarted { step, params } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
@@ -164,7 +164,7 @@ impl State {
             }
             Event::Notice { cause: Cause::Step { step }, .. } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Told);
             }
@@ -176,10 +176,10 @@ impl State {
                 step.ask(record, *number, question)?;
             }
             Event::Answered { step, number, reply, by } => {
-                self.asked_step(plan, step)?.hear(record.seq, *number, reply, by)?;
+                self.asked_step(plan, step)?.hear(record, *number, reply, by)?;
             }
             Event::QuestionExpired { step, number, then } => {
-                self.asked_step(plan, step)?.expire(*number, *then)?;
+                self.asked_step(plan, step)?.expire(t, *number, *then)?;
             }
             Event::TaskStarted { task, command, timeout, .. } => {
                 self.task_started(plan, record, task, command, *timeout)?;
@@ -214,7 +214,7 @@ impl State {
                 let (ix, state) = self.open_step(plan, step)?;
                 state.status = StepStatus::Over(*outcome);
                 state.ended = Some(t);
-                state.started.get_or_insert(t);
+                state.begin(t);
                 state.why.clone_from(why);
                 state.choice.clone_from(choice);
                 if !outputs.is_empty() {
@@ -280,7 +280,11 @@ impl State {
             TaskKind::Undo => self.step(plan, &task.step)?,
             _ => self.open_step(plan, &task.step)?,
         };
-        step.started.get_or_insert(t);
+        if task.kind == TaskKind::Undo {
+            step.started.get_or_insert(t);
+        } else {
+            step.begin(t);
+        }
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
             TaskKind::Attempt => {

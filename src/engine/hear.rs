@@ -13,7 +13,9 @@ impl StepState {
             return Err("it is being taken back already".into());
         }
         self.asked = number;
-        self.started.get_or_insert(record.t);
+        if question.kind != QuestionKind::Undo {
+            self.begin(record.t);
+        }
         match question.kind {
             QuestionKind::Approval | QuestionKind::Failure | QuestionKind::Undo => {}
             QuestionKind::Choice => self.attempts = question.attempt,
@@ -46,7 +48,13 @@ impl StepState {
         }
     }
 
-    pub(super) fn hear(&mut self, seq: u64, number: u32, reply: &Reply, by: &Person) -> Result<(), String> {
+    pub(super) fn hear(
+        &mut self,
+        record: &Record,
+        number: u32,
+        reply: &Reply,
+        by: &Person,
+    ) -> Result<(), String> {
         let asking = self.open_question(number)?;
         let kind = asking.question.kind;
         if reply.answer == Answer::Approve {
@@ -63,14 +71,14 @@ impl StepState {
             Answer::RollBack => "rolled back".to_owned(),
             other => other.words(),
         };
-        self.settle_question(kind, reply.answer.clone(), format!("{what} by {by}{said}"));
+        self.settle_question(record.t, kind, reply.answer.clone(), format!("{what} by {by}{said}"));
         if kind == QuestionKind::Failure {
             // A person has looked: what was in doubt is not any more.
             (self.dirty, self.lost) = (false, false);
             match reply.answer {
                 Answer::Done => {
                     self.done_by_hand = true;
-                    self.effect_at.get_or_insert(seq);
+                    self.effect_at.get_or_insert(record.seq);
                 }
                 Answer::Retry => {
                     (self.attempts_before, self.approved) = (self.attempts, false);
@@ -83,7 +91,7 @@ impl StepState {
         Ok(())
     }
 
-    pub(super) fn expire(&mut self, number: u32, then: OnTimeout) -> Result<(), String> {
+    pub(super) fn expire(&mut self, t: Millis, number: u32, then: OnTimeout) -> Result<(), String> {
         let asking = self.open_question(number)?;
         let kind = asking.question.kind;
         let within = asking.question.timeout.unwrap_or_default();
@@ -99,7 +107,7 @@ impl StepState {
             (_, QuestionKind::Manual) => Answer::NotDone,
             _ => Answer::Reject,
         };
-        self.settle_question(kind, answer, format!("nobody answered within {within}"));
+        self.settle_question(t, kind, answer, format!("nobody answered within {within}"));
         Ok(())
     }
 
@@ -110,13 +118,15 @@ impl StepState {
         }
     }
 
-    fn settle_question(&mut self, kind: QuestionKind, answer: Answer, why: String) {
+    fn settle_question(&mut self, t: Millis, kind: QuestionKind, answer: Answer, why: String) {
         let approved = answer == Answer::Approve;
         let heard = Heard { kind, answer, why };
         if kind == QuestionKind::Undo {
             self.undo_approved = approved;
             self.undo = UndoStatus::Heard(heard);
         } else {
+            let since = self.asking().map_or(t, |asking| asking.since);
+            self.waited = self.waited.saturating_add(t.saturating_sub(since));
             self.approved |= kind == QuestionKind::Approval && approved;
             self.status = StepStatus::Active(Activity::Heard(heard));
         }

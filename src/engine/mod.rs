@@ -16,6 +16,7 @@ mod group;
 mod hear;
 mod judge;
 mod objectives;
+mod projection;
 mod render;
 mod reopen;
 mod replan;
@@ -26,6 +27,7 @@ mod undo;
 
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
+pub use projection::{Overdue, Projection};
 pub use replan::Replan;
 pub use state::{
     Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,

@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
 use crate::plan::params::ParamKind;
 use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
+use crate::plan::{Action, Command, Expr, HttpBody, Plan, Shell, StepIx, Template, Use};
 
-use super::core::Engine;
+use super::core::{Engine, RunFacts};
+use super::state::State;
 
 /// A command ready to be recorded and started.
 pub(super) struct Rendered {
@@ -32,7 +33,7 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(self.plan.steps[ix].scope, uses, (result, None), f)
+        with_names(self.known(), self.plan.steps[ix].scope, uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -42,53 +43,16 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(scope, uses, (None, None), f)
+        with_names(self.known(), scope, uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        self.with_names(0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        with_names(self.known(), 0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
     }
 
-    fn with_names<T>(
-        &self,
-        scope: usize,
-        uses: &[Use],
-        (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
-        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
-    ) -> Result<T, TemplateError> {
-        let steps: Vec<(&str, StepView<'_>)> = uses
-            .iter()
-            .map(|used| {
-                let state = &self.state.steps[used.step];
-                let view = StepView {
-                    outcome: state.outcome(),
-                    outputs: &state.outputs,
-                    choice: state.choice.as_deref(),
-                    result: state.result.as_ref(),
-                };
-                (used.name.as_str(), view)
-            })
-            .collect();
-        let spec = &self.plan.scopes[scope];
-        let late = spec.group.map(|g| &self.state.steps[g].late_params).filter(|late| !late.is_empty());
-        let merged: BTreeMap<String, Value>;
-        let params = match late {
-            None => &spec.params,
-            Some(late) => {
-                merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
-                &merged
-            }
-        };
-        let run = RunView {
-            id: &self.facts.id,
-            dir: &self.facts.dir,
-            started_at: &self.facts.started_at,
-            operator: &self.facts.operator,
-            environment: self.facts.environment.as_deref(),
-            verdict,
-        };
-        f(&Ctx { params, steps: &steps, run: &run, result, drill: self.plan.drill.as_ref() })
+    fn known(&self) -> Known<'_> {
+        (&self.plan, &self.state, &self.facts)
     }
 
     /// The parameters of an included playbook that are known only now.
@@ -244,6 +208,51 @@ impl Engine {
     ) -> Result<T, String> {
         self.with_ctx(ix, &template.uses, None, f).map_err(|error| format!("{what}: {error}"))
     }
+}
+
+/// All that names are looked up in.
+pub(super) type Known<'a> = (&'a Plan, &'a State, &'a RunFacts);
+
+/// Calls `f` with the names of a scope of the plan.
+pub(super) fn with_names<T>(
+    (plan, state, facts): Known<'_>,
+    scope: usize,
+    uses: &[Use],
+    (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
+    f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+) -> Result<T, TemplateError> {
+    let steps: Vec<(&str, StepView<'_>)> = uses
+        .iter()
+        .map(|used| {
+            let state = &state.steps[used.step];
+            let view = StepView {
+                outcome: state.outcome(),
+                outputs: &state.outputs,
+                choice: state.choice.as_deref(),
+                result: state.result.as_ref(),
+            };
+            (used.name.as_str(), view)
+        })
+        .collect();
+    let spec = &plan.scopes[scope];
+    let late = spec.group.map(|g| &state.steps[g].late_params).filter(|late| !late.is_empty());
+    let merged: BTreeMap<String, Value>;
+    let params = match late {
+        None => &spec.params,
+        Some(late) => {
+            merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
+            &merged
+        }
+    };
+    let run = RunView {
+        id: &facts.id,
+        dir: &facts.dir,
+        started_at: &facts.started_at,
+        operator: &facts.operator,
+        environment: facts.environment.as_deref(),
+        verdict,
+    };
+    f(&Ctx { params, steps: &steps, run: &run, result, drill: plan.drill.as_ref() })
 }
 
 /// The argv that runs a script, strictly: a failing command or an unset variable ends it.

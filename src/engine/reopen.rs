@@ -1,7 +1,7 @@
 //! What a resume and a person's word make of steps that are over.
 
 use crate::model::{
-    Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
+    Millis, Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
 use crate::planted::{self, Bug};
@@ -176,6 +176,7 @@ impl StepState {
     fn reopen(&mut self, status: StepStatus) {
         self.status = status;
         (self.approved, self.undo_approved, self.roll_back) = (false, false, false);
+        (self.begun, self.waited) = (None, Millis::ZERO);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
         self.ended = None;

@@ -121,25 +121,14 @@ impl Chain {
         Ok(())
     }
 
-    /// Reads a line (without its newline) as the next of the chain.
-    pub fn accept(&mut self, line: &[u8]) -> Result<Record, LineFault> {
-        let (parsed, head) = match parse(line) {
-            Ok(parsed) if parsed.0.v == FORMAT => parsed,
-            other => {
-                // A newer version may look different in every other way.
-                return Err(match (serde_json::from_slice(line), other) {
-                    (Ok(Version { v }), _) if v > u64::from(FORMAT) => LineFault::Newer { found: v },
-                    (_, Err(why)) => LineFault::Bad(why),
-                    (_, Ok((parsed, _))) => LineFault::Bad(format!("there is no format {}", parsed.v)),
-                });
-            }
-        };
-        if parsed.prev.as_bytes() != self.head && !planted::is(Bug::AnyPrev) {
+    /// Takes a line that was read as the next of the chain.
+    pub fn link(&mut self, line: Line) -> Result<Record, LineFault> {
+        if line.prev != self.head && !planted::is(Bug::AnyPrev) {
             return Err(LineFault::Bad("prev is not the hash of the line before".to_owned()));
         }
-        self.check_place(parsed.seq, parsed.epoch).map_err(LineFault::Bad)?;
-        *self = Self { seq: parsed.seq, epoch: parsed.epoch, head };
-        Ok(Record { seq: parsed.seq, epoch: parsed.epoch, t: parsed.t, at: parsed.at, event: parsed.event })
+        self.check_place(line.record.seq, line.record.epoch).map_err(LineFault::Bad)?;
+        *self = Self { seq: line.record.seq, epoch: line.record.epoch, head: line.head };
+        Ok(line.record)
     }
 
     /// Sequence numbers have no gaps; an epoch follows the one before; the first is 1.
@@ -153,6 +142,34 @@ impl Chain {
             return Err(format!("epoch is {epoch} where {} was expected", self.epoch));
         }
         Ok(())
+    }
+}
+
+/// A line that is whole in itself. Whether it fits to the line before is for the [`Chain`] to say.
+#[derive(Debug)]
+pub(super) struct Line {
+    record: Record,
+    prev: [u8; 64],
+    head: [u8; 64],
+}
+
+impl Line {
+    /// Checks the sum and the form of a line (without its newline).
+    pub fn read(line: &[u8]) -> Result<Self, LineFault> {
+        match parse(line) {
+            Ok((parsed, head)) if parsed.v == FORMAT => {
+                // A text of another length is no hash and fits to no line.
+                let prev = parsed.prev.as_bytes().try_into().unwrap_or([0; 64]);
+                let LineIn { seq, epoch, t, at, event, .. } = parsed;
+                Ok(Self { record: Record { seq, epoch, t, at, event }, prev, head })
+            }
+            // A newer version may look different in every other way.
+            other => Err(match (serde_json::from_slice(line), other) {
+                (Ok(Version { v }), _) if v > u64::from(FORMAT) => LineFault::Newer { found: v },
+                (_, Err(why)) => LineFault::Bad(why),
+                (_, Ok((parsed, _))) => LineFault::Bad(format!("there is no format {}", parsed.v)),
+            }),
+        }
     }
 }
 

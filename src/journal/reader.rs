@@ -1,18 +1,21 @@
 //! Reading a journal: all of it, or what is new.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::folder::Access;
-use super::line::{Chain, LineFault, MAX_LINE};
+use super::line::{Chain, Line, LineFault, MAX_LINE};
 use super::{IoFault, JournalError, RunDir};
 use crate::model::{FORMAT, Record};
 
 /// The journal's name in the run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
 
-const BUFFER: usize = 256 << 10;
+/// So much is read at once.
+const BLOCK: u64 = 1 << 20;
+/// From so many lines on, a second thread is worth its start.
+const MANY: usize = 256;
 
 /// A journal as read.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +35,11 @@ pub fn read(dir: &RunDir) -> Result<(Contents, Option<u64>), JournalError> {
     let file = open(dir, Access::Read)?;
     let (_, contents, torn) = read_all(&file, &dir.path().join(JOURNAL_FILE))?;
     Ok((contents, torn))
+}
+
+/// How long the journal is, in bytes; none if it cannot be opened.
+pub fn length(dir: &RunDir) -> Option<u64> {
+    Some(open(dir, Access::Read).ok()?.metadata().ok()?.len())
 }
 
 /// Opens the journal's file.
@@ -72,25 +80,28 @@ impl Scan {
     ) -> Result<Option<u64>, JournalError> {
         let fault = |error: std::io::Error| IoFault::new("read", path, error);
         file.seek(SeekFrom::Start(self.good)).map_err(fault)?;
-        let mut reader = BufReader::with_capacity(BUFFER, file);
-        let mut line = Vec::new();
+        let mut block = Vec::new();
         loop {
-            line.clear();
-            // One byte for the newline, one more to see that a line is too long.
-            let limit = MAX_LINE as u64 + 2;
-            reader.by_ref().take(limit).read_until(b'\n', &mut line).map_err(fault)?;
-            let length = line.len() as u64;
-            let terminated = line.pop_if(|byte| *byte == b'\n').is_some();
-            if line.len() > MAX_LINE {
-                let why = format!("it is longer than {MAX_LINE} bytes");
-                return Err(self.refused(path, LineFault::Bad(why)));
+            let before = block.len();
+            file.by_ref().take(BLOCK).read_to_end(&mut block).map_err(fault)?;
+            let is_end = block.len() == before;
+            let whole =
+                block[before..].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| before + at + 1);
+            let lines: Vec<&[u8]> = block[..whole].split_inclusive(|byte| *byte == b'\n').collect();
+            for (text, line) in lines.iter().zip(read_lines(&lines)) {
+                let record =
+                    line.and_then(|line| self.chain.link(line)).map_err(|fault| self.refused(path, fault))?;
+                self.good += text.len() as u64;
+                each(record, self.chain.head());
             }
-            if !terminated {
-                return Ok((length > 0).then_some(length));
+            block.drain(..whole);
+            if block.len() > MAX_LINE {
+                return Err(self.refused(path, too_long()));
             }
-            let record = self.chain.accept(&line).map_err(|error| self.refused(path, error))?;
-            self.good += length;
-            each(record, self.chain.head());
+            if is_end {
+                let torn = block.len() as u64;
+                return Ok((torn > 0).then_some(torn));
+            }
         }
     }
 
@@ -101,6 +112,38 @@ impl Scan {
             LineFault::Bad(why) => JournalError::Damaged { path, offset, line: self.chain.seq() + 1, why },
         }
     }
+}
+
+/// Reads lines that end in a newline, each for itself; many of them on all cores. A thread that cannot be had is done
+/// without.
+fn read_lines(lines: &[&[u8]]) -> Vec<Result<Line, LineFault>> {
+    let read = |lines: &[&[u8]]| lines.iter().map(|line| read_line(line)).collect::<Vec<_>>();
+    if lines.len() < MANY {
+        return read(lines);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
+    let (mine, others) = lines.split_at(lines.len().div_ceil(cores));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = others
+            .chunks(mine.len())
+            .map(|share| (share, std::thread::Builder::new().spawn_scoped(scope, || read(share))))
+            .collect();
+        let mut all = read(mine);
+        for (share, thread) in others {
+            let done = thread.ok().and_then(|thread| thread.join().ok());
+            all.extend(done.unwrap_or_else(|| read(share)));
+        }
+        all
+    })
+}
+
+fn read_line(line: &[u8]) -> Result<Line, LineFault> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    if line.len() > MAX_LINE { Err(too_long()) } else { Line::read(line) }
+}
+
+fn too_long() -> LineFault {
+    LineFault::Bad(format!("it is longer than {MAX_LINE} bytes"))
 }
 
 /// Follows a journal while somebody writes it.

@@ -7,6 +7,7 @@ mod difference;
 mod graph;
 mod json;
 pub mod params;
+mod requires;
 mod tell;
 pub mod template;
 mod types;
@@ -16,5 +17,6 @@ pub use compile::{
 };
 pub use difference::{Difference, FieldChange, StepChange};
 pub use json::PlanError;
+pub use requires::{Address, Requires, Version, VersionNumber};
 pub use tell::{Cadence, Level, Tell, Updates};
 pub use types::*;

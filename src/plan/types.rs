@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::params::ParamSpec;
+use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
 use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, SecretName, StepId};
 
@@ -100,15 +101,6 @@ pub enum SecretSource {
     /// Absolute.
     File(PathBuf),
     Command(Vec<String>),
-}
-
-/// Checked before the first step.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Requires {
-    pub commands: Vec<String>,
-    pub files: Vec<PathBuf>,
-    pub free_space: Option<(PathBuf, u64)>,
 }
 
 /// The names a group of steps sees.

@@ -2,10 +2,25 @@
 
 use super::shape::{Field, Keys, Kind, Object, Refusal, Rule};
 
+mod action;
 mod channels;
+mod check;
+mod drill;
+mod failure;
+mod people;
+mod requires;
 mod tell;
 
+use action::{
+    COMMAND_FIELDS, ENV, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS, OPTION_FIELDS, SHELL, SHELL_ONLY_RUN,
+    STDIN_ONLY_PROCESS,
+};
 use channels::CHANNELS;
+use check::{CHECK_ONCE, CHECKS, WITHIN_ELSEWHERE};
+use drill::DRILL;
+use failure::{RETRY, UNDO};
+use people::{APPROVAL, CHOOSE, MANUAL};
+use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
 
 /// The version of the format that this program reads.
@@ -22,31 +37,11 @@ const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Field {
 const TEXTS: Kind = Kind::List(&Kind::Text);
 const VALUES: Kind = Kind::Map { keys: Keys::Identifier, values: &Kind::Value };
 const EXPRESSIONS: Kind = Kind::OneOrList(&Kind::Expression);
-const ENV: Kind = Kind::Map { keys: Keys::Variable, values: &Kind::EnvValue };
-const CHECKS: Kind = Kind::List(&Kind::Object(&CHECK));
-
 const ACTIONS: &[&str] =
     &["run", "exec", "sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"];
 const PEOPLE: &[&str] = &["choose", "manual"];
 const NOTICE: &[&str] = &["notify"];
-const COMMANDS: &[&str] = &["run", "exec", "sql", "http"];
 const GROUPS: &[&str] = &["any_of", "playbook"];
-const METHODS: &[&str] = &["get", "post", "put", "patch", "delete", "head"];
-
-static COMMAND_FIELDS: [Field; 4] = [
-    optional(
-        "run",
-        Kind::Template,
-        "A shell script. Values in `{{ }}` reach it as variables, never as code.",
-    ),
-    optional(
-        "exec",
-        Kind::Pipeline,
-        "A command and its arguments without a shell, or a list of such as a pipeline.",
-    ),
-    optional("sql", Kind::Object(&SQL), "A query. Values in `{{ }}` become bound parameters."),
-    optional("http", Kind::Object(&HTTP), "A request."),
-];
 
 static GROUP_FIELDS: [Field; 6] = [
     optional("wait", Kind::Duration, "Waits this long."),
@@ -60,48 +55,6 @@ static GROUP_FIELDS: [Field; 6] = [
     ),
     optional("playbook", Kind::Object(&INCLUDE), "Another playbook; its steps become part of this plan."),
 ];
-
-static OPTION_FIELDS: [Field; 6] = [
-    optional(
-        "timeout",
-        Kind::Timeout,
-        "The longest one attempt may take; `none` for no limit. Default: 10m.",
-    ),
-    optional("grace", Kind::Duration, "The time between TERM and KILL after a timeout. Default: 10s."),
-    optional("env", ENV, "Variables for the command's environment; templates. Secrets may be used here."),
-    optional(
-        "workdir",
-        Kind::Template,
-        "The folder the command runs in. Default: the playbook's own folder.",
-    ),
-    optional("stdin", Kind::Template, "What the command reads from its standard input. Default: nothing."),
-    optional("shell", SHELL, "What `run` is run by. Default: bash, with -euo pipefail."),
-];
-
-const SHELL: Kind = Kind::Choice(&["bash", "sh"]);
-
-/// Rules about options that a kind of action cannot use.
-const SHELL_ONLY_RUN: Rule = Rule::Not {
-    key: "shell",
-    with: &["exec", "sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
-    because: "only `run` has a shell",
-};
-const STDIN_ONLY_PROCESS: Rule = Rule::Not {
-    key: "stdin",
-    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
-    because: "only `run` and `exec` read a standard input",
-};
-const ENV_ONLY_PROCESS: Rule = Rule::Not {
-    key: "env",
-    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
-    because: "only `run` and `exec` have an environment",
-};
-const GRACE_ONLY_PROCESS: Rule = Rule::Not {
-    key: "grace",
-    with: &["sql", "http", "wait", "choose", "manual", "notify", "any_of", "playbook"],
-    because: "only `run` and `exec` start a process that can be given time to end",
-};
-const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: &[] };
 
 const NO_WAIT_HERE: &str = "only a step can wait";
 const NO_GROUP_HERE: &str = "only a step can hold other steps";
@@ -240,29 +193,6 @@ static ENVIRONMENT: Object = Object {
             Kind::Choice(&["name"]),
             "`name`: the environment's name must be typed to start. No drill runs against it.",
         ),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static REQUIRES: Object = Object {
-    name: "the requirements",
-    doc: "Checked before the first step.",
-    fields: &[&[
-        optional("commands", TEXTS, "Commands that must be found."),
-        optional("files", Kind::List(&Kind::Template), "Files that must exist."),
-        optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static FREE_SPACE: Object = Object {
-    name: "the free space",
-    doc: "Room on the file system that holds `path`.",
-    fields: &[&[
-        needed("path", Kind::Template, "A path on the file system."),
-        needed("at_least", Kind::Size, "How much must be free."),
     ]],
     rules: &[],
     refused: &[],
@@ -413,8 +343,6 @@ const STEP_RULES: &[Rule] = &[
     },
 ];
 
-const WITHIN_ELSEWHERE: &str = "only the checks of `verify` and of a drill's `symptom` are repeated";
-
 pub static STEP: Object = Object {
     name: "a step",
     doc: "A step waits for the step above it, unless `needs` says otherwise.",
@@ -471,86 +399,6 @@ static ALTERNATIVE: Object = Object {
     ],
 };
 
-const BY: &str = "Who may answer: accounts, or names of `roles`. Default: whoever may speak to the run.";
-
-static APPROVAL: Object = Object {
-    name: "an approval",
-    doc: "Asked before the action starts, or before the step is taken back. It holds for the attempts of one start.",
-    fields: &[&[
-        needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
-        optional("approvers", TEXTS, BY),
-        optional(
-            "count",
-            Kind::Int { min: 1, max: 50 },
-            "How many different people have to agree. Default: 1.",
-        ),
-        optional("exclude_operator", Kind::Bool, "Whoever started the run may not answer. Default: false."),
-        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
-        optional(
-            "on_timeout",
-            Kind::Choice(&["fail", "wait", "proceed"]),
-            "What happens when it is over. Default: fail.",
-        ),
-        optional("evidence", Kind::Bool, "A yes needs a file that shows it. Default: false."),
-    ]],
-    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
-    refused: &[("by", Refusal::Because("who may answer an approval is written as `approvers`"))],
-};
-
-static MANUAL: Object = Object {
-    name: "a manual step",
-    doc: "A person does it and says whether it is done.",
-    fields: &[&[
-        needed("instructions", Kind::Template, "What to do."),
-        optional("by", TEXTS, BY),
-        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
-        optional(
-            "on_timeout",
-            Kind::Choice(&["fail", "wait"]),
-            "What happens when it is over. Default: fail.",
-        ),
-        optional("evidence", Kind::Bool, "Done needs a file that shows it. Default: false."),
-    ]],
-    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
-    refused: &[("prompt", Refusal::Because("what a person does is written as `instructions`"))],
-};
-
-static CHOOSE: Object = Object {
-    name: "a choice",
-    doc: "`steps.ID.choice` is what was chosen.",
-    fields: &[&[
-        needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
-        needed(
-            "options",
-            Kind::Map { keys: Keys::Name, values: &Kind::Object(&OPTION) },
-            "The ways to go on.",
-        ),
-        optional("suggest", Kind::Expression, "Gives the name of the option that the playbook would take."),
-        optional("by", TEXTS, BY),
-        optional("timeout", Kind::Duration, "The time to answer. Default: none."),
-        optional(
-            "on_timeout",
-            Kind::Choice(&["fail", "wait", "suggest"]),
-            "What happens when it is over. Default: fail.",
-        ),
-    ]],
-    rules: &[Rule::Only { key: "on_timeout", with: &["timeout"] }],
-    refused: &[],
-};
-
-static OPTION: Object = Object {
-    name: "an option",
-    doc: "One way to go on.",
-    fields: &[&[
-        optional("title", Kind::Text, "What people see."),
-        optional("eta", Kind::Text, "How long it takes, in words."),
-        optional("loss", Kind::Text, "What is lost by it, in words."),
-        optional("when", Kind::Expression, "If it is false, the option cannot be taken."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
 static INCLUDE: Object = Object {
     name: "an included playbook",
     doc: "Its steps are named `<id of this step>/<id>`.",
@@ -560,228 +408,6 @@ static INCLUDE: Object = Object {
     ]],
     rules: &[],
     refused: &[],
-};
-
-static SQL: Object = Object {
-    name: "a query",
-    doc: "Runs against a database.",
-    fields: &[&[
-        needed("database", Kind::Template, "Such as `sqlite:PATH`."),
-        needed("query", Kind::Template, "One statement."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static HTTP: Object = Object {
-    name: "a request",
-    doc: "One request. Exactly one method, whose value is the URL.",
-    fields: &[&[
-        optional("get", Kind::Template, "The URL of a GET."),
-        optional("post", Kind::Template, "The URL of a POST."),
-        optional("put", Kind::Template, "The URL of a PUT."),
-        optional("patch", Kind::Template, "The URL of a PATCH."),
-        optional("delete", Kind::Template, "The URL of a DELETE."),
-        optional("head", Kind::Template, "The URL of a HEAD."),
-        optional(
-            "headers",
-            Kind::Map { keys: Keys::Header, values: &Kind::Template },
-            "Headers. Secrets may be used here.",
-        ),
-        optional("body", Kind::Template, "The body, as text."),
-        optional("json", Kind::Value, "The body, as JSON; its texts are templates."),
-    ]],
-    rules: &[
-        Rule::One { what: "a method", keys: METHODS, or: &[] },
-        Rule::Not { key: "body", with: &["json"], because: "a request has one body" },
-        Rule::Not { key: "body", with: &["get", "head"], because: "such a request has no body" },
-        Rule::Not { key: "json", with: &["get", "head"], because: "such a request has no body" },
-    ],
-    refused: &[("url", Refusal::Because("write the method and the URL: `get: URL`"))],
-};
-
-static CHECK_FIELDS: [Field; 2] = [
-    optional("title", Kind::Text, "What people see."),
-    optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
-];
-
-static POLL_FIELDS: [Field; 2] = [
-    optional("within", Kind::Duration, "Asked again until it holds, this long."),
-    optional("every", Kind::Duration, "The pause between two tries."),
-];
-
-const CHECK_RULES: &[Rule] = &[
-    ONE_COMMAND,
-    SHELL_ONLY_RUN,
-    STDIN_ONLY_PROCESS,
-    ENV_ONLY_PROCESS,
-    GRACE_ONLY_PROCESS,
-    Rule::Only { key: "every", with: &["within"] },
-];
-
-static CHECK: Object = Object {
-    name: "a check",
-    doc: "An action whose result is judged.",
-    fields: &[
-        &COMMAND_FIELDS,
-        &CHECK_FIELDS,
-        &POLL_FIELDS,
-        &[optional("required", Kind::Bool, "`false`: advisory; the run goes on, degraded. Default: true.")],
-        &OPTION_FIELDS,
-    ],
-    rules: CHECK_RULES,
-    refused: &[
-        ("wait", Refusal::Because(NO_WAIT_HERE)),
-        ("any_of", Refusal::Because(NO_GROUP_HERE)),
-        ("playbook", Refusal::Because(NO_GROUP_HERE)),
-        ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
-        ("on", Refusal::Later),
-    ],
-};
-
-static SYMPTOM: Object = Object {
-    name: "a symptom",
-    doc: "A check that must hold after the fault, or the drill is void.",
-    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &POLL_FIELDS, &OPTION_FIELDS],
-    rules: CHECK_RULES,
-    refused: &[
-        ("wait", Refusal::Because(NO_WAIT_HERE)),
-        ("any_of", Refusal::Because(NO_GROUP_HERE)),
-        ("playbook", Refusal::Because(NO_GROUP_HERE)),
-        ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
-        ("required", Refusal::Because("only a check of `verify` can be advisory")),
-    ],
-};
-
-static CHECK_ONCE: Object = Object {
-    name: "a single check",
-    doc: "An action whose result is judged, once.",
-    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &OPTION_FIELDS],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
-    refused: &[
-        ("wait", Refusal::Because(NO_WAIT_HERE)),
-        ("any_of", Refusal::Because(NO_GROUP_HERE)),
-        ("playbook", Refusal::Because(NO_GROUP_HERE)),
-        ("within", Refusal::Because(WITHIN_ELSEWHERE)),
-        ("every", Refusal::Because(WITHIN_ELSEWHERE)),
-        ("required", Refusal::Because("only a check of `verify` can be advisory")),
-        ("retry", Refusal::Because("a check is asked once")),
-    ],
-};
-
-static UNDO: Object = Object {
-    name: "an undo",
-    doc: "The action that takes a step back.",
-    fields: &[
-        &COMMAND_FIELDS,
-        &[
-            optional(
-                "approval",
-                Kind::Object(&APPROVAL),
-                "Somebody has to agree before the step is taken back.",
-            ),
-            optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
-            optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
-        ],
-        &OPTION_FIELDS,
-    ],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
-    refused: &[
-        ("wait", Refusal::Because(NO_WAIT_HERE)),
-        ("any_of", Refusal::Because(NO_GROUP_HERE)),
-        ("playbook", Refusal::Because(NO_GROUP_HERE)),
-        ("verify", Refusal::Because("say with `expect` what must hold of the undo's own result")),
-    ],
-};
-
-static RETRY: Object = Object {
-    name: "a retry",
-    doc: "What happens when an attempt fails.",
-    fields: &[&[
-        optional("attempts", Kind::Int { min: 1, max: 1000 }, "Attempts in all."),
-        optional("delay", Kind::Duration, "The pause before the next attempt."),
-        optional("backoff", Kind::Number { min: 1.0, max: 100.0 }, "The pause grows by this factor."),
-        optional("max_delay", Kind::Duration, "The longest pause."),
-        optional("jitter", Kind::Number { min: 0.0, max: 1.0 }, "Each pause changes by up to this share."),
-        optional("when", Kind::Expression, "Only if this holds of `result`."),
-        optional(
-            "remedies",
-            Kind::List(&Kind::Object(&REMEDY)),
-            "Remedy number k runs after failed attempt number k.",
-        ),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static REMEDY: Object = Object {
-    name: "a remedy",
-    doc: "An action between two attempts.",
-    fields: &[&COMMAND_FIELDS, &[optional("title", Kind::Text, "What people see.")], &OPTION_FIELDS],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
-    refused: &[
-        ("wait", Refusal::Because("the pause between attempts is `delay`")),
-        ("any_of", Refusal::Because(NO_GROUP_HERE)),
-        ("playbook", Refusal::Because(NO_GROUP_HERE)),
-    ],
-};
-
-static DRILL: Object = Object {
-    name: "a drill",
-    doc: "It never runs against an environment with `confirm`.",
-    fields: &[&[
-        optional("world", DRILL_STEPS, "Builds the world, in a fresh folder `{{ drill.dir }}`."),
-        optional("params", VALUES, "Parameters for the run; templates over `drill.dir`."),
-        optional("inject", DRILL_STEPS, "Makes the fault."),
-        optional(
-            "symptom",
-            Kind::List(&Kind::Object(&SYMPTOM)),
-            "Must hold after the fault, or the drill is void.",
-        ),
-        optional(
-            "answers",
-            Kind::Map { keys: Keys::Step, values: &Kind::Text },
-            "What people say in the drill: a step to `approve`, `reject`, `done`, an option, ...",
-        ),
-        optional("assert", EXPRESSIONS, "What must hold of the run in the end."),
-        optional("teardown", DRILL_STEPS, "Always runs, also after a failure."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-const DRILL_STEPS: Kind = Kind::List(&Kind::Object(&DRILL_STEP));
-
-static DRILL_STEP: Object = Object {
-    name: "a step of a drill",
-    doc: "The steps of a drill run one after the other.",
-    fields: &[
-        &[
-            optional("id", Kind::Name, "Unique in the drill. Default: `world-1`, `inject-2`, `teardown-1`."),
-            optional("title", Kind::Text, "What people see."),
-        ],
-        &COMMAND_FIELDS,
-        &[
-            optional("wait", Kind::Duration, "Waits this long."),
-            optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
-            optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
-            optional("verify", CHECKS, "Checks after the action."),
-        ],
-        &OPTION_FIELDS,
-    ],
-    rules: &[
-        Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: &["verify"] },
-        SHELL_ONLY_RUN,
-        STDIN_ONLY_PROCESS,
-        ENV_ONLY_PROCESS,
-        GRACE_ONLY_PROCESS,
-    ],
-    refused: &[
-        ("needs", Refusal::Because("the steps of a drill run one after the other")),
-        ("any_of", Refusal::Because("a drill has no alternatives")),
-        ("playbook", Refusal::Because("a drill includes no other playbook")),
-        ("undo", Refusal::Because("`teardown` takes the world down")),
-    ],
 };
 
 /// The root of `runbook.yaml`.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::look::{self, Look, Tone};
+use super::outlook::Outlook;
 use super::output::Tail;
 use super::{neutral, words};
 use crate::engine::{Activity, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
@@ -39,7 +40,8 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     // The last column stays free: a terminal that is written full to its edge may wrap.
     let columns = view.size.columns.saturating_sub(1).max(1);
     let budget = view.size.rows.saturating_sub(1).max(1);
-    let mut lines: Vec<Vec<Segment>> = header(view);
+    let outlook = Outlook::of(view.plan, view.state, view.now);
+    let mut lines: Vec<Vec<Segment>> = header(view, outlook.as_ref());
     // The questions are what a person has to see: what they need is kept free, before all else.
     let asked = questions(view, columns, budget);
     let budget_above = budget.saturating_sub(asked.len());
@@ -50,7 +52,7 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
     for ix in &active[..shown] {
-        lines.push(step_line(view, *ix));
+        lines.push(step_line(view, *ix, outlook.as_ref()));
         lines.extend(tail(view, *ix, tail_lines));
     }
     if shown < active.len() && free > 0 {
@@ -151,7 +153,7 @@ fn is_active(step: &StepState) -> bool {
     undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
 
-fn header(view: &View<'_>) -> Vec<Vec<Segment>> {
+fn header(view: &View<'_>, outlook: Option<&Outlook>) -> Vec<Vec<Segment>> {
     let (plan, state) = (view.plan, view.state);
     let Some(start) = &state.start else { return Vec::new() };
     let mut first = vec![(Tone::Bold, start.run.to_string())];
@@ -171,6 +173,11 @@ fn header(view: &View<'_>) -> Vec<Vec<Segment>> {
         };
         let text = format!("RTO {} of {} ", whole_seconds(used), words::target_text(target));
         lines.push(vec![(tone, text), (tone, bar(view.look, used, target, 24))]);
+    }
+    if let Some(outlook) = outlook.filter(|o| o.recovery.is_some() || plan.objectives.rto.is_some()) {
+        let mut line = vec![(outlook.tone(), outlook.sentence())];
+        line.extend(outlook.basis().map(|basis| (Tone::Dim, format!("  {basis}"))));
+        lines.push(line);
     }
     lines.push(progress(view));
     lines
@@ -212,14 +219,19 @@ fn progress(view: &View<'_>) -> Vec<Segment> {
     line
 }
 
-fn step_line(view: &View<'_>, ix: StepIx) -> Vec<Segment> {
+fn step_line(view: &View<'_>, ix: StepIx, outlook: Option<&Outlook>) -> Vec<Segment> {
     let (step, state) = (&view.plan.steps[ix], &view.state.steps[ix]);
-    vec![
+    let mut line = vec![
         (Tone::Accent, format!("{} ", spinner(view.look, view.now))),
         (Tone::Bold, step.id.to_string()),
         (Tone::Plain, format!("  {}", activity(view, ix, step, state))),
-        (Tone::Dim, format!("  {}", neutral::line(&step.title))),
-    ]
+    ];
+    let late = outlook.and_then(|outlook| outlook.recovery.as_ref()).map(|r| &r.overdue);
+    if let Some(row) = late.into_iter().flatten().find(|row| row.step == step.id) {
+        line.push((Tone::Warn, format!("  late: {} at most in nine of ten past runs", row.p90)));
+    }
+    line.push((Tone::Dim, format!("  {}", neutral::line(&step.title))));
+    line
 }
 
 /// What the step does now, and against which limit.

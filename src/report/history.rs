@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::outlook::Outlook;
+use crate::engine::State;
 use crate::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, Question, QuestionKind, Record, ReplanInfo, Reply,
     Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict,
@@ -45,6 +47,9 @@ pub struct History {
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
     pub end: Option<RunEnd>,
+    /// What the engine makes of the records, for what lies ahead. Absent if nothing is known of past runs, or once a
+    /// record does not fold.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -135,6 +140,7 @@ impl History {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],
             phases: vec![PhaseHistory::default(); plan.phases.len()],
+            state: Some(Box::new(State::new(plan))),
             ..Self::default()
         }
     }
@@ -156,6 +162,9 @@ impl History {
         if self.end.is_none() || !record.event.is_remark() {
             (self.last_t, self.last_at) = (record.t, Some(record.at));
         }
+        self.state =
+            self.state.take().filter(|_| !matches!(&record.event, Event::RunStarted(i) if i.past.is_none()));
+        self.state = self.state.take().and_then(|mut state| state.apply(plan, record).ok().map(|()| state));
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -276,6 +285,11 @@ impl History {
         {
             change(phase);
         }
+    }
+
+    /// When it is likely to be over. `now` counts from its start.
+    pub fn outlook(&self, plan: &Plan, now: Millis) -> Option<Outlook> {
+        Outlook::of(plan, self.state.as_ref()?, now)
     }
 
     /// Who leads: the operator who started the run, until somebody else took over.

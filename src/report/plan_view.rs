@@ -125,12 +125,7 @@ impl PlanView {
         let rollbacks = rollbacks(plan, &order);
         let view = |ix: StepIx| step_view(plan, ix, &rollbacks);
         let environment = plan.environment.as_ref();
-        let requires = &plan.requires;
-        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
-        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
-        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
-            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
-        }));
+        let needed = plan.requires.lines();
         Self {
             version: 1,
             playbook: neutral::line(&plan.playbook.name),

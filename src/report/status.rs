@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::history::{History, StepHistory};
 use super::look::{self, Look, Sign, Tone};
+use super::outlook::Outlook;
 use super::{closing, neutral, words};
 use crate::model::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, Timestamp};
 use crate::plan::{Body, Plan, Step};
@@ -39,6 +40,8 @@ pub struct Status {
     /// Since the run's start.
     pub elapsed: Millis,
     pub rto: Option<Budget>,
+    /// When it is likely to be over; absent if it is, or if nobody looked for past runs.
+    pub projection: Option<Outlook>,
     pub phase: Option<PhaseStatus>,
     pub steps: Vec<StepRow>,
     pub in_flight: Vec<InFlightRow>,
@@ -146,6 +149,7 @@ impl Status {
             acknowledged: history.noticed_by(),
             elapsed,
             rto,
+            projection: history.outlook(plan, elapsed),
             phase: phase(plan, history, elapsed),
             steps: plan
                 .steps
@@ -220,6 +224,16 @@ impl Status {
             out.push_str(&look.paint(tone, &text));
             out.push('\n');
         }
+        if let Some(outlook) = self.shown_outlook() {
+            let text = [Some(outlook.sentence()), outlook.basis()].into_iter().flatten();
+            let text = look.fit(format!("       {}", text.collect::<Vec<_>>().join(", ")));
+            out.push_str(&look.paint(outlook.tone(), &text));
+            out.push('\n');
+            for line in outlook.overdue() {
+                out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
+                out.push('\n');
+            }
+        }
         if let Some(phase) = &self.phase {
             let mut text = format!("phase  {} of {}: {}", phase.number, phase.of, phase.title);
             if let Some(elapsed) = phase.elapsed {
@@ -233,6 +247,11 @@ impl Status {
             out.push('\n');
         }
         out.push('\n');
+    }
+
+    /// That nothing is projected is worth a word where there is an objective.
+    fn shown_outlook(&self) -> Option<&Outlook> {
+        self.projection.as_ref().filter(|outlook| outlook.recovery.is_some() || self.rto.is_some())
     }
 
     fn table(&self, look: Look, out: &mut String) {

@@ -11,6 +11,7 @@ use crate::model::{
 };
 use crate::plan::{Body, Plan, Step};
 use crate::planted::{self, Bug};
+use crate::preflight;
 
 use super::clock::RunClock;
 use super::control::Listener;
@@ -20,7 +21,7 @@ use super::facts::Identity;
 use super::prompt::PromptLine;
 use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
 use super::tell::Teller;
-use super::{limits, load, requires, secrets};
+use super::{limits, load, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
 const WORTH_TELLING: Millis = Millis::secs(1);
@@ -187,7 +188,7 @@ fn adopt(
     let (true, Some(state)) = (why.is_empty(), state) else {
         return Err(RunError::Replan { run: run.clone(), why });
     };
-    let problems = requires::unmet(&plan.requires);
+    let problems = preflight::unmet(&plan, true);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }

@@ -9,6 +9,7 @@ use crate::journal::{self, Journal, StateDir};
 use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
 use crate::plan::Plan;
 use crate::planted::{self, Bug};
+use crate::preflight;
 use crate::report::Reporter;
 
 use super::clock::{RunClock, wall_now};
@@ -19,7 +20,7 @@ use super::facts::Identity;
 use super::prompt::PromptLine;
 use super::script::Script;
 use super::tell::Teller;
-use super::{limits, load, requires, secrets};
+use super::{limits, load, past, secrets};
 
 /// Bytes of one output that are kept in full.
 pub(super) const OUTPUT_CAP: u64 = 1 << 30;
@@ -59,13 +60,15 @@ pub struct StartRequest<'a> {
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
     limits::prepare().map_err(RunError::io("signal handlers"))?;
-    let problems = requires::unmet(&plan.requires);
+    let problems = preflight::unmet(&plan, false);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
     let (secrets, keys) = secrets::read_all(&plan)?;
     let secrets = Arc::new(secrets);
 
+    // Before anything is locked or written.
+    let past = past::look(state_dir, &plan);
     let started = wall_now();
     let mut random = [0; 12];
     getrandom::fill(&mut random)
@@ -101,6 +104,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         boot_id: String::new(),
         seed: u64::from_le_bytes(seed),
         drill,
+        past: Some(Box::new(past)),
     };
     identity.stamp(&mut info);
     let mut reporters = (request.reporters)(&run, &plan);

@@ -6,6 +6,7 @@ mod data;
 mod database;
 mod drill;
 mod flow;
+mod isolation;
 mod journal;
 mod looking;
 mod mistakes;

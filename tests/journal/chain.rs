@@ -109,6 +109,52 @@ fn each_flipped_bit_is_found() {
     }
 }
 
+/// A long journal is read by several threads, in several pieces. What they find is told as if one had read it alone.
+#[test]
+fn damage_far_in_a_long_journal_is_found_where_it_is() {
+    let place = Place::new();
+    let said = |seq: u64| record(seq, Event::Gap { length: Millis(seq), why: "x".repeat(400) });
+    let records: Vec<Record> = (1..=9000).map(said).collect();
+    let head = place.write(&records);
+    let good = place.bytes();
+    assert!(good.len() > 4 << 20);
+    let (contents, torn) = read(&place.run).unwrap();
+    assert!(contents.records == records && contents.head == head && torn.is_none());
+    let starts: Vec<usize> = [0]
+        .into_iter()
+        .chain(good.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1))
+        .collect();
+    for line in [0, 1, 255, 256, 257, 1023, 1700, 4500, 8998, 8999] {
+        let mut bad = good.clone();
+        bad[starts[line] + 300] ^= 1;
+        // A second one does not hide the first.
+        bad[starts[8999] + 301] ^= 1;
+        place.set(&bad);
+        let found = checked(&place, None);
+        let at = starts[line] as u64;
+        assert_eq!((found.records, found.bytes), (line as u64, at));
+        let broken = matches!(
+            &found.integrity,
+            Integrity::Broken(JournalError::Damaged { offset, line: found, .. })
+                if *offset == at && *found == line as u64 + 1
+        );
+        assert!(broken, "line {line}: {:?}", found.integrity);
+    }
+    place.set(&good[..good.len() - 200]);
+    let (contents, torn) = read(&place.run).unwrap();
+    assert_eq!(contents.records.len(), 8999);
+    assert_eq!(torn, Some((good.len() - 200 - starts[8999]) as u64));
+    let mut endless = good.clone();
+    endless.extend(std::iter::repeat_n(b'x', (16 << 20) + 1));
+    place.set(&endless);
+    let broken = matches!(
+        checked(&place, None).integrity,
+        Integrity::Broken(JournalError::Damaged { offset, why, .. })
+            if offset == good.len() as u64 && why.contains("longer than")
+    );
+    assert!(broken);
+}
+
 #[test]
 fn each_removed_swapped_or_repeated_line_is_found() {
     let place = Place::new();

@@ -115,7 +115,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
-        requires: Requires { commands: vec!["sqlite3".to_owned()], files: Vec::new(), free_space: None },
+        requires: Requires { commands: vec!["sqlite3".to_owned()], ..Requires::default() },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),
         root: PathBuf::from("/srv/playbooks"),
@@ -198,6 +198,7 @@ impl Tape {
             boot_id: "b0071d".to_owned(),
             seed: 7,
             drill,
+            past: None,
         })));
         tape
     }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, RunStatus, State, StepStatus};
+use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, Projection, RunStatus, State, StepStatus};
 use runbook::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome,
     StepId, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
-use runbook::plan::{Ask, Body, Plan, Step, StepIx};
+use runbook::plan::{Ask, Body, Level, Plan, Step, StepIx};
 
 use super::world::World;
 
@@ -86,9 +86,10 @@ impl Oracle {
             Cause::Escalation { level, .. } => {
                 assert!(self.told.levels.insert(*level), "level {level} was raised twice");
                 let known = self.plan.escalation.iter().find(|known| known.level == *level);
-                let after = known.expect("a level of the plan").after.unwrap_or_default();
+                let known = known.expect("a level of the plan");
                 // The simulated incident begins with its run.
-                let by_time = t >= after;
+                let by_time = known.after.is_some_and(|after| t >= after);
+                let by_breach = breaches(&self.plan, &self.folded, known, t);
                 let failed = |(ix, spec): (usize, &Step)| {
                     let state = &self.folded.steps[ix];
                     let bad = matches!(state.own_outcome(), Some(StepOutcome::Failed | StepOutcome::Unknown));
@@ -102,7 +103,7 @@ impl Oracle {
                     )
                 };
                 let by_phase = self.folded.phases.iter().any(late);
-                assert!(by_time || by_step || by_phase, "level {level} was raised for nothing");
+                assert!(by_time || by_breach || by_step || by_phase, "level {level} was raised for nothing");
             }
             Cause::Update { number, .. } => {
                 self.told.updates += 1;
@@ -429,6 +430,20 @@ impl Oracle {
             }
         }
     }
+}
+
+/// Whether the level is one for a missed RTO, and the RTO is missed by past runs, or has passed.
+fn breaches(plan: &Plan, state: &State, level: &Level, t: Millis) -> bool {
+    let (Some(rto), Some(of)) = (plan.objectives.rto, level.projected_breach) else { return false };
+    t > rto || Projection::of(plan, state, t).is_some_and(|projected| projected.end.get(of) > rto)
+}
+
+/// A level that is due and was not raised.
+pub fn is_owed(plan: &Plan, state: &State, t: Millis) -> bool {
+    let due =
+        |level: &Level| !state.told.raised.contains_key(&level.level) && breaches(plan, state, level, t);
+    let goes_on = state.status == RunStatus::Running && state.acknowledged.is_empty();
+    goes_on && plan.escalation.iter().any(due)
 }
 
 /// What the plan says of such a question of the step. Of a failed step's nothing: anybody may answer it.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runbook::model::{
-    Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, SecretText,
-    StepId, Want,
+    Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, Percentile,
+    SecretText, StepId, Want,
 };
 use runbook::plan::{
     Action, Ask, Body, Cadence, Check, Choose, Command, Expr, Level, Meta, Objectives, OnFailure, Phase,
@@ -234,6 +234,7 @@ pub fn channels() -> Vec<Channel> {
 /// People who are called, and told how things stand.
 fn tell(random: &mut Random, plan: &mut Plan) {
     plan.channels = channels();
+    plan.objectives.rto = random.chance(70).then(|| Millis(random.below(60_000)));
     let names = |random: &mut Random| {
         let all = plan.channels.iter().map(|channel| channel.name.clone());
         all.filter(|_| random.chance(70)).collect::<Vec<_>>()
@@ -242,7 +243,9 @@ fn tell(random: &mut Random, plan: &mut Plan) {
     for level in 1..=random.below(5) as u32 {
         after += random.below(8000);
         let after = random.chance(80).then_some(Millis(after));
-        plan.escalation.push(Level { level, after, notify: names(random), to: Vec::new() });
+        let projected_breach =
+            random.chance(40).then(|| if random.chance(50) { Percentile::P50 } else { Percentile::P90 });
+        plan.escalation.push(Level { level, after, projected_breach, notify: names(random), to: Vec::new() });
     }
     if random.chance(60) {
         let cadence =

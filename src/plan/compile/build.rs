@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use super::base::Base;
 use super::order::Order;
+use super::requires;
 use super::text::Read;
 use crate::model::{Channel, SecretName, StepId, Want};
 use crate::plan::template::Analysis;
@@ -124,13 +125,7 @@ pub(super) struct ScopeDraft<'a> {
     /// Steps typed in this playbook, by id; those inside `any_of` too.
     pub names: HashMap<&'a str, StepIx>,
     pub given: Vec<Given<'a>>,
-    pub requires: RequiresDraft,
-}
-
-#[derive(Default)]
-pub(super) struct RequiresDraft {
-    pub files: Vec<EarlyText>,
-    pub free_space: Option<(EarlyText, u64)>,
+    pub requires: requires::Draft,
 }
 
 /// A text that is rendered before the run exists.

@@ -41,14 +41,26 @@ const INJECT: &str = "inject";
 const SYMPTOM: &str = "symptom";
 const TEARDOWN: &str = "teardown";
 
-/// The plans of the first book's drill, in `place`.
+/// The plans of the first book's drill, or of one of its variants, in `place`.
 pub fn compile_drill(
     loaded: &Loaded,
     request: &Request<'_>,
     place: &DrillPlace,
+    variant: Option<&str>,
 ) -> Result<DrillPlans, CompileError> {
     let Some(first) = loaded.books.first() else { return Err(CompileError::NoDrill) };
     let Some(drill) = &first.playbook.drill else { return Err(CompileError::NoDrill) };
+    let of_variant = match variant {
+        Some(name) => match drill.variants.iter().find(|v| v.name.value == name) {
+            Some(variant) => Some(drill.with(variant)),
+            None => {
+                let known = drill.variants.iter().map(|v| v.name.value.clone()).collect();
+                return Err(CompileError::UnknownVariant { name: name.to_owned(), known });
+            }
+        },
+        None => None,
+    };
+    let drill = of_variant.as_ref().unwrap_or(drill);
     let base = Base {
         cwd: request.cwd.to_owned(),
         root: request.root.map(Path::to_owned),
@@ -221,8 +233,16 @@ fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, Compi
     if problems.is_empty() { Ok(params) } else { Err(CompileError::Params(problems)) }
 }
 
-/// Every mistake in the drill section; what it reads is noted in `main`.
+/// Every mistake in the drill section; what it reads is noted in `main`. What all variants have in common is looked at
+/// with each, for one may complete what another lacks; who gathers the diagnostics drops those that come twice.
 pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    if drill.variants.is_empty() {
+        return lint_one(main, drill);
+    }
+    drill.variants.iter().flat_map(|variant| lint_one(main, &drill.with(variant))).collect()
+}
+
+fn lint_one(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     let symptom = symptom_steps(&drill.symptom);
     let mut found = Vec::new();
     for (name, steps, on_failure) in sections_of(drill, &symptom) {

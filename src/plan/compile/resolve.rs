@@ -1,7 +1,7 @@
 //! Puts the values of parameters in: from a builder without mistakes to a plan.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -14,11 +14,8 @@ use crate::model::IncidentStatus;
 use crate::plan::params::ParamKind;
 use crate::plan::template::{Ctx, RunView, TemplateError, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
-use crate::plan::{
-    Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Requires, Scope, Template,
-};
+use crate::plan::{Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Scope, Template};
 use crate::playbook::ast;
-use crate::playbook::diagnostic::Diagnostic;
 
 pub(super) type Params = BTreeMap<String, Value>;
 
@@ -239,12 +236,12 @@ fn absolute(folder: &Path, path: &str) -> Option<String> {
     join(folder, Path::new(path)).into_os_string().into_string().ok()
 }
 
-struct Resolver<'b, 'a> {
-    builder: &'b Builder<'a>,
-    request: &'b Request<'b>,
+pub(super) struct Resolver<'b, 'a> {
+    pub(super) builder: &'b Builder<'a>,
+    pub(super) request: &'b Request<'b>,
     drill: Option<&'b DrillPlace>,
-    scopes: Vec<Scope>,
-    problems: Vec<ParamProblem>,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) problems: Vec<ParamProblem>,
 }
 
 impl Resolver<'_, '_> {
@@ -315,7 +312,7 @@ impl Resolver<'_, '_> {
         )
     }
 
-    fn text(&mut self, template: &Template, scope: usize, what: &str) -> String {
+    pub(super) fn text(&mut self, template: &Template, scope: usize, what: &str) -> String {
         match self.render(template, scope, render_text) {
             Ok(text) => text,
             Err(error) => {
@@ -337,50 +334,5 @@ impl Resolver<'_, '_> {
             Some(environment) => format!("{}@{}", main.name.value, environment.name),
             None => main.name.value.clone(),
         }
-    }
-
-    fn requires(&mut self) -> Result<Requires, CompileError> {
-        let mut merged = Requires::default();
-        let mut space_at: Option<crate::playbook::source::Span> = None;
-        for scope in 0..self.scopes.len() {
-            let draft = &self.builder.scopes[scope];
-            let root = self.builder.base.root_of(self.builder.book(draft.book));
-            if self.builder.unit.drill {
-                continue;
-            }
-            for command in &self.builder.playbook(scope).requires.commands {
-                if !merged.commands.contains(&command.value) {
-                    merged.commands.push(command.value.clone());
-                }
-            }
-            // What depends on a late parameter cannot be asked for at the start; lint says so.
-            let late: HashSet<&str> = self.scopes[scope].late.iter().map(|l| l.spec.name.as_str()).collect();
-            let known = |params: &[String]| params.iter().all(|p| !late.contains(p.as_str()));
-            let files: Vec<_> = draft.requires.files.iter().filter(|f| known(&f.read.params)).collect();
-            let space = draft.requires.free_space.as_ref().filter(|s| known(&s.0.read.params));
-            for file in files {
-                let path = join(&root, Path::new(&self.text(&file.read.template, scope, "requires.files")));
-                if !merged.files.contains(&path) {
-                    merged.files.push(path);
-                }
-            }
-            let Some((early, bytes)) = space else { continue };
-            let path = self.text(&early.read.template, scope, "requires.free_space");
-            let path: PathBuf = join(&root, Path::new(&path));
-            merged.free_space = match merged.free_space.take() {
-                Some((other, least)) if other == path => Some((path, least.max(*bytes))),
-                None => {
-                    space_at = Some(early.span);
-                    Some((path, *bytes))
-                }
-                Some(_) => {
-                    let message = "two playbooks of this plan require free space in different folders";
-                    let mut diagnostic = Diagnostic::error("requires-conflict", early.span, message);
-                    diagnostic.related.extend(space_at.map(|span| (span, "the other one".to_owned())));
-                    return Err(CompileError::Diagnostics(vec![diagnostic]));
-                }
-            };
-        }
-        Ok(merged)
     }
 }

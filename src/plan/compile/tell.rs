@@ -23,8 +23,15 @@ impl Builder<'_> {
         let Some(main) = self.loaded.books.first() else { return };
         let shared = &self.loaded.shared;
         let (levels, updates) = (&main.playbook.escalation, &main.playbook.updates);
+        let has_rto = main.playbook.objectives.rto.is_some();
         for level in levels {
             self.check_channels(&level.notify);
+            // One that playbooks share is for those that have an objective.
+            if let Some(breach) = level.projected_breach.as_ref().filter(|_| !has_rto) {
+                let message = "there is no RTO that could be missed";
+                let help = "add `objectives: { rto: 1h }`, or give the level a time with `after`";
+                self.push(Diagnostic::error("no-rto", breach.span, message).help(help));
+            }
         }
         if let Some(updates) = updates {
             self.check_channels(&updates.channels);
@@ -83,6 +90,7 @@ fn level(typed: &ast::Level) -> Level {
     Level {
         level: typed.level.value,
         after: typed.after.as_ref().map(|after| after.value),
+        projected_breach: typed.projected_breach.as_ref().map(|of| of.value),
         notify: names(&typed.notify),
         to: typed.to.iter().map(|to| to.value.clone()).collect(),
     }

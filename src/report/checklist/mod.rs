@@ -185,12 +185,7 @@ impl Checklist {
             self.blocks.push(Block::Heading("Parameters".to_owned()));
             params.iter().for_each(|(name, value)| self.fact(name, words::value(value)));
         }
-        let requires = &plan.requires;
-        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
-        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
-        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
-            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
-        }));
+        let mut needed = plan.requires.lines();
         needed.extend(plan.secrets.iter().map(|(name, _)| format!("secret {}", name.0)));
         let named = |what: &str| {
             steps.iter().any(|block| matches!(block, Block::Code { text, .. } if text.contains(what)))

@@ -1,8 +1,8 @@
 //! Records to report: the one place where an [`Incident`] is made.
 
 use super::{
-    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, RollbackReport,
-    StepReport, TakenReport, TaskReport, review,
+    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, Projected,
+    RollbackReport, StepReport, TakenReport, TaskReport, review,
 };
 use crate::model::{
     Event, Millis, Objective, ObjectiveVerdict, Record, RunOutcome, StepOutcome, TaskKind, TaskVerdict,
@@ -62,6 +62,7 @@ impl Incident {
             duration: history.last_t,
             rto: end.and_then(|e| e.rto.as_ref()).map(clean_objective),
             rpo: end.and_then(|e| e.rpo.as_ref()).map(clean_objective),
+            projection: Projected::of(plan, records, &history),
             counts,
             failures,
             rollback: rollback(plan, &history),

@@ -227,7 +227,7 @@ impl Incident {
             };
             writeln!(
                 out,
-                "<tr><td class=\"t\">{}</td><td class=\"t\">+{}</td><td class=\"id\">{}</td><td class=\"{class}\">{}</td><td>{}{detail}</td></tr>",
+                "<tr><td class=\"t\">{}</td><td class=\"t\">+{}</td><td class=\"id\">{}</td><td class=\"w {class}\">{}</td><td class=\"x\">{}{detail}</td></tr>",
                 entry.at.clock(),
                 entry.t,
                 escape(step),

@@ -3,6 +3,7 @@
 mod doubt;
 mod groups;
 mod people;
+mod projection;
 mod questions;
 mod rollback;
 mod steps;
