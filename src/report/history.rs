@@ -450,7 +450,11 @@ impl StepHistory {
 
     /// What somebody is still asked about it.
     pub fn open_question(&self) -> Option<&QuestionHistory> {
-        self.questions.last().filter(|q| q.closed.is_none() && self.outcome.is_none())
+        // A step that is to be taken back is over.
+        let asks = self.outcome.is_none();
+        self.questions
+            .last()
+            .filter(|q| q.closed.is_none() && (asks || q.question.kind == QuestionKind::Undo))
     }
 
     pub fn duration(&self) -> Option<Millis> {

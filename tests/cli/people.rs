@@ -491,7 +491,7 @@ fn an_undo_is_asked_about_in_its_turn() {
     world.run(&["approve", "last", "one"]).exits(0);
     world.run(&["resume", "last"]).exits(6).says(&["rolled-back"]);
     assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
-    world.run(&["report"]).exits(0).says(&["waiting for approval to take it back", "not before noon"]);
+    world.run(&["report"]).exits(0).says(&["Switch back?", "not before noon"]);
 }
 
 /// Killed while it asks, and answered while nobody drives it.
