@@ -261,6 +261,8 @@ pub struct Rollback {
     /// Start without asking
     #[arg(short = 'y', long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub asking: Asking,
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,

@@ -1,8 +1,8 @@
 //! Folding one record into the state. Total: a record that this state does not allow is an error, never a guess.
 
 use crate::model::{
-    Cause, Event, FORMAT, Millis, Record, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId,
-    TaskKind, TaskVerdict, UndoneState,
+    Cause, Event, FORMAT, Millis, QuestionKind, Record, RunOutcome, StepId, StepOutcome, TaskEnd,
+    TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
 use crate::planted::{self, Bug};
@@ -70,6 +70,7 @@ impl State {
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());
                 self.status = RunStatus::RollingBack { because: because.clone() };
+                self.steps.iter_mut().for_each(StepState::forget_undo_question);
                 Ok(())
             }
             Event::StepResolved { step, resolution, by, reason, .. } => {
@@ -91,8 +92,11 @@ impl State {
             _ if matches!(self.status, RunStatus::Ended(_)) => Err("the run has ended".into()),
             Event::CancelRequested { by, .. } => {
                 // The rollback was due, only its record is missing: a resume has to go on with it.
-                if let RunStatus::RollingBack { because } = &self.status {
-                    self.rollback.get_or_insert_with(|| because.clone());
+                if let RunStatus::RollingBack { because } = &self.status
+                    && self.rollback.is_none()
+                {
+                    self.rollback = Some(because.clone());
+                    self.steps.iter_mut().for_each(StepState::forget_undo_question);
                 }
                 self.status = RunStatus::Cancelling { by: by.clone() };
                 Ok(())
@@ -168,13 +172,17 @@ impl State {
                 step.status = StepStatus::Active(Activity::Told);
             }
             Event::Asked { step, number, question } => {
-                self.open_step(plan, step)?.1.ask(record, *number, question)?;
+                let (_, step) = match question.kind {
+                    QuestionKind::Undo => self.step(plan, step)?,
+                    _ => self.open_step(plan, step)?,
+                };
+                step.ask(record, *number, question)?;
             }
             Event::Answered { step, number, reply, by } => {
-                self.open_step(plan, step)?.1.hear(record, *number, reply, by)?;
+                self.asked_step(plan, step)?.hear(record, *number, reply, by)?;
             }
             Event::QuestionExpired { step, number, then } => {
-                self.open_step(plan, step)?.1.expire(t, *number, *then)?;
+                self.asked_step(plan, step)?.expire(t, *number, *then)?;
             }
             Event::TaskStarted { task, command, timeout, .. } => {
                 self.task_started(plan, record, task, command, *timeout)?;
@@ -244,6 +252,15 @@ impl State {
         match step.status {
             StepStatus::Over(outcome) => Err(format!("step {id} is over: {outcome}")),
             _ => Ok((ix, step)),
+        }
+    }
+
+    /// A step that is not over, or that is over and waits to be taken back.
+    fn asked_step(&mut self, plan: &Plan, id: &StepId) -> Result<&mut StepState, String> {
+        let ix = self.find(plan, id)?;
+        match self.steps[ix].asks_to_undo() {
+            true => Ok(&mut self.steps[ix]),
+            false => Ok(self.open_step(plan, id)?.1),
         }
     }
 

@@ -425,6 +425,10 @@ impl Engine {
         }
         match &record.event {
             Event::RunResumed(_) => self.look_at_everything(),
+            // Questions about undos are asked anew, each in its turn.
+            Event::RollbackStarted { .. } | Event::CancelRequested { .. } => {
+                self.figures = Figures::derive(&self.plan, &self.state);
+            }
             Event::PhaseStarted { .. } => self.figures.phase_started(&self.plan, &self.state),
             Event::PhaseEnded { .. } => self.figures.phase_moved(&self.state),
             _ => {}

@@ -293,13 +293,14 @@ pub(super) fn mark(plan: &Plan, state: &State, ix: StepIx) -> Mark {
     };
     let undo_timer = match step.undo {
         UndoStatus::Backoff { until, .. } => Some(until),
+        UndoStatus::Asking(ref asking) => asking.until,
         _ => None,
     };
     let heard = matches!(step.status, StepStatus::Active(Activity::Heard(_)));
     Mark {
         class,
         busy: step.is_leaf_active() && !step.is_asking() && !heard,
-        asking: step.is_asking(),
+        asking: step.asking().is_some(),
         heard,
         inside: step.is_inside(),
         timer,

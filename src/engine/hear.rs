@@ -2,17 +2,22 @@
 
 use crate::model::{Answer, Millis, OnTimeout, Person, Question, QuestionKind, Record, Reply};
 
-use super::state::{Activity, Asking, Heard, StepState, StepStatus};
+use super::state::{Activity, Asking, Heard, StepState, StepStatus, UndoStatus};
 
 impl StepState {
     pub(super) fn ask(&mut self, record: &Record, number: u32, question: &Question) -> Result<(), String> {
         if number != self.asked.saturating_add(1) {
             return Err(format!("question {number} follows question {}", self.asked));
         }
+        if question.kind == QuestionKind::Undo && self.undo != UndoStatus::None {
+            return Err("it is being taken back already".into());
+        }
         self.asked = number;
-        self.begin(record.t);
+        if question.kind != QuestionKind::Undo {
+            self.begin(record.t);
+        }
         match question.kind {
-            QuestionKind::Approval | QuestionKind::Failure => {}
+            QuestionKind::Approval | QuestionKind::Failure | QuestionKind::Undo => {}
             QuestionKind::Choice => self.attempts = question.attempt,
             QuestionKind::Manual => {
                 self.attempts = question.attempt;
@@ -20,19 +25,25 @@ impl StepState {
                 self.effect_at.get_or_insert(record.seq);
             }
         }
-        self.status = StepStatus::Active(Activity::Asking(Box::new(Asking {
+        let asking = Box::new(Asking {
             number,
             question: question.clone(),
             since: record.t,
             until: question.timeout.map(|timeout: Millis| record.t.saturating_add(timeout)),
             agreed: Vec::new(),
-        })));
+        });
+        if question.kind == QuestionKind::Undo {
+            self.undo = UndoStatus::Asking(asking);
+        } else {
+            self.status = StepStatus::Active(Activity::Asking(asking));
+        }
         Ok(())
     }
 
     fn open_question(&mut self, number: u32) -> Result<&mut Asking, String> {
-        match &mut self.status {
-            StepStatus::Active(Activity::Asking(asking)) if asking.number == number => Ok(asking),
+        match (&mut self.undo, &mut self.status) {
+            (UndoStatus::Asking(asking), _) if asking.number == number => Ok(asking),
+            (_, StepStatus::Active(Activity::Asking(asking))) if asking.number == number => Ok(asking),
             _ => Err(format!("question {number} is not open")),
         }
     }
@@ -89,7 +100,7 @@ impl StepState {
                 asking.until = None;
                 return Ok(());
             }
-            (OnTimeout::Proceed, QuestionKind::Approval) => Answer::Approve,
+            (OnTimeout::Proceed, QuestionKind::Approval | QuestionKind::Undo) => Answer::Approve,
             (OnTimeout::Suggest, QuestionKind::Choice) if asking.question.suggestion.is_some() => {
                 Answer::Choose { option: asking.question.suggestion.clone().unwrap_or_default() }
             }
@@ -100,12 +111,24 @@ impl StepState {
         Ok(())
     }
 
-    fn settle_question(&mut self, t: Millis, kind: QuestionKind, answer: Answer, why: String) {
-        let since = self.asking().map_or(t, |asking| asking.since);
-        self.waited = self.waited.saturating_add(t.saturating_sub(since));
-        if kind == QuestionKind::Approval && answer == Answer::Approve {
-            self.approved = true;
+    /// A rollback takes back in an order of its own, and asks about each step in its turn.
+    pub(super) fn forget_undo_question(&mut self) {
+        if matches!(self.undo, UndoStatus::Asking(_) | UndoStatus::Heard(_)) {
+            (self.undo, self.undo_approved) = (UndoStatus::None, false);
         }
-        self.status = StepStatus::Active(Activity::Heard(Heard { kind, answer, why }));
+    }
+
+    fn settle_question(&mut self, t: Millis, kind: QuestionKind, answer: Answer, why: String) {
+        let approved = answer == Answer::Approve;
+        let heard = Heard { kind, answer, why };
+        if kind == QuestionKind::Undo {
+            self.undo_approved = approved;
+            self.undo = UndoStatus::Heard(heard);
+        } else {
+            let since = self.asking().map_or(t, |asking| asking.since);
+            self.waited = self.waited.saturating_add(t.saturating_sub(since));
+            self.approved |= kind == QuestionKind::Approval && approved;
+            self.status = StepStatus::Active(Activity::Heard(heard));
+        }
     }
 }

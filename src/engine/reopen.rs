@@ -28,6 +28,7 @@ impl State {
             RunStatus::Stopping { .. } => !(0..self.steps.len()).any(|ix| self.stops_the_run(plan, ix)),
             RunStatus::NotStarted | RunStatus::Running | RunStatus::RollingBack { .. } => false,
         };
+        let waited = self.waits();
         if taken_up {
             self.told.go_on();
         }
@@ -40,8 +41,14 @@ impl State {
                 true => RunStatus::Running,
                 false => RunStatus::RollingBack { because },
             };
-            if taken_up {
-                self.steps.iter_mut().for_each(StepState::undo_again);
+            // What only waited for an answer goes on as it was.
+            if taken_up && !waited {
+                let mut again = false;
+                self.steps.iter_mut().for_each(|step| again |= step.undo_again());
+                if again {
+                    // The order is a new one, and what is open is asked about again in its turn.
+                    self.steps.iter_mut().for_each(StepState::forget_undo_question);
+                }
             }
         } else if taken_up {
             self.status = RunStatus::Running;
@@ -173,7 +180,7 @@ impl StepState {
     /// The step is no longer over, and its retries count anew.
     fn reopen(&mut self, status: StepStatus) {
         self.status = status;
-        (self.approved, self.roll_back) = (false, false);
+        (self.approved, self.undo_approved, self.roll_back) = (false, false, false);
         (self.begun, self.waited) = (None, Millis::ZERO);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
@@ -195,14 +202,18 @@ impl StepState {
     }
 
     /// A failed undo is tried again, and one that was cut short, each in its turn; one whose effect is unknown is not.
-    fn undo_again(&mut self) {
+    /// True if there is one.
+    fn undo_again(&mut self) -> bool {
         let cut_short = matches!(
             self.undo,
             UndoStatus::Backoff { .. }
                 | UndoStatus::Deciding { verdict: TaskVerdict::Cancelled | TaskVerdict::NotRun, .. }
         );
-        if cut_short || matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. })) {
-            self.undo = UndoStatus::None;
+        let again = cut_short || matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. }));
+        if again {
+            // Asked again as well: what was agreed to was the try before.
+            (self.undo, self.undo_approved) = (UndoStatus::None, false);
         }
+        again
     }
 }

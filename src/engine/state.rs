@@ -125,6 +125,8 @@ pub struct StepState {
     pub roll_back: bool,
     /// The outcome before the step was undone.
     pub before_undo: Option<StepOutcome>,
+    /// The step may be taken back: somebody said so, and nothing has been taken up again since.
+    pub undo_approved: bool,
     pub undo: UndoStatus,
 }
 
@@ -194,6 +196,10 @@ pub struct Heard {
 #[derive(Debug, Clone, PartialEq)]
 pub enum UndoStatus {
     None,
+    /// A person is asked whether the step may be taken back.
+    Asking(Box<Asking>),
+    /// A person has answered, or the time is over, and what follows is not recorded yet.
+    Heard(Heard),
     Running {
         tries: u32,
     },
@@ -278,6 +284,7 @@ impl StepState {
             approved: false,
             roll_back: false,
             before_undo: None,
+            undo_approved: false,
             undo: UndoStatus::None,
         }
     }
@@ -318,12 +325,18 @@ impl StepState {
         matches!(self.status, StepStatus::Active(Activity::Asking(_)))
     }
 
-    /// The open question.
+    /// The open question, about the step or about taking it back.
     pub fn asking(&self) -> Option<&Asking> {
-        match &self.status {
-            StepStatus::Active(Activity::Asking(asking)) => Some(asking),
+        match (&self.undo, &self.status) {
+            (UndoStatus::Asking(asking), _) => Some(asking),
+            (_, StepStatus::Active(Activity::Asking(asking))) => Some(asking),
             _ => None,
         }
+    }
+
+    /// A person is asked whether it may be taken back.
+    pub fn asks_to_undo(&self) -> bool {
+        matches!(self.undo, UndoStatus::Asking(_))
     }
 
     /// Its undo is under way.

@@ -18,6 +18,8 @@ pub enum QuestionKind {
     Manual,
     /// The step failed: what now?
     Failure,
+    /// May the step be taken back?
+    Undo,
 }
 
 /// A question as a person sees it: everything in it is rendered.
@@ -25,7 +27,7 @@ pub enum QuestionKind {
 #[serde(deny_unknown_fields)]
 pub struct Question {
     pub kind: QuestionKind,
-    /// The attempt that it lets through, or that failed.
+    /// The attempt that it lets through, or that failed; the last one, of a step that is taken back.
     pub attempt: u32,
     pub prompt: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -118,7 +120,7 @@ impl Question {
     /// The words that answer it, for whoever is asked.
     pub fn takes(&self) -> String {
         match self.kind {
-            QuestionKind::Approval => "yes, or no with a reason".into(),
+            QuestionKind::Approval | QuestionKind::Undo => "yes, or no with a reason".into(),
             QuestionKind::Manual => "done, or failed with a reason".into(),
             QuestionKind::Failure => "retry, rollback or abort; skip or done with a reason".into(),
             QuestionKind::Choice => {
@@ -150,7 +152,7 @@ impl Question {
         }
         let yes = matches!(
             (self.kind, &reply.answer),
-            (QuestionKind::Approval, Answer::Approve)
+            (QuestionKind::Approval | QuestionKind::Undo, Answer::Approve)
                 | (QuestionKind::Manual | QuestionKind::Failure, Answer::Done)
         );
         if yes && self.evidence && reply.evidence.is_none() {
@@ -167,8 +169,8 @@ impl Question {
 
     fn word(&self, word: &str) -> Option<Answer> {
         Some(match (self.kind, word) {
-            (QuestionKind::Approval, "y" | "yes" | "approve") => Answer::Approve,
-            (QuestionKind::Approval, "n" | "no" | "reject") => Answer::Reject,
+            (QuestionKind::Approval | QuestionKind::Undo, "y" | "yes" | "approve") => Answer::Approve,
+            (QuestionKind::Approval | QuestionKind::Undo, "n" | "no" | "reject") => Answer::Reject,
             (QuestionKind::Manual, "y" | "yes" | "done") => Answer::Done,
             (QuestionKind::Manual, "n" | "no" | "failed" | "reject" | "not-done") => Answer::NotDone,
             (QuestionKind::Failure, "retry") => Answer::Retry,

@@ -166,6 +166,8 @@ impl Plan {
             Body::Wait(_) | Body::Nothing => {}
         }
         step.approval.iter().try_for_each(|ask| self.check_ask(ask))?;
+        let undo = step.undo.iter().filter_map(|undo| undo.approval.as_ref());
+        undo.into_iter().try_for_each(|ask| self.check_ask(ask))?;
         step.when.iter().chain(&step.expect).try_for_each(|e| self.check_expr(e))?;
         step.outputs.iter().try_for_each(|(_, e)| self.check_expr(e))?;
         self.check_retry(&step.retry)?;

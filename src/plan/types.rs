@@ -368,6 +368,9 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Undo {
+    /// Asked before the step is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Ask>>,
     pub command: Command,
     pub expect: Vec<Expr>,
     pub retry: Retry,

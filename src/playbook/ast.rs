@@ -429,6 +429,8 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undo {
     pub span: Span,
+    /// Asked before the step is taken back.
+    pub approval: Option<Box<Ask>>,
     /// `run`, `exec`, `sql` or `http`.
     pub action: Action,
     pub options: Options,

@@ -78,7 +78,7 @@ fn questions(view: &View<'_>, columns: usize, most: usize) -> Vec<Vec<Segment>> 
         lines.push(vec![
             (Tone::Warn, "? ".to_owned()),
             (Tone::Bold, step.id.to_string()),
-            (Tone::Plain, format!("  {}", neutral::line(&step.title))),
+            (Tone::Plain, format!("  {}", super::question::heading(&asking.question, &step.title))),
         ]);
         let inner = columns.saturating_sub(4).max(10);
         let text = super::question::lines(&asking.question, &asking.agreed);
@@ -127,7 +127,7 @@ fn time_to_answer(view: &View<'_>, asking: &crate::engine::Asking) -> String {
     let left = whole_seconds(until.saturating_sub(view.now));
     let then = match (&asking.question.suggestion, asking.question.on_timeout) {
         (Some(option), OnTimeout::Suggest) => format!("{option} is taken"),
-        (_, then) => words::on_timeout(then).to_owned(),
+        _ => words::unanswered(&asking.question).to_owned(),
     };
     format!("{asked}; {left} left, then {}", neutral::line(then))
 }
@@ -250,7 +250,8 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
         UndoStatus::Backoff { tries, until } => {
             return format!("undo try {tries} failed, next in {}", left(*until));
         }
-        UndoStatus::None | UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
+        UndoStatus::None | UndoStatus::Asking(_) | UndoStatus::Heard(_) => {}
+        UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
     }
     let StepStatus::Active(activity) = &state.status else { return String::new() };
     let of = step.retry.attempts;

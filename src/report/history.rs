@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::outlook::Outlook;
 use crate::engine::State;
 use crate::model::{
-    Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
-    ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
-    UndoneState,
+    Answer, Cause, Event, Millis, OnTimeout, Person, Question, QuestionKind, Record, ReplanInfo, Reply,
+    Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict,
+    Timestamp, UndoneState,
 };
 use crate::plan::{ItemCount, Plan, StepIx};
 
@@ -209,7 +209,11 @@ impl History {
             Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
-            Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
+            Event::RollbackStarted { because } => {
+                self.rollback = Some((t, because.clone()));
+                // They are asked again, each in its turn.
+                self.steps.iter_mut().for_each(|step| step.close_undo_question(t));
+            }
             Event::CancelRequested { by, how } => {
                 self.cancelling = true;
                 self.cancels.push((t, by.clone(), how.clone()));
@@ -259,7 +263,9 @@ impl History {
                 s.choice.clone_from(choice);
             }),
             Event::Asked { step, number, question } => self.step(plan, step, |s| {
-                s.begin(t);
+                if question.kind != QuestionKind::Undo {
+                    s.begin(t);
+                }
                 s.close_question(t);
                 s.questions.push(QuestionHistory {
                     number: *number,
@@ -371,6 +377,12 @@ impl StepHistory {
     }
 
     /// Nobody waits for an answer to it any more.
+    fn close_undo_question(&mut self, t: Millis) {
+        if self.questions.last().is_some_and(|q| q.question.kind == QuestionKind::Undo) {
+            self.close_question(t);
+        }
+    }
+
     fn close_question(&mut self, t: Millis) {
         if let Some(question) = self.questions.last_mut() {
             question.closed.get_or_insert(t);
@@ -461,7 +473,11 @@ impl StepHistory {
 
     /// What somebody is still asked about it.
     pub fn open_question(&self) -> Option<&QuestionHistory> {
-        self.questions.last().filter(|q| q.closed.is_none() && self.outcome.is_none())
+        // A step that is to be taken back is over.
+        let asks = self.outcome.is_none();
+        self.questions
+            .last()
+            .filter(|q| q.closed.is_none() && (asks || q.question.kind == QuestionKind::Undo))
     }
 
     pub fn duration(&self) -> Option<Millis> {

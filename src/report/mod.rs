@@ -28,6 +28,7 @@ pub mod outlook;
 mod output;
 pub mod past;
 mod plain;
+mod plan_asks;
 pub mod plan_view;
 pub mod question;
 mod rendered;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::look::{self, Look, Tone};
+use super::plan_asks::{self, AskView};
 use super::rendered::{self, Shown};
 use super::waves::{run_order, shown_inside, waves};
 use super::{neutral, words};
@@ -58,11 +59,15 @@ pub struct StepView {
     pub command: Option<CommandView>,
     pub wait: Option<Millis>,
     pub when: Option<String>,
+    /// What people are asked before the action, or instead of one.
+    pub asks: Vec<AskView>,
     pub unless: Option<CheckView>,
     pub expect: Vec<String>,
     pub retry: Option<RetryView>,
     pub verify: Vec<CheckView>,
     pub undo: Option<CommandView>,
+    /// What people are asked before the step is taken back.
+    pub undo_asks: Option<AskView>,
     pub check: Option<CheckView>,
     pub irreversible: bool,
     pub idempotent: bool,
@@ -265,11 +270,13 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         command: command.map(|c| command_view(plan, step.scope, c)),
         wait: if let Body::Wait(length) = step.body { Some(length) } else { None },
         when: group.when.as_ref().map(|e| rendered::expression(&e.src)),
+        asks: plan_asks::of_step(plan, step),
         unless: step.unless.as_ref().map(check),
         expect: step.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
         retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view),
         verify: step.verify.iter().map(check).collect(),
         undo: step.undo.as_ref().map(|u| command_view(plan, step.scope, &u.command)),
+        undo_asks: plan_asks::of_undo(plan, step),
         check: step.check.as_ref().map(check),
         irreversible: step.irreversible,
         idempotent: step.idempotent,
@@ -497,6 +504,7 @@ impl Text {
         if let Some(unless) = &step.unless {
             self.check(depth, "unless", unless);
         }
+        step.asks.iter().for_each(|ask| self.ask(depth, ask.kind, ask));
         if let Some(command) = &step.command {
             self.command(depth, step.kind, command);
             let limit = command.timeout.map_or_else(|| "none".to_owned(), words::target_text);
@@ -528,7 +536,17 @@ impl Text {
         if let Some(undo) = &step.undo {
             self.command(depth, "undo", undo);
         }
+        if let Some(ask) = &step.undo_asks {
+            self.ask(depth, "undo asks", ask);
+        }
         self.field(depth, "on failure", &on_failure(step));
+    }
+
+    fn ask(&mut self, depth: usize, label: &str, ask: &AskView) {
+        for (n, line) in ask.prompt.trim_end().lines().enumerate() {
+            self.field(depth, if n == 0 { label } else { "" }, line);
+        }
+        ask.facts.iter().for_each(|fact| self.field(depth, "", &format!("  {fact}")));
     }
 }
 

@@ -34,7 +34,7 @@ pub fn write_question(
         w,
         "{}  {}",
         look.paint(Tone::Bold, step.as_str()),
-        look.paint(Tone::Dim, &neutral::line(title))
+        look.paint(Tone::Dim, &heading(question, title))
     )?;
     let limit = words::answered_within(question);
     for line in lines(question, agreed).into_iter().chain(limit.map(|limit| (0, limit))) {
@@ -43,6 +43,14 @@ pub fn write_question(
         }
     }
     Ok(())
+}
+
+/// The step's title, or that it is to be taken back. Neutral.
+pub fn heading(question: &Question, title: &str) -> String {
+    match question.kind {
+        QuestionKind::Undo => neutral::line(format!("Take back: {title}")),
+        _ => neutral::line(title),
+    }
 }
 
 /// The prompt and all that belongs to it but the time. Neutral.
@@ -83,12 +91,14 @@ pub fn hint(question: &Question, run: &str, step: &StepId) -> String {
         )
     };
     match question.kind {
-        QuestionKind::Approval if question.evidence => evidence("yes", "no"),
+        QuestionKind::Approval | QuestionKind::Undo if question.evidence => evidence("yes", "no"),
         QuestionKind::Manual if question.evidence => evidence("done", "failed"),
         QuestionKind::Choice => {
             neutral::line(format!("type {}, or its number, then Enter", question.takes()))
         }
         QuestionKind::Failure => "type one of these words, then Enter".to_owned(),
-        QuestionKind::Approval | QuestionKind::Manual => format!("type {}, then Enter", question.takes()),
+        QuestionKind::Approval | QuestionKind::Undo | QuestionKind::Manual => {
+            format!("type {}, then Enter", question.takes())
+        }
     }
 }

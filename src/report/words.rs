@@ -300,7 +300,16 @@ pub fn answerers(question: &Question) -> Vec<String> {
 /// `within 5m, else: the step fails`.
 pub fn answered_within(question: &Question) -> Option<String> {
     let timeout = question.timeout?;
-    Some(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)))
+    Some(format!("within {}, else: {}", target_text(timeout), unanswered(question)))
+}
+
+/// What happens when nobody answers this question.
+pub fn unanswered(question: &Question) -> &'static str {
+    match (question.kind, question.on_timeout) {
+        (QuestionKind::Undo, OnTimeout::Fail) => "it is not taken back",
+        (QuestionKind::Undo, OnTimeout::Proceed) => "it is taken back all the same",
+        (_, then) => on_timeout(then),
+    }
 }
 
 /// What happens when nobody answers.
@@ -316,7 +325,7 @@ pub fn on_timeout(then: OnTimeout) -> &'static str {
 /// The command with which a question is answered with a yes.
 pub fn answer_command(kind: QuestionKind) -> &'static str {
     match kind {
-        QuestionKind::Approval => "approve",
+        QuestionKind::Approval | QuestionKind::Undo => "approve",
         QuestionKind::Choice | QuestionKind::Failure => "choose",
         QuestionKind::Manual => "done",
     }
@@ -331,7 +340,7 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
             line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" | ")));
         }
         QuestionKind::Failure => line.push_str(" retry | skip | done | rollback | abort"),
-        QuestionKind::Approval | QuestionKind::Manual => {}
+        QuestionKind::Approval | QuestionKind::Undo | QuestionKind::Manual => {}
     }
     if question.evidence {
         line.push_str(" --evidence FILE");
@@ -343,6 +352,7 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
 pub fn asked(kind: QuestionKind) -> &'static str {
     match kind {
         QuestionKind::Approval => "waiting for approval",
+        QuestionKind::Undo => "waiting for approval to take it back",
         QuestionKind::Choice => "waiting for a choice",
         QuestionKind::Manual => "waiting until it is done by hand",
         QuestionKind::Failure => "waiting for a decision",

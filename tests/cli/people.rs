@@ -455,3 +455,68 @@ fn a_word_on_a_step_in_doubt_is_drafted_as_an_action_item() {
         assert!(drafted.len() == 1 && drafted[0].contains(shown), "{said}: {}", report.out);
     }
 }
+
+const TAKE_BACK: &str = "steps:\n  \
+     - { id: one, title: Switch over, run: echo one >> ledger, \
+     undo: { run: echo undo-one >> ledger, approval: { prompt: 'Switch back?' } } }\n  \
+     - { id: two, title: Two, run: echo two >> ledger; false, undo: { run: echo undo-two >> ledger }, on_failure: rollback }\n";
+
+/// A rollback asks before it takes a step back whose author wants that, and waits for the answer.
+#[test]
+fn an_undo_is_asked_about_in_its_turn() {
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    world.run(&["plan", "back"]).exits(0).says(&["undo asks   Switch back?"]);
+    let running = world.start(&["run", "back", "--wait"]);
+    wait_until("the question", || running.out().contains("Switch back?"));
+    assert_eq!(world.ledger(), ["one", "two", "undo-two"]);
+    let status = world.run(&["status"]).exits(0);
+    status.says(&["waiting for approval to take it back", "runbook approve back-"]);
+    world
+        .run(&["approve", "last", "--reason", "the old one is well"])
+        .exits(0)
+        .says(&["Take back: Switch over"]);
+    running.wait().exits(6);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    world.run(&["verify"]).exits(0);
+
+    // A no leaves it as it is; asked again by a resume.
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    world.run(&["run", "back"]).exits(3).says(&["one waits for a person", "runbook approve"]);
+    world.run(&["reject", "last", "--reason", "not before noon"]).exits(0).says(&["runbook resume"]);
+    world.run(&["resume", "last"]).exits(7).says(&["stuck", "rejected by", "not before noon"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two"]);
+    world.run(&["resume", "last"]).exits(3);
+    world.run(&["approve", "last", "one"]).exits(0);
+    world.run(&["resume", "last"]).exits(6).says(&["rolled-back"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    world.run(&["report"]).exits(0).says(&["Switch back?", "not before noon"]);
+}
+
+/// Killed while it asks, and answered while nobody drives it.
+#[test]
+fn a_killed_rollback_keeps_its_question() {
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    let running = world.start(&["run", "back", "--wait"]);
+    wait_until("the question", || running.out().contains("Switch back?"));
+    kill_hard(running.pid());
+    running.wait();
+    world.run(&["approve", "last"]).exits(0).says(&["runbook resume"]);
+    world.run(&["resume", "last"]).exits(6);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    assert_eq!(world.events_named("asked").len(), 1);
+}
+
+/// `rollback` is a way to be asked, too.
+#[test]
+fn a_rollback_by_hand_asks_and_takes_answers() {
+    let world = World::new();
+    world.playbook("back", &TAKE_BACK.replace("; false", "").replace("rollback }", "stop }"));
+    world.run(&["run", "back"]).exits(0);
+    world.run(&["rollback", "last"]).exits(3).says(&["runbook approve"]);
+    world.write("answers.yaml", "one: approve\n");
+    world.run(&["resume", "last", "--answers", "answers.yaml"]).exits(6).says(&["(answers file)"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+}

@@ -69,7 +69,7 @@ pub fn id_of(id: &str) -> StepId {
 }
 
 pub fn undo(text: &str) -> Option<Undo> {
-    Some(Undo { command: script(text), expect: Vec::new(), retry: Retry::never() })
+    Some(Undo { approval: None, command: script(text), expect: Vec::new(), retry: Retry::never() })
 }
 
 pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {

@@ -29,6 +29,8 @@ pub struct Oracle {
     agreed: BTreeMap<StepIx, BTreeSet<String>>,
     /// Their actions may start.
     approved: BTreeSet<StepIx>,
+    /// They may be taken back.
+    undo_approved: BTreeSet<StepIx>,
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
     told: Told,
@@ -62,6 +64,7 @@ impl Oracle {
             began: BTreeMap::new(),
             agreed: BTreeMap::new(),
             approved: BTreeSet::new(),
+            undo_approved: BTreeSet::new(),
             last_undone: None,
             told: Told::default(),
         }
@@ -166,6 +169,9 @@ impl Oracle {
                     self.began.entry(ix).or_insert(record.seq);
                 }
                 self.agreed.remove(&ix);
+                if question.kind == QuestionKind::Undo {
+                    self.undo_approved.remove(&ix);
+                }
             }
             Event::Notice { number, cause, channels, .. } => {
                 self.notice(record.t, *number, cause, channels);
@@ -180,12 +186,15 @@ impl Oracle {
                 let ix = self.ix(step);
                 let asking = self.folded.steps[ix].asking().expect("an open question");
                 assert!(asking.until.is_some_and(|until| record.t >= until), "{step} expired too early");
-                if *then == OnTimeout::Proceed && asking.question.kind == QuestionKind::Approval {
-                    self.approved.insert(ix);
+                match (then, asking.question.kind) {
+                    (OnTimeout::Proceed, QuestionKind::Approval) => _ = self.approved.insert(ix),
+                    (OnTimeout::Proceed, QuestionKind::Undo) => _ = self.undo_approved.insert(ix),
+                    _ => {}
                 }
             }
             Event::StepUndone { step, state } => {
                 let ix = self.ix(step);
+                self.undo_approved.remove(&ix);
                 if *state == UndoneState::Undone {
                     self.succeeded.remove(&ix);
                     self.dirty.remove(&ix);
@@ -295,6 +304,13 @@ impl Oracle {
                     self.approved.insert(ix);
                 }
             }
+            (QuestionKind::Undo, Answer::Approve) => {
+                assert!(agreed.insert(by.name.clone()), "{} agreed twice to the undo of {step}", by.name);
+                let ask = asked_by(&self.plan.steps[ix], QuestionKind::Undo);
+                if agreed.len() as u64 >= u64::from(ask.map_or(1, |ask| ask.count)) {
+                    self.undo_approved.insert(ix);
+                }
+            }
             (QuestionKind::Failure, answer) => {
                 self.dirty.remove(&ix);
                 if *answer == Answer::Retry {
@@ -401,6 +417,8 @@ impl Oracle {
     fn undo_started(&mut self, ix: StepIx, task: &TaskId, world: &World) {
         let id = &task.step;
         assert!(self.folded.in_flight.keys().all(|t| t.kind != TaskKind::Undo), "{id}: two undos at once");
+        let asks = asked_by(&self.plan.steps[ix], QuestionKind::Undo).is_some();
+        assert!(!asks || self.undo_approved.contains(&ix), "{id} is taken back before enough people agreed");
         for (other, step) in self.plan.steps.iter().enumerate() {
             let there = step.undo.is_some() && world.has_effect(other) && !self.resolved.contains(&other);
             if there && other != ix && self.plan.ancestors(other).contains(&ix) {
@@ -526,6 +544,7 @@ pub fn is_owed(plan: &Plan, state: &State, t: Millis) -> bool {
 fn asked_by(step: &Step, kind: QuestionKind) -> Option<&Ask> {
     match (kind, &step.body) {
         (QuestionKind::Approval, _) => step.approval.as_deref(),
+        (QuestionKind::Undo, _) => step.undo.as_ref()?.approval.as_deref(),
         (QuestionKind::Choice, Body::Choose(choose)) => Some(&choose.ask),
         (QuestionKind::Manual, Body::Manual(ask)) => Some(ask),
         _ => None,

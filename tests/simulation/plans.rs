@@ -46,7 +46,7 @@ pub fn check(title: &str) -> Check {
 }
 
 pub fn undo() -> Option<Undo> {
-    Some(Undo { command: command("undo"), expect: Vec::new(), retry: Retry::never() })
+    Some(Undo { approval: None, command: command("undo"), expect: Vec::new(), retry: Retry::never() })
 }
 
 pub fn step(id: &str, body: Body) -> Step {
@@ -404,6 +404,9 @@ impl Maker<'_> {
             if let Some(undo) = &mut step.undo {
                 undo.retry = retry(random, 2);
                 undo.retry.remedies.clear();
+                // Aside, so that all else of the plan stays what its seed gave.
+                let mut aside = random.clone();
+                undo.approval = aside.chance(12).then(|| Box::new(ask(&mut aside)));
             }
         } else if action {
             step.irreversible = random.chance(10);

@@ -277,7 +277,7 @@ impl Sim {
 
     /// What somebody says next. Nobody speaks to a run that is being ended.
     fn next_word(&self) -> Option<Word> {
-        if self.state().status != RunStatus::Running {
+        if !matches!(self.state().status, RunStatus::Running | RunStatus::RollingBack { .. }) {
             return None;
         }
         let had = |moment| self.strays.contains(&moment);

@@ -327,7 +327,8 @@ impl Builder<'_> {
             None => (Retry::never(), Want::default()),
         };
         command.want = super::text::both(want, more);
-        Some(Undo { command, expect, retry })
+        let approval = undo.approval.as_ref().map(|ask| Box::new(self.ask(ask, around.site)));
+        Some(Undo { approval, command, expect, retry })
     }
 
     /// `site` knows the result of the command that is tried again.

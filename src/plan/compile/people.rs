@@ -120,6 +120,7 @@ impl Roles {
     /// Puts accounts in the place of roles, in every question of the step.
     pub fn settle(&self, step: &mut Step) {
         let mut asks: Vec<&mut Ask> = step.approval.as_deref_mut().into_iter().collect();
+        asks.extend(step.undo.as_mut().and_then(|undo| undo.approval.as_deref_mut()));
         match &mut step.body {
             Body::Choose(choose) => asks.push(&mut choose.ask),
             Body::Manual(ask) => asks.push(ask),

@@ -4,6 +4,7 @@ use super::action::{
     COMMAND_FIELDS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS, ONE_COMMAND, OPTION_FIELDS, SHELL_ONLY_RUN,
     STDIN_ONLY_PROCESS,
 };
+use super::people::APPROVAL;
 use super::{EXPRESSIONS, NO_GROUP_HERE, NO_WAIT_HERE, optional};
 use crate::playbook::shape::{Kind, Object, Refusal};
 
@@ -13,6 +14,11 @@ pub(super) static UNDO: Object = Object {
     fields: &[
         &COMMAND_FIELDS,
         &[
+            optional(
+                "approval",
+                Kind::Object(&APPROVAL),
+                "Somebody has to agree before the step is taken back.",
+            ),
             optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
             optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
         ],

@@ -71,6 +71,11 @@ impl Checklist {
             self.check(plan, step, depth, "in doubt", check);
         }
         if let Some(undo) = &step.undo {
+            if let Some(ask) = &undo.approval {
+                let prompt = rendered::text(plan, step.scope, &ask.prompt);
+                self.blocks.push(line("ask first", format!("before it is undone: {prompt}")));
+                self.who(depth, "approved", ask);
+            }
             self.command(plan, step.scope, depth, "undo", &undo.command);
         }
         let fails = match group.on_failure {
