@@ -17,7 +17,7 @@ mod time;
 
 pub use channel::{
     Channel, ChannelKind, CommandChannel, Delivery, EmailChannel, Notice, NoticeAction, PagerDutyChannel,
-    Severity, SlackChannel, SmtpSecurity, SmtpServer, WebhookChannel, dedup_key, notice_id,
+    STATUS_FILE, Severity, SlackChannel, SmtpSecurity, SmtpServer, WebhookChannel, dedup_key, notice_id,
 };
 pub use environ::changes_a_shell;
 pub use hidden::is_hidden;

@@ -42,5 +42,5 @@ pub use webhook::signature;
 /// Sends one notice and comes back when it is delivered or given up: at the latest after the channel's `retry_for` and
 /// one `timeout`. It may be dropped at any time; then nobody knows whether the notice arrived.
 pub async fn send(channel: &Channel, notice: &Notice, keys: &Keys) -> Delivery {
-    deliver::Line::new(channel.clone()).send(notice, keys).await
+    deliver::Line::new(channel.clone()).send(notice, keys, &deliver::Progress::default()).await
 }

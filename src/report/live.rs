@@ -288,6 +288,12 @@ impl Reporter for Live {
         self.shown.clear();
     }
 
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let columns = self.columns();
+        let line = self.look.cut(&words::leaving(notices, within), columns);
+        self.draw(vec![line], (self.size)());
+    }
+
     fn finish(&mut self, _plan: &Plan, _state: &State) {
         self.draw(Vec::new(), (self.size)());
     }

@@ -4,6 +4,7 @@ mod comfort;
 mod crash;
 mod data;
 mod database;
+mod doctor;
 mod drill;
 mod flow;
 mod foreach;

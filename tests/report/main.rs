@@ -9,6 +9,7 @@ mod people;
 mod projection;
 mod scale;
 mod terminal;
+mod told;
 
 use std::path::Path;
 
