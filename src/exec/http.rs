@@ -101,7 +101,7 @@ pub(super) struct Request {
     /// The request as a person may see it.
     shown: String,
     /// What the run's own redactor does not know: a user and a password, joined.
-    own: Option<Secret>,
+    own: Vec<Secret>,
 }
 
 impl Request {
@@ -127,7 +127,7 @@ impl Request {
             value.set_sensitive(true);
             headers.append(key, value);
         }
-        let mut own = None;
+        let mut own = Vec::new();
         if let Some(auth) = &op.auth {
             if url.scheme() == "http" && !is_this_machine(&url) {
                 return Err(format!("{}: `auth` goes over https only: this network could read it", op.url));
@@ -142,8 +142,10 @@ impl Request {
                         );
                     }
                     let both = Secret::new([user.expose(), b":", password.expose()].concat());
-                    let value = format!("Basic {}", STANDARD.encode(both.expose())).into_bytes();
-                    own = Some(both);
+                    let encoded = STANDARD.encode(both.expose());
+                    let value = format!("Basic {encoded}").into_bytes();
+                    // Its end as well, which depends on where a text ends.
+                    own = vec![both, Secret::new(encoded.into_bytes())];
                     value
                 }
             };
@@ -177,11 +179,10 @@ pub(super) async fn carry_out(
 ) -> (TaskEndKind, TaskOutput) {
     let risky = request.changes_something();
     let shown = request.shown.clone();
-    let own = request.own.take().map(|secret| Redactor::new([&secret]));
+    let own = Redactor::new(&std::mem::take(&mut request.own));
     let clean = |text: &str| {
         // The whole first: a part of it is a secret of the run.
-        let text = own.as_ref().map_or_else(|| text.to_owned(), |own| own.redact_text(text));
-        redactor.redact_text(&text)
+        redactor.redact_text(&own.redact_text(text))
     };
     let connect = timeout.map_or(CONNECT, |t| Millis(t.0 / 4 * 3).min(CONNECT).max(Millis(1)));
     let limit = async {

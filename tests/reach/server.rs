@@ -193,7 +193,8 @@ impl Postgres {
 
     /// The process that carries out the one statement which holds this text.
     pub fn serving(&self, text: &str) -> Option<i32> {
-        let ask = "select pid from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()";
+        // Not merely read by the server, but sleeping.
+        let ask = "select pid from pg_stat_activity where wait_event = 'PgSleep' and pid <> pg_backend_pid()";
         self.psql(&format!("{ask} and query like '%{text}%'")).ok()?.parse().ok()
     }
 

@@ -202,7 +202,7 @@ fn names_are_checked_before_anything_runs() {
         (
             "steps.a",
             Place::Expression,
-            vec!["steps.a: `steps.a` needs a field: `choice`, `outcome`, `outputs`, `result`"],
+            vec!["steps.a: `steps.a` needs a field: `choice`, `items`, `outcome`, `outputs`, `result`"],
         ),
         (
             "'a' if params.x",
