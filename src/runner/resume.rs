@@ -6,10 +6,8 @@ use std::sync::Arc;
 use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
 use crate::exec::{Exec, ExecConfig, Finding};
 use crate::journal::{Journal, StateDir};
-use crate::model::{
-    Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
-};
-use crate::plan::{Body, Plan, Step};
+use crate::model::{Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, Want};
+use crate::plan::{Command, Plan};
 use crate::planted::{self, Bug};
 use crate::preflight;
 
@@ -99,11 +97,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         before.push(Event::Gap { length: still, why });
     }
     before.extend(adopted.map(|adopted| Event::Replanned(Box::new(adopted.info))));
-    let in_flight: Vec<(TaskId, Want)> = state
-        .in_flight
-        .iter()
-        .map(|(task, flight)| (task.clone(), want_of(&plan.steps[flight.step], task)))
-        .collect();
     let facts = RunFacts {
         id: run.to_string(),
         dir: dir.path().to_string_lossy().into_owned(),
@@ -122,6 +115,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
+    let (in_flight, lost) = (in_flight(&engine), lost(&engine));
     let config = ExecConfig {
         run_dir: dir.path().to_owned(),
         secrets,
@@ -131,7 +125,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     runtime()?.block_on(async {
         let what = "joining the commands in flight";
         let (exec, findings) = Exec::attach(config, in_flight).await.map_err(RunError::io(what))?;
-        let found = findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).collect();
+        let found =
+            findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).chain(lost).collect();
         let info = identity.resume_info();
         let (rollback, cancel) = match intent {
             Intent::GoOn => (None, None),
@@ -245,18 +240,21 @@ fn found(finding: Finding) -> Option<Found> {
     }
 }
 
-fn want_of(step: &Step, task: &TaskId) -> Want {
-    let check = |c: &Option<crate::plan::Check>| c.as_ref().map(|c| c.command.want);
-    let want = match task.kind {
-        TaskKind::Attempt => match &step.body {
-            Body::Command(command) => Some(command.want),
-            _ => None,
-        },
-        TaskKind::Unless => check(&step.unless),
-        TaskKind::Check => check(&step.check),
-        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| c.command.want),
-        TaskKind::Undo => step.undo.as_ref().map(|u| u.command.want),
-        TaskKind::Remedy => None,
+/// What was under way with the keeper, which can be asked.
+fn in_flight(engine: &Engine) -> Vec<(TaskId, Want)> {
+    let wanted = |task: &TaskId| (task.clone(), engine.command_of(task).map(|c| c.want).unwrap_or_default());
+    engine.state().in_flight.keys().filter(|task| is_kept(engine, task)).map(wanted).collect()
+}
+
+/// Requests and queries: their answers died with the process that waited for them.
+fn lost(engine: &Engine) -> Vec<(TaskId, Found)> {
+    let unknown = |task: &TaskId| {
+        let why = "the process that waited for the answer was ended; it may have taken effect".to_owned();
+        (task.clone(), Found::Unknown { why })
     };
-    want.unwrap_or_default()
+    engine.state().in_flight.keys().filter(|task| !is_kept(engine, task)).map(unknown).collect()
+}
+
+fn is_kept(engine: &Engine, task: &TaskId) -> bool {
+    engine.command_of(task).is_none_or(Command::is_process)
 }
