@@ -3,8 +3,6 @@
 //! A function of the plan, the state and the moment; what past runs took is in the first record. It adds up the figures
 //! step by step, so `p90` says when the run is over if each step is as slow as in one run of ten: a cautious figure,
 //! later than nine of ten runs as a whole.
-//!
-//! A step that is done for each item of a list counts as one, by what it took in past runs, as alternatives do.
 
 use std::collections::BTreeMap;
 
