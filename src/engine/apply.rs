@@ -223,6 +223,9 @@ impl State {
                 if !outputs.is_empty() {
                     state.outputs.clone_from(outputs);
                 }
+                if *outcome == StepOutcome::Unknown {
+                    self.once_unknown.insert(ix);
+                }
                 self.after_end(plan, ix);
             }
             Event::StepUndone { step, state } => self.step(plan, step)?.1.undone(state),

@@ -29,9 +29,11 @@ impl State {
     /// the one that nobody knows of.
     pub(super) fn item_in_doubt(&self, plan: &Plan, group: StepIx) -> Option<StepIx> {
         let each = plan.foreach(group)?;
-        let in_doubt = self.items_verdict(plan, group) == Some(ItemsVerdict::InDoubt);
+        let (first, last) = (each.steps.first()?, each.steps.last()?);
         let unknown = |ix: &&StepIx| self.steps[**ix].outcome() == Some(StepOutcome::Unknown);
-        each.steps.iter().find(unknown).copied().filter(|_| in_doubt)
+        // Mostly there is none: the end of an item costs nothing then, however long the list is.
+        let item = self.once_unknown.range(first..=last).find(unknown).copied()?;
+        (self.items_verdict(plan, group) == Some(ItemsVerdict::InDoubt)).then_some(item)
     }
 
     /// Whether the group is over without the item: enough of the others were done.

@@ -1,6 +1,6 @@
 //! What is known of a run after some of its records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// One for each of [`Plan::phases`].
     pub phases: Vec<PhaseStatus>,
+    /// Steps that were unknown at some time: the only ones that can still be.
+    pub(super) once_unknown: BTreeSet<StepIx>,
     /// Started and not known to have ended.
     pub in_flight: BTreeMap<TaskId, InFlight>,
     /// Who was told what.
@@ -231,6 +233,7 @@ impl State {
             rollback: None,
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
+            once_unknown: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             told: Told::default(),
         }
