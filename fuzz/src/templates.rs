@@ -204,6 +204,7 @@ impl World {
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
             result: Some((&self.end, &self.output)),
+            groups: &runbook::plan::template::NO_GROUPS,
             drill: Some(&drill),
         };
         let first = render(&ctx);

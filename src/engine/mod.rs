@@ -28,6 +28,6 @@ pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
 pub use replan::Replan;
 pub use state::{
-    Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+    Activity, Asking, Heard, InFlight, Lost, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
 };
 pub use tell::{Outgoing, Told};

@@ -5,6 +5,7 @@
 mod channel;
 mod environ;
 mod hidden;
+mod host;
 mod id;
 mod nearest;
 mod op;
@@ -20,6 +21,7 @@ pub use channel::{
 };
 pub use environ::changes_a_shell;
 pub use hidden::is_hidden;
+pub use host::{HERE, Host, Reach, Ssh};
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};

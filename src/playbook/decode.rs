@@ -10,6 +10,7 @@ use crate::model::IncidentStatus;
 
 mod action;
 mod check;
+mod hosts;
 mod map;
 mod people;
 mod tell;
@@ -61,6 +62,8 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         escalation: escalation(map),
         updates: map.map("updates").map(updates),
         roles: lists(map, "roles"),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
         max_parallel: map.u32("max_parallel"),
@@ -78,6 +81,8 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
         environments: environments(map),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         channels: channels(map),
         escalation: escalation(map),
         updates: map.map("updates").map(updates),

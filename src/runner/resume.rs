@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
-use crate::exec::{Exec, ExecConfig, Finding};
+use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
 use crate::model::{
-    Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
+    Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
 };
-use crate::plan::{Body, Plan, Step};
+use crate::plan::{Body, Command, Plan, Step};
 use crate::planted::{self, Bug};
 
 use super::clock::RunClock;
@@ -98,10 +98,14 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         before.push(Event::Gap { length: still, why });
     }
     before.extend(adopted.map(|adopted| Event::Replanned(Box::new(adopted.info))));
-    let in_flight: Vec<(TaskId, Want)> = state
+    // Other hosts are not asked about what is to be taken back, or left.
+    let lost = state.lost_elsewhere(&plan).filter(|_| intent == Intent::GoOn);
+    let lost: Vec<_> = lost.map(|lost| (lost.task.clone(), lost.flight.clone())).collect();
+    let in_flight: Vec<InFlight> = state
         .in_flight
         .iter()
-        .map(|(task, flight)| (task.clone(), want_of(&plan.steps[flight.step], task)))
+        .chain(lost.iter().map(|(task, flight)| (task, flight)))
+        .map(|(task, flight)| in_flight(&plan, task, flight, clock.now().t))
         .collect();
     let facts = RunFacts {
         id: run.to_string(),
@@ -130,7 +134,14 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     runtime()?.block_on(async {
         let what = "joining the commands in flight";
         let (exec, findings) = Exec::attach(config, in_flight).await.map_err(RunError::io(what))?;
-        let found = findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).collect();
+        let found = findings
+            .into_iter()
+            .filter_map(|(task, finding)| {
+                let was_lost = lost.iter().any(|(other, _)| *other == task);
+                let found = found(finding).or_else(|| was_lost.then_some(Found::Runs))?;
+                Some((task, found))
+            })
+            .collect();
         let info = identity.resume_info();
         let (rollback, cancel) = match intent {
             Intent::GoOn => (None, None),
@@ -243,18 +254,37 @@ fn found(finding: Finding) -> Option<Found> {
     }
 }
 
+/// What it takes to find out what became of a task.
+fn in_flight(plan: &Plan, task: &TaskId, flight: &crate::engine::InFlight, now: Millis) -> InFlight {
+    let step = &plan.steps[flight.step];
+    let age = now.saturating_sub(flight.since);
+    let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
+    let abroad = reach.map(|(name, reach)| Abroad {
+        host: Host { name: name.clone(), reach: reach.clone() },
+        root: plan.root.clone(),
+        sensitive: step.sensitive,
+        timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),
+        grace: command_in(step, task).map_or(Millis::ZERO, |command| command.grace),
+        age,
+    });
+    InFlight { task: task.clone(), want: want_of(step, task), abroad }
+}
+
 fn want_of(step: &Step, task: &TaskId) -> Want {
-    let check = |c: &Option<crate::plan::Check>| c.as_ref().map(|c| c.command.want);
-    let want = match task.kind {
+    // The result of a remedy is read by nobody.
+    command_in(step, task).filter(|_| task.kind != TaskKind::Remedy).map(|c| c.want).unwrap_or_default()
+}
+
+fn command_in<'s>(step: &'s Step, task: &TaskId) -> Option<&'s Command> {
+    match task.kind {
         TaskKind::Attempt => match &step.body {
-            Body::Command(command) => Some(command.want),
+            Body::Command(command) => Some(command),
             _ => None,
         },
-        TaskKind::Unless => check(&step.unless),
-        TaskKind::Check => check(&step.check),
-        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| c.command.want),
-        TaskKind::Undo => step.undo.as_ref().map(|u| u.command.want),
-        TaskKind::Remedy => None,
-    };
-    want.unwrap_or_default()
+        TaskKind::Unless => step.unless.as_ref().map(|c| &c.command),
+        TaskKind::Check => step.check.as_ref().map(|c| &c.command),
+        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| &c.command),
+        TaskKind::Undo => step.undo.as_ref().map(|u| &u.command),
+        TaskKind::Remedy => step.retry.remedies.first().map(|(_, command)| command),
+    }
 }

@@ -9,10 +9,11 @@
 //! Every mistake becomes a diagnostic and the pass goes on, so that one call reports them all. Nothing here needs the
 //! values of parameters: `resolve` puts them in afterwards, when a plan is wanted and not only a lint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::base::Base;
+use super::hosts::HostDraft;
 use super::order::Order;
 use super::text::Read;
 use crate::model::{Channel, SecretName, StepId, Want};
@@ -156,7 +157,7 @@ pub(super) struct Builder<'a> {
     pub expressions: HashMap<String, Rc<Analysis>>,
     /// What later texts read of a step's `result`.
     pub kept: HashMap<StepIx, Want>,
-    /// Names of parameters and secrets that some text reads, by book.
+    /// Names of parameters, secrets and groups that some text reads, by book.
     pub used: HashSet<(usize, String)>,
     pub edges: usize,
     pub too_many: bool,
@@ -167,6 +168,9 @@ pub(super) struct Builder<'a> {
     pub channels: Vec<Channel>,
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,
+    pub hosts: BTreeMap<String, HostDraft>,
+    /// Of hosts, by name.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Like `used`: the secrets that some channel reads.
     pub told: HashSet<(usize, String)>,
 }
@@ -203,6 +207,8 @@ impl<'a> Builder<'a> {
             channels: Vec::new(),
             escalation: Vec::new(),
             updates: None,
+            hosts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             told: HashSet::new(),
         };
         if loaded.books.is_empty() {

@@ -10,6 +10,7 @@ mod channels;
 mod command;
 mod drill;
 mod expand;
+mod hosts;
 mod needs;
 mod order;
 mod people;

@@ -16,7 +16,7 @@ use crate::model::nearest;
 pub(super) const SECRET_PLACE: &str =
     "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
 
-const ROOTS: &[&str] = &["drill", "params", "result", "run", "secrets", "steps"];
+const ROOTS: &[&str] = &["drill", "groups", "params", "result", "run", "secrets", "steps"];
 const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
 const STEP_FIELDS: &[&str] = &["choice", "outcome", "outputs", "result"];
@@ -380,6 +380,7 @@ impl<'n> Walker<'n> {
             ["steps", id, "outputs"] => {
                 return self.incomplete(&path, &format!("steps.{id}.outputs"), "an output's name");
             }
+            ["groups"] => return self.incomplete(&path, "groups", "a group's name as it is: `groups.web`"),
             ["run"] => return self.incomplete(&path, "run", &format!("a field: {}", list(RUN_FIELDS))),
             ["drill"] => return self.incomplete(&path, "drill", "a field: `dir`"),
             ["result"] => {

@@ -59,6 +59,7 @@ impl World {
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
             result: Some((&self.end, &self.output)),
+            groups: &crate::plan::template::NO_GROUPS,
             drill: Some(&place),
         })
     }
