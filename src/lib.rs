@@ -77,6 +77,7 @@ pub mod notify;
 pub mod plan;
 mod planted;
 pub mod playbook;
+pub mod preflight;
 pub mod report;
 pub mod runner;
 pub mod text;

@@ -71,6 +71,12 @@ bugs! {
     EditInDoubt = "edit-in-doubt",
     /// A step that was carried out in another form is built upon, and nobody is asked.
     EditUnseen = "edit-unseen",
+    /// One item fewer than are needed is enough.
+    QuorumOneShort = "quorum-one-short",
+    /// One more item of a `foreach` at once than it allows.
+    OneItemTooMany = "one-item-too-many",
+    /// A resume does the items again that are done.
+    RepeatDoneItems = "repeat-done-items",
 
     // ---- people
     /// An action starts although nobody agreed.

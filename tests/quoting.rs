@@ -169,6 +169,7 @@ fn render(src: &str, shell: Shell, params: &BTreeMap<String, Value>) -> Result<S
         params,
         steps: &[],
         run: &run,
+        item: None,
         result: None,
         groups: &runbook::plan::template::NO_GROUPS,
         drill: None,

@@ -264,6 +264,7 @@ fn render(source: &str, shell: Shell, values: &[String]) -> Result<Script, Strin
         params: &params,
         steps: &[],
         run: &run,
+        item: None,
         result: None,
         groups: &runbook::plan::template::NO_GROUPS,
         drill: None,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use runbook::model::{Millis, Piece, SecretText, StepOutcome, TaskEnd, TaskEndKind, TaskOutput};
 use runbook::plan::template::{
-    Ctx, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool, render_json,
-    render_query, render_script, render_secret_text, render_text, render_url, render_value,
+    Ctx, ItemView, Place, RunVerdict, RunView, StepView, TemplateError, analyse, eval, eval_bool,
+    render_json, render_query, render_script, render_secret_text, render_text, render_url, render_value,
 };
 use runbook::plan::{DrillPlace, Expr, JsonTemplate, Shell, Template};
 use serde_json::{Value, json};
@@ -188,8 +188,17 @@ impl World {
             outputs: &self.outputs,
             choice: None,
             result: Some(&self.result),
+            items: None,
         };
-        let waiting = StepView { outcome: None, outputs: &self.none, choice: Some("a"), result: None };
+        let begun = ItemView { item: &self.result, outcome: done.outcome, outputs: &self.outputs };
+        let items = [begun, ItemView { outcome: None, outputs: &self.none, ..begun }];
+        let waiting = StepView {
+            outcome: None,
+            outputs: &self.none,
+            choice: Some("a"),
+            result: None,
+            items: Some(&items),
+        };
         let run = RunView {
             id: "r-1",
             dir: "/runs/r-1",
@@ -203,6 +212,7 @@ impl World {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
+            item: self.params.get("map"),
             result: Some((&self.end, &self.output)),
             groups: &runbook::plan::template::NO_GROUPS,
             drill: Some(&drill),

@@ -149,13 +149,13 @@ impl State {
             }
             Event::WaitStarted { step, length } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Waiting { until: t.saturating_add(*length) });
             }
             Event::GroupStarted { step, params } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
@@ -163,7 +163,7 @@ impl State {
             }
             Event::Notice { cause: Cause::Step { step }, .. } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Told);
             }
@@ -171,10 +171,10 @@ impl State {
                 self.open_step(plan, step)?.1.ask(record, *number, question)?;
             }
             Event::Answered { step, number, reply, by } => {
-                self.open_step(plan, step)?.1.hear(record.seq, *number, reply, by)?;
+                self.open_step(plan, step)?.1.hear(record, *number, reply, by)?;
             }
             Event::QuestionExpired { step, number, then } => {
-                self.open_step(plan, step)?.1.expire(*number, *then)?;
+                self.open_step(plan, step)?.1.expire(t, *number, *then)?;
             }
             Event::TaskStarted { task, .. } => {
                 self.task_started(plan, record, task)?;
@@ -209,7 +209,7 @@ impl State {
                 let (ix, state) = self.open_step(plan, step)?;
                 state.status = StepStatus::Over(*outcome);
                 state.ended = Some(t);
-                state.started.get_or_insert(t);
+                state.begin(t);
                 state.why.clone_from(why);
                 state.choice.clone_from(choice);
                 if !outputs.is_empty() {
@@ -259,7 +259,11 @@ impl State {
             TaskKind::Undo => self.step(plan, &task.step)?,
             _ => self.open_step(plan, &task.step)?,
         };
-        step.started.get_or_insert(t);
+        if task.kind == TaskKind::Undo {
+            step.started.get_or_insert(t);
+        } else {
+            step.begin(t);
+        }
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
             TaskKind::Attempt => {
@@ -393,6 +397,13 @@ impl State {
         if failed && asked_for && !group::is_in_alternative(plan, ix) {
             // `rollback` stays empty until the rollback's own record is there.
             self.status = RunStatus::RollingBack { because: format!("step {} failed: {why}", spec.id) };
+        } else if let Some(group) = plan.foreach_around(ix) {
+            // The last item may tell what an earlier one that nobody knows of means.
+            if let Some(item) = self.item_in_doubt(plan, group) {
+                let why = self.steps[item].why.clone().unwrap_or_default();
+                let why = format!("step {} is in doubt: {why}", plan.steps[item].id);
+                self.status = RunStatus::Stopping { why };
+            }
         } else if self.stops_the_run(plan, ix) {
             let verb = if failed { "failed" } else { "is in doubt" };
             self.status = RunStatus::Stopping { why: format!("step {} {verb}: {why}", spec.id) };
@@ -415,7 +426,9 @@ impl State {
     /// Nobody knows what became of the step, and no group around it has been settled without it.
     pub(super) fn is_in_doubt(&self, plan: &Plan, ix: StepIx) -> bool {
         let mut around = std::iter::successors(plan.steps[ix].parent, |p| plan.steps[*p].parent);
-        self.steps[ix].outcome() == Some(StepOutcome::Unknown) && around.all(|p| self.steps[p].is_inside())
+        self.steps[ix].outcome() == Some(StepOutcome::Unknown)
+            && around.all(|p| self.steps[p].is_inside())
+            && plan.foreach_around(ix).is_none_or(|group| self.item_in_doubt(plan, group).is_some())
     }
 
     /// It ended because only a person could go on with it.

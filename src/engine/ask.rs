@@ -134,7 +134,8 @@ impl Engine {
 
     /// Ends a step that has failed for good, or asks what now.
     pub(super) fn fail_step(&mut self, ix: StepIx, why: String) {
-        let group = matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. });
+        let group =
+            matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_));
         let asks = self.plan.steps[ix].on_failure == OnFailure::Ask && !group;
         if asks && self.state.status == RunStatus::Running {
             self.ask_what_now(ix, why);
@@ -268,33 +269,25 @@ impl Engine {
 /// Whether the answer is one that the question takes.
 fn fits(asking: &Asking, reply: &Reply) -> Result<(), String> {
     let question = &asking.question;
-    let yes = match (question.kind, &reply.answer) {
-        (QuestionKind::Approval, Answer::Approve)
-        | (QuestionKind::Manual | QuestionKind::Failure, Answer::Done) => true,
-        (QuestionKind::Approval, Answer::Reject)
-        | (QuestionKind::Manual, Answer::NotDone)
-        | (QuestionKind::Failure, Answer::Retry | Answer::Skip | Answer::RollBack | Answer::Abort) => false,
+    match (question.kind, &reply.answer) {
+        (QuestionKind::Approval, Answer::Approve | Answer::Reject)
+        | (QuestionKind::Manual, Answer::Done | Answer::NotDone)
+        | (
+            QuestionKind::Failure,
+            Answer::Done | Answer::Retry | Answer::Skip | Answer::RollBack | Answer::Abort,
+        ) => {}
         (QuestionKind::Choice, Answer::Choose { option }) => {
-            let Some(known) = question.options.iter().find(|o| o.id == *option) else {
-                let ids: Vec<&str> = question.options.iter().map(|o| o.id.as_str()).collect();
+            let ids: Vec<&str> = question.options.iter().map(|o| o.id.as_str()).collect();
+            if !ids.contains(&option.as_str()) {
                 return Err(format!("there is no option {option:?}; the options are {}", ids.join(", ")));
-            };
-            if let Some(why) = &known.closed {
-                return Err(format!("option {option} cannot be taken now: {why}"));
             }
-            false
         }
         (kind, answer) => return Err(format!("{:?} is no answer to {}", answer.words(), asked_for(kind))),
-    };
-    if yes && question.evidence && reply.evidence.is_none() {
-        return Err("a file that shows it is asked for: add --evidence FILE".into());
     }
-    let needs_reason = matches!(reply.answer, Answer::Reject | Answer::NotDone | Answer::Skip)
-        || question.kind == QuestionKind::Failure && reply.answer == Answer::Done;
-    if needs_reason && reply.comment.as_ref().is_none_or(|c| c.trim().is_empty()) {
-        return Err("a reason is needed; it stands in the report".into());
+    match question.lacks(reply) {
+        None => Ok(()),
+        Some(lack) => Err(lack.to_string()),
     }
-    Ok(())
 }
 
 fn asked_for(kind: QuestionKind) -> &'static str {

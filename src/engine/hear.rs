@@ -10,7 +10,7 @@ impl StepState {
             return Err(format!("question {number} follows question {}", self.asked));
         }
         self.asked = number;
-        self.started.get_or_insert(record.t);
+        self.begin(record.t);
         match question.kind {
             QuestionKind::Approval | QuestionKind::Failure => {}
             QuestionKind::Choice => self.attempts = question.attempt,
@@ -37,7 +37,13 @@ impl StepState {
         }
     }
 
-    pub(super) fn hear(&mut self, seq: u64, number: u32, reply: &Reply, by: &Person) -> Result<(), String> {
+    pub(super) fn hear(
+        &mut self,
+        record: &Record,
+        number: u32,
+        reply: &Reply,
+        by: &Person,
+    ) -> Result<(), String> {
         let asking = self.open_question(number)?;
         let kind = asking.question.kind;
         if reply.answer == Answer::Approve {
@@ -54,14 +60,14 @@ impl StepState {
             Answer::RollBack => "rolled back".to_owned(),
             other => other.words(),
         };
-        self.settle_question(kind, reply.answer.clone(), format!("{what} by {by}{said}"));
+        self.settle_question(record.t, kind, reply.answer.clone(), format!("{what} by {by}{said}"));
         if kind == QuestionKind::Failure {
             // A person has looked: what was in doubt is not any more.
             (self.dirty, self.lost) = (false, false);
             match reply.answer {
                 Answer::Done => {
                     self.done_by_hand = true;
-                    self.effect_at.get_or_insert(seq);
+                    self.effect_at.get_or_insert(record.seq);
                 }
                 Answer::Retry => {
                     (self.attempts_before, self.approved) = (self.attempts, false);
@@ -74,7 +80,7 @@ impl StepState {
         Ok(())
     }
 
-    pub(super) fn expire(&mut self, number: u32, then: OnTimeout) -> Result<(), String> {
+    pub(super) fn expire(&mut self, t: Millis, number: u32, then: OnTimeout) -> Result<(), String> {
         let asking = self.open_question(number)?;
         let kind = asking.question.kind;
         let within = asking.question.timeout.unwrap_or_default();
@@ -90,11 +96,13 @@ impl StepState {
             (_, QuestionKind::Manual) => Answer::NotDone,
             _ => Answer::Reject,
         };
-        self.settle_question(kind, answer, format!("nobody answered within {within}"));
+        self.settle_question(t, kind, answer, format!("nobody answered within {within}"));
         Ok(())
     }
 
-    fn settle_question(&mut self, kind: QuestionKind, answer: Answer, why: String) {
+    fn settle_question(&mut self, t: Millis, kind: QuestionKind, answer: Answer, why: String) {
+        let since = self.asking().map_or(t, |asking| asking.since);
+        self.waited = self.waited.saturating_add(t.saturating_sub(since));
         if kind == QuestionKind::Approval && answer == Answer::Approve {
             self.approved = true;
         }

@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::model::{HERE, Host, HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, nearest};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
+use crate::plan::template::{self, Ctx, ItemView, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::{Action, Command, Expr, HttpBody, Plan, Shell, StepIx, Template, Use};
 
-use super::core::Engine;
+use super::core::{Engine, RunFacts};
+use super::state::State;
 
 /// A command ready to be recorded and started.
 pub(super) struct Rendered {
@@ -34,7 +35,8 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(self.plan.steps[ix].scope, uses, (result, None), f)
+        let step = &self.plan.steps[ix];
+        with_names(self.known(), (step.scope, step.item.as_ref()), uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -44,54 +46,17 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(scope, uses, (None, None), f)
+        with_names(self.known(), (scope, None), uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        self.with_names(0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        let verdict = (None, Some(verdict));
+        with_names(self.known(), (0, None), &expr.uses, verdict, |ctx| template::eval_bool(expr, ctx))
     }
 
-    fn with_names<T>(
-        &self,
-        scope: usize,
-        uses: &[Use],
-        (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
-        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
-    ) -> Result<T, TemplateError> {
-        let steps: Vec<(&str, StepView<'_>)> = uses
-            .iter()
-            .map(|used| {
-                let state = &self.state.steps[used.step];
-                let view = StepView {
-                    outcome: state.outcome(),
-                    outputs: &state.outputs,
-                    choice: state.choice.as_deref(),
-                    result: state.result.as_ref(),
-                };
-                (used.name.as_str(), view)
-            })
-            .collect();
-        let spec = &self.plan.scopes[scope];
-        let late = spec.group.map(|g| &self.state.steps[g].late_params).filter(|late| !late.is_empty());
-        let merged: BTreeMap<String, Value>;
-        let params = match late {
-            None => &spec.params,
-            Some(late) => {
-                merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
-                &merged
-            }
-        };
-        let run = RunView {
-            id: &self.facts.id,
-            dir: &self.facts.dir,
-            started_at: &self.facts.started_at,
-            operator: &self.facts.operator,
-            environment: self.facts.environment.as_deref(),
-            verdict,
-        };
-        let (groups, drill) = (&self.plan.groups, self.plan.drill.as_ref());
-        f(&Ctx { params, steps: &steps, run: &run, result, groups, drill })
+    fn known(&self) -> Known<'_> {
+        (&self.plan, &self.state, &self.facts)
     }
 
     /// The parameters of an included playbook that are known only now.
@@ -273,6 +238,66 @@ impl Engine {
     ) -> Result<T, String> {
         self.with_ctx(ix, &template.uses, None, f).map_err(|error| format!("{what}: {error}"))
     }
+}
+
+/// All that names are looked up in.
+pub(super) type Known<'a> = (&'a Plan, &'a State, &'a RunFacts);
+
+/// Calls `f` with the names of a scope of the plan.
+pub(super) fn with_names<T>(
+    (plan, state, facts): Known<'_>,
+    (scope, item): (usize, Option<&Value>),
+    uses: &[Use],
+    (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
+    f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+) -> Result<T, TemplateError> {
+    let items: Vec<Option<Vec<ItemView<'_>>>> =
+        uses.iter().map(|used| items_of(plan, state, used.step)).collect();
+    let steps: Vec<(&str, StepView<'_>)> = uses
+        .iter()
+        .zip(&items)
+        .map(|(used, items)| {
+            let state = &state.steps[used.step];
+            let view = StepView {
+                outcome: state.outcome(),
+                outputs: &state.outputs,
+                choice: state.choice.as_deref(),
+                result: state.result.as_ref(),
+                items: items.as_deref(),
+            };
+            (used.name.as_str(), view)
+        })
+        .collect();
+    let spec = &plan.scopes[scope];
+    let late = spec.group.map(|g| &state.steps[g].late_params).filter(|late| !late.is_empty());
+    let merged: BTreeMap<String, Value>;
+    let params = match late {
+        None => &spec.params,
+        Some(late) => {
+            merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
+            &merged
+        }
+    };
+    let run = RunView {
+        id: &facts.id,
+        dir: &facts.dir,
+        started_at: &facts.started_at,
+        operator: &facts.operator,
+        environment: facts.environment.as_deref(),
+        verdict,
+    };
+    let (groups, drill) = (&plan.groups, plan.drill.as_ref());
+    f(&Ctx { params, steps: &steps, run: &run, item, result, groups, drill })
+}
+
+/// What the items of a step gave, if it has a `foreach`.
+fn items_of<'a>(plan: &'a Plan, state: &'a State, ix: StepIx) -> Option<Vec<ItemView<'a>>> {
+    let view = |ix: &StepIx| {
+        let item = plan.steps[*ix].item.as_ref()?;
+        let state = &state.steps[*ix];
+        Some(ItemView { item, outcome: state.outcome(), outputs: &state.outputs })
+    };
+    Some(plan.foreach(ix)?.steps.iter().filter_map(view).collect())
 }
 
 /// The argv that runs a script, strictly: a failing command or an unset variable ends it.

@@ -1,7 +1,7 @@
 //! What a resume and a person's word make of steps that are over.
 
 use crate::model::{
-    Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
+    Millis, Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
 use crate::planted::{self, Bug};
@@ -78,6 +78,9 @@ impl State {
                 if matches!(spec.body, Body::AnyOf(_)) {
                     afresh[ix] = !self.undo_within_again(plan, ix);
                 }
+                if planted::is(Bug::RepeatDoneItems) && plan.foreach(ix).is_some() {
+                    plan.inside(ix).iter().for_each(|item| self.steps[*item].reopen(StepStatus::Pending));
+                }
             }
         }
     }
@@ -93,11 +96,12 @@ impl State {
         any
     }
 
-    /// Whether a person's word on the step can still change the run: its phase is not over, unless the run is rolled
-    /// back.
+    /// Whether a person's word on the step can still change the run: its phase is not over, and it is no item of a step that
+    /// is done; unless the run is rolled back.
     pub fn may_be_resolved(&self, plan: &Plan, ix: StepIx) -> bool {
         let over = matches!(self.phases[plan.steps[ix].phase], PhaseStatus::Ended { .. });
-        !over || self.is_rolling_back()
+        let changes = !over && !self.is_done_without(plan, ix);
+        changes || self.is_rolling_back()
     }
 
     /// In a rollback only one question is left: is there something to take back?
@@ -148,7 +152,7 @@ impl StepState {
 
     fn reopened_status(&self, spec: &Step) -> StepStatus {
         match (&spec.body, self.outcome()) {
-            (Body::AnyOf(_) | Body::Playbook { .. }, _) if self.attempts > 0 => {
+            (Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_), _) if self.attempts > 0 => {
                 StepStatus::Active(Activity::Inside)
             }
             (_, Some(StepOutcome::Unknown)) => StepStatus::Active(Activity::Deciding {
@@ -170,6 +174,7 @@ impl StepState {
     fn reopen(&mut self, status: StepStatus) {
         self.status = status;
         (self.approved, self.roll_back) = (false, false);
+        (self.begun, self.waited) = (None, Millis::ZERO);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
         self.ended = None;

@@ -107,6 +107,10 @@ pub struct StepState {
     /// Nobody knows how the last attempt ended: it was not cut off, the knowledge was lost.
     pub lost: bool,
     pub started: Option<Millis>,
+    /// When it began for the last time: it may have been over before, and taken up again.
+    pub begun: Option<Millis>,
+    /// How long people have been waited for since then, in questions that are settled.
+    pub waited: Millis,
     pub ended: Option<Millis>,
     /// Why it failed, was skipped, is unknown.
     pub why: Option<String>,
@@ -271,6 +275,8 @@ impl StepState {
             round: 0,
             lost: false,
             started: None,
+            begun: None,
+            waited: Millis::ZERO,
             ended: None,
             why: None,
             outputs: BTreeMap::new(),
@@ -293,6 +299,11 @@ impl StepState {
     /// Nothing was ever recorded of it. Resumes count for every step.
     pub(super) fn is_fresh(&self) -> bool {
         *self == Self { round: self.round, ..Self::new() }
+    }
+
+    pub(super) fn begin(&mut self, t: Millis) {
+        self.started.get_or_insert(t);
+        self.begun.get_or_insert(t);
     }
 
     pub fn outcome(&self) -> Option<StepOutcome> {

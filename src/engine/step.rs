@@ -78,6 +78,9 @@ impl Engine {
                 }
             }
         }
+        if self.skip_without_items(ix) {
+            return;
+        }
         if step.unless.is_some() {
             return self.start_task(ix, TaskKind::Unless, 0, 0);
         }
@@ -130,7 +133,7 @@ impl Engine {
                 self.emit(Event::WaitStarted { step, length: *length });
                 self.later(ix);
             }
-            Body::AnyOf(_) | Body::Playbook { .. } => match self.late_params(ix) {
+            Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_) => match self.late_params(ix) {
                 Ok(params) => {
                     let step = plan.steps[ix].id.clone();
                     self.emit(Event::GroupStarted { step, params });

@@ -5,10 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Cause, ChannelKind, Delivery, Event, Millis, QuestionKind, RunOutcome, StepOutcome};
+use crate::model::{
+    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, StepOutcome,
+};
 use crate::plan::{Level, StepIx, Tell, template};
 
 use super::core::{Act, Engine};
+use super::projection::Ahead;
+use super::state::RunStatus;
 
 /// A notice on its way out; its record is synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +96,8 @@ impl Engine {
     /// When a notice is due that only time brings.
     pub(super) fn next_notice(&self) -> Option<Millis> {
         let level = self.next_level().and_then(|level| level.after).map(|after| self.of_age(after));
-        [level, self.next_update()].into_iter().flatten().min()
+        let breach = self.next_breach().map(|(_, at)| at);
+        [level, breach, self.next_update()].into_iter().flatten().min()
     }
 
     /// Sends one notice that is due. False if none is.
@@ -128,10 +133,54 @@ impl Engine {
                 return Some((next.clone(), format!("phase {phase} missed its deadline")));
             }
         }
-        let level = self.next_level()?;
-        let after = level.after?;
-        let due = self.of_age(after) <= self.now.t;
-        due.then(|| (level.clone(), format!("the incident has lasted {after}")))
+        let timed = self.next_level().and_then(|level| Some((level, level.after?)));
+        if let Some((level, after)) = timed.filter(|(_, after)| self.of_age(*after) <= self.now.t) {
+            return Some((level.clone(), format!("the incident has lasted {after}")));
+        }
+        let (level, _) = self.next_breach().filter(|(_, at)| *at <= self.now.t)?;
+        Some((level.clone(), self.breach()))
+    }
+
+    /// The lowest level that is raised when the RTO is about to be missed, and when it is due as things stand.
+    fn next_breach(&self) -> Option<(&Level, Millis)> {
+        let rto = self.plan.objectives.rto?;
+        if self.is_acknowledged() || self.state.status != RunStatus::Running {
+            return None;
+        }
+        let raised = &self.state.told.raised;
+        let mut foreseen = None;
+        let levels = self.plan.escalation.iter().filter(|l| !raised.contains_key(&l.level));
+        let due = levels.filter_map(|level| {
+            let of = level.projected_breach?;
+            let ahead = *foreseen.get_or_insert_with(|| self.ahead());
+            Some((level, self.missed_at(rto, ahead, of)))
+        });
+        due.min_by_key(|(level, at)| (*at, level.level))
+    }
+
+    /// When it shows that the RTO is missed. Without past runs, when it is.
+    fn missed_at(&self, rto: Millis, ahead: Ahead, of: Percentile) -> Millis {
+        let before = self.before_start();
+        if before > rto {
+            return self.now.t;
+        }
+        ahead.later_than(rto.saturating_sub(before), self.now.t, of)
+    }
+
+    fn ahead(&self) -> Ahead {
+        let past = self.state.start.as_ref().and_then(|start| start.past.as_deref());
+        past.map(|past| Ahead::of(&self.plan, &self.state, past)).unwrap_or_default()
+    }
+
+    fn breach(&self) -> String {
+        let rto = self.plan.objectives.rto.unwrap_or_default();
+        let before = self.before_start();
+        if before.saturating_add(self.now.t) > rto {
+            return format!("the RTO of {rto} has passed");
+        }
+        let end = self.ahead().end(self.now.t);
+        let (p50, p90) = (before.saturating_add(end.p50), before.saturating_add(end.p90));
+        format!("recovery is projected after {p50} (p50) to {p90} (p90), and the RTO is {rto}")
     }
 
     /// Why the step calls for more people.

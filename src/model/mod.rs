@@ -10,6 +10,7 @@ mod id;
 mod nearest;
 mod op;
 mod outcome;
+mod past;
 mod question;
 mod record;
 mod secret;
@@ -26,7 +27,8 @@ pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{HttpAnswer, HttpOp, Op, ProcessOp, SqlAnswer, SqlOp, TaskEnd, TaskEndKind, TaskOutput, Want};
 pub use outcome::{IncidentStatus, RunOutcome, StepOutcome, TaskVerdict, exit_code};
-pub use question::{Answer, Binding, Choice, OnTimeout, Person, Question, QuestionKind, Reply, Via};
+pub use past::{Past, PastStep, Percentile, Spread, is_late};
+pub use question::{Answer, Binding, Choice, Lack, OnTimeout, Person, Question, QuestionKind, Reply, Via};
 pub use record::{
     Cause, Event, FORMAT, Objective, ObjectiveVerdict, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     StartInfo, UndoneState,

@@ -135,10 +135,34 @@ impl Question {
         let (word, rest) = typed.split_at(end);
         let comment = rest.trim_start_matches([' ', ':', ',']).trim();
         let answer = self.word(&word.to_lowercase()).ok_or_else(|| match word {
-            "" => format!("answer {}", self.takes()),
-            _ => format!("{word:?} is no answer here: {}", self.takes()),
+            "" => format!("nothing was typed; type {}", self.takes()),
+            _ => format!("{word:?} is no answer here; type {}", self.takes()),
         })?;
         Ok(Reply { answer, comment: (!comment.is_empty()).then(|| comment.to_owned()), evidence: None })
+    }
+
+    /// What the answer lacks to be taken; nothing if it is whole.
+    pub fn lacks(&self, reply: &Reply) -> Option<Lack> {
+        if let Answer::Choose { option } = &reply.answer
+            && let Some(Choice { closed: Some(why), .. }) = self.options.iter().find(|o| o.id == *option)
+        {
+            return Some(Lack::Closed { option: option.clone(), why: why.clone() });
+        }
+        let yes = matches!(
+            (self.kind, &reply.answer),
+            (QuestionKind::Approval, Answer::Approve)
+                | (QuestionKind::Manual | QuestionKind::Failure, Answer::Done)
+        );
+        if yes && self.evidence && reply.evidence.is_none() {
+            return Some(Lack::Evidence);
+        }
+        let reasoned = match reply.answer {
+            Answer::Reject | Answer::NotDone | Answer::Skip => true,
+            Answer::Done => self.kind == QuestionKind::Failure,
+            _ => false,
+        };
+        let given = reply.comment.as_ref().is_some_and(|c| !c.trim().is_empty());
+        (reasoned && !given).then_some(Lack::Reason)
     }
 
     fn word(&self, word: &str) -> Option<Answer> {
@@ -165,6 +189,29 @@ impl Question {
     pub fn is_for(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|n| n == name);
         !named(&self.excluded) && (self.approvers.is_empty() || named(&self.approvers))
+    }
+}
+
+/// Why an answer that fits the question is not taken yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    Reason,
+    /// A file that shows it.
+    Evidence,
+    /// The option cannot be taken now.
+    Closed {
+        option: String,
+        why: String,
+    },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reason => f.write_str("a reason is needed; it stands in the report"),
+            Self::Evidence => f.write_str("a file that shows it is asked for: add --evidence FILE"),
+            Self::Closed { option, why } => write!(f, "option {option} cannot be taken now: {why}"),
+        }
     }
 }
 

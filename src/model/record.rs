@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Answer, Millis, OnTimeout, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome, TaskEnd,
-    TaskId, TaskVerdict, Timestamp,
+    Answer, Millis, OnTimeout, Past, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome,
+    TaskEnd, TaskId, TaskVerdict, Timestamp,
 };
 
 /// The version of the record format.
@@ -339,6 +339,9 @@ pub struct StartInfo {
     /// The run proves the playbook in a drill's world.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drill: bool,
+    /// What past runs say of the steps. Absent if nobody looked; there with no run in it if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Box<Past>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

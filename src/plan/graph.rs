@@ -3,15 +3,29 @@
 use std::collections::VecDeque;
 
 use super::template::{Place, analyse};
-use super::{Action, Body, Command, HttpBody, JsonTemplate, Plan, Step, StepIx, Template};
+use super::{Action, Body, Command, ForEach, HttpBody, JsonTemplate, Plan, Step, StepIx, Template};
 
 impl Plan {
     /// The steps directly inside a group; none for what is no group.
     pub fn inside(&self, ix: StepIx) -> &[StepIx] {
         match self.steps.get(ix).map(|step| &step.body) {
             Some(Body::AnyOf(steps) | Body::Playbook { steps, .. }) => steps,
+            Some(Body::ForEach(each)) => &each.steps,
             _ => &[],
         }
+    }
+
+    /// The `foreach` of a step, if it has one.
+    pub fn foreach(&self, ix: StepIx) -> Option<&ForEach> {
+        match self.steps.get(ix).map(|step| &step.body) {
+            Some(Body::ForEach(each)) => Some(each),
+            _ => None,
+        }
+    }
+
+    /// The group of an item's step.
+    pub fn foreach_around(&self, ix: StepIx) -> Option<StepIx> {
+        self.steps.get(ix)?.parent.filter(|parent| self.foreach(*parent).is_some())
     }
 
     /// The steps in waves: each in the earliest wave in which it can start if every step takes one wave. A group
@@ -48,6 +62,7 @@ impl Plan {
                     }
                 }
                 Body::Playbook { steps, .. } => end = self.place(steps, end, wave),
+                Body::ForEach(each) => end = self.place(&each.steps, end, wave),
                 _ => {}
             }
             ends.insert(ix, end);

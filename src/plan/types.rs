@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::foreach::ForEach;
 use super::params::ParamSpec;
+use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
 use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
 
@@ -108,15 +110,6 @@ pub enum SecretSource {
     Command(Vec<String>),
 }
 
-/// Checked before the first step.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Requires {
-    pub commands: Vec<String>,
-    pub files: Vec<PathBuf>,
-    pub free_space: Option<(PathBuf, u64)>,
-}
-
 /// The names a group of steps sees.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -210,6 +203,9 @@ pub struct Step {
     pub sensitive: bool,
     /// A later expression reads `steps.<id>.result`, so it is kept in the journal.
     pub keep_result: bool,
+    /// What it is done for, inside of a `foreach`: what `item` means in its texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -228,6 +224,9 @@ pub enum Body {
         scope: usize,
         steps: Vec<StepIx>,
     },
+    /// The same for each item of a list.
+    #[serde(rename = "foreach")]
+    ForEach(ForEach),
     /// A person, or the suggestion when nobody answers, picks an option.
     Choose(Box<Choose>),
     /// A person does it.

@@ -7,8 +7,10 @@ mod channels;
 mod check;
 mod drill;
 mod failure;
+mod foreach;
 mod hosts;
 mod people;
+mod requires;
 mod tell;
 
 use action::{
@@ -19,8 +21,11 @@ use channels::CHANNELS;
 use check::{CHECK_ONCE, CHECKS, WITHIN_ELSEWHERE};
 use drill::DRILL;
 use failure::{RETRY, UNDO};
+use foreach::FOREACH_FIELDS;
+pub use foreach::MAX_ITEMS;
 use hosts::{HOST_GROUPS, HOSTS, ON_FIELD, ON_ONLY_PROCESS};
 use people::{APPROVAL, CHOOSE, MANUAL};
+use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
 
 /// The version of the format that this program reads.
@@ -203,29 +208,6 @@ static ENVIRONMENT: Object = Object {
     refused: &[],
 };
 
-static REQUIRES: Object = Object {
-    name: "the requirements",
-    doc: "Checked before the first step.",
-    fields: &[&[
-        optional("commands", TEXTS, "Commands that must be found."),
-        optional("files", Kind::List(&Kind::Template), "Files that must exist."),
-        optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static FREE_SPACE: Object = Object {
-    name: "the free space",
-    doc: "Room on the file system that holds `path`.",
-    fields: &[&[
-        needed("path", Kind::Template, "A path on the file system."),
-        needed("at_least", Kind::Size, "How much must be free."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
 static DEFAULTS: Object = Object {
     name: "the defaults",
     doc: "Options for every step that does not say otherwise.",
@@ -371,6 +353,13 @@ const STEP_RULES: &[Rule] = &[
         with: &["irreversible"],
         because: "a step that can be undone is not irreversible",
     },
+    foreach::NOT_GROUPS,
+    foreach::NOT_WAIT,
+    foreach::NOT_PEOPLE,
+    foreach::NOT_ALONE,
+    foreach::PARALLEL_ONLY,
+    foreach::FAILURE_ONLY,
+    foreach::QUORUM_ONLY,
 ];
 
 pub static STEP: Object = Object {
@@ -388,6 +377,7 @@ pub static STEP: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
         &ON_FIELD,
@@ -397,8 +387,6 @@ pub static STEP: Object = Object {
 };
 
 const STEP_REFUSED: &[(&str, Refusal)] = &[
-    ("foreach", Refusal::Later),
-    ("max_parallel", Refusal::Later),
     ("within", Refusal::Because(WITHIN_ELSEWHERE)),
     ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ("required", Refusal::Because("only a check of `verify` can be advisory")),
@@ -415,6 +403,7 @@ static ALTERNATIVE: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
         &ON_FIELD,
@@ -422,8 +411,6 @@ static ALTERNATIVE: Object = Object {
     rules: STEP_RULES,
     refused: &[
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
-        ("foreach", Refusal::Later),
-        ("max_parallel", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ],

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::history::History;
 use super::incident;
 use super::look::{self, Look, Tone};
+use super::outlook::Outlook;
 use super::rollback::failures;
 use super::status::{Budget, InFlightRow, PhaseStatus, Status};
 use super::waves::run_order;
@@ -44,6 +45,8 @@ pub struct Brief {
     pub acknowledged: Vec<String>,
     pub elapsed: Millis,
     pub rto: Option<Budget>,
+    /// As in `status`.
+    pub projection: Option<Outlook>,
     pub phase: Option<PhaseStatus>,
     /// Steps that are over as the plan wants them, and all there are.
     pub done: usize,
@@ -161,6 +164,7 @@ impl Brief {
             acknowledged: status.acknowledged,
             elapsed: status.elapsed,
             rto: status.rto,
+            projection: status.projection,
             phase: status.phase,
             running: status.in_flight,
         }
@@ -212,6 +216,17 @@ impl Brief {
                 screen.line("time", tone, &format!("{used} of {of} (RTO), {left}; run for {}", self.elapsed));
             }
             None => screen.line("time", Tone::Plain, &format!("{}; no RTO is set", self.elapsed)),
+        }
+        if let Some(outlook) = &self.projection {
+            match &outlook.recovery {
+                Some(_) => screen.line("ahead", outlook.tone(), &outlook.sentence()),
+                None if self.rto.is_some() => screen.line("ahead", outlook.tone(), &outlook.sentence()),
+                None => {}
+            }
+            if let Some(basis) = outlook.basis() {
+                screen.line("", Tone::Dim, &basis);
+            }
+            outlook.overdue().take(2).for_each(|line| screen.line("late", Tone::Warn, &line));
         }
         let steps = format!("{} of {} done", self.done, words::count(self.total, "step"));
         match &self.phase {

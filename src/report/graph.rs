@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::look::{Look, Sign};
 use super::show::nested;
-use super::waves::children;
+use super::waves::shown_inside;
 use super::{neutral, rendered, words};
 use crate::plan::{Body, Plan, StepIx};
 
@@ -44,7 +44,7 @@ fn parts(plan: &Plan, steps: &[StepIx]) -> Vec<Part> {
             open.pop();
             out.push(Part::Close);
         }
-        if children(&plan.steps[ix]).is_empty() {
+        if shown_inside(&plan.steps[ix]).is_empty() {
             out.push(Part::Node(ix));
         } else {
             open.push(depth);
@@ -113,8 +113,8 @@ fn mermaid(plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn mermaid_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
-    let title = mermaid_text(&titled(plan, ix));
-    format!("{}<br/>{title}", mermaid_text(step.id.as_str()))
+    let each = plan.foreach(ix).map_or_else(String::new, |each| format!("<br/>{}", words::for_each(each)));
+    format!("{}<br/>{}{each}", mermaid_text(step.id.as_str()), mermaid_text(&titled(plan, ix)))
 }
 
 /// The title, and where the step runs if that is not this machine.
@@ -128,7 +128,7 @@ fn titled(plan: &Plan, ix: StepIx) -> String {
 }
 
 fn mermaid_class(plan: &Plan, ix: StepIx) -> &'static str {
-    let step = &plan.steps[ix];
+    let step = words::each_does(plan, ix);
     match (step.destructive, step.irreversible) {
         (true, _) => ":::destructive",
         (_, true) => ":::irreversible",
@@ -183,7 +183,7 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
                     depth += 1;
                 }
                 Part::Node(ix) => {
-                    let step = &plan.steps[ix];
+                    let step = words::each_does(plan, ix);
                     let mut extra = String::new();
                     if step.destructive {
                         extra.push_str(", color=\"#c0392b\", penwidth=2");
@@ -205,7 +205,7 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
             attributes.push("style=dotted, label=\"else\"".to_owned());
         }
         for (ix, end) in [(from, "ltail"), (to, "lhead")] {
-            if !children(&plan.steps[ix]).is_empty() {
+            if !shown_inside(&plan.steps[ix]).is_empty() {
                 attributes.push(format!("{end}=cluster_s{ix}"));
             }
         }
@@ -224,7 +224,8 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn dot_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
-    format!("{}\\n{}", dot_text(step.id.as_str()), dot_text(&titled(plan, ix)))
+    let each = plan.foreach(ix).map_or_else(String::new, |each| format!("\\n{}", words::for_each(each)));
+    format!("{}\\n{}{each}", dot_text(step.id.as_str()), dot_text(&titled(plan, ix)))
 }
 
 /// Inside double quotes dot knows `\"`, and reads other backslashes as layout: each is doubled.
@@ -245,8 +246,9 @@ fn text(plan: &Plan, look: Look, out: &mut String) -> std::fmt::Result {
             let after =
                 if needs.is_empty() { String::new() } else { format!("{} {arrow} ", needs.join(", ")) };
             let inside = match &step.body {
-                Body::AnyOf(_) => "  (the first that serves)",
-                _ => "",
+                Body::AnyOf(_) => "  (the first that serves)".to_owned(),
+                Body::ForEach(each) => format!("  ({})", words::for_each(each)),
+                _ => String::new(),
             };
             let blank = "  ".repeat(depth + usize::from(named));
             writeln!(out, "{blank}{after}{}{inside}", step.id)?;

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::outlook::Outlook;
+use crate::engine::State;
 use crate::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
     ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
     UndoneState,
 };
-use crate::plan::{Plan, StepIx};
+use crate::plan::{ItemCount, Plan, StepIx};
 
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -45,6 +47,9 @@ pub struct History {
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
     pub end: Option<RunEnd>,
+    /// What the engine makes of the records, for what lies ahead. Absent if nothing is known of past runs, or once a
+    /// record does not fold.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -135,10 +140,29 @@ pub struct CheckHistory {
 }
 
 impl History {
+    /// How far the items of the step are, whatever was taken back later. None for one without a `foreach`.
+    pub fn item_count(&self, plan: &Plan, ix: StepIx) -> Option<ItemCount> {
+        let mut count = ItemCount::default();
+        for item in &plan.foreach(ix)?.steps {
+            let past = &self.steps[*item];
+            *match past.outcome {
+                Some(StepOutcome::Succeeded | StepOutcome::Satisfied) => &mut count.done,
+                Some(StepOutcome::Skipped) => &mut count.skipped,
+                Some(StepOutcome::Unknown) => &mut count.unknown,
+                Some(StepOutcome::Cancelled) => &mut count.cancelled,
+                Some(_) => &mut count.failed,
+                None if past.started.is_some() => &mut count.active,
+                None => &mut count.pending,
+            } += 1;
+        }
+        Some(count)
+    }
+
     pub fn new(plan: &Plan) -> Self {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],
             phases: vec![PhaseHistory::default(); plan.phases.len()],
+            state: Some(Box::new(State::new(plan))),
             ..Self::default()
         }
     }
@@ -160,6 +184,9 @@ impl History {
         if self.end.is_none() || !record.event.is_remark() {
             (self.last_t, self.last_at) = (record.t, Some(record.at));
         }
+        self.state =
+            self.state.take().filter(|_| !matches!(&record.event, Event::RunStarted(i) if i.past.is_none()));
+        self.state = self.state.take().and_then(|mut state| state.apply(plan, record).ok().map(|()| state));
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -280,6 +307,11 @@ impl History {
         }
     }
 
+    /// When it is likely to be over. `now` counts from its start.
+    pub fn outlook(&self, plan: &Plan, now: Millis) -> Option<Outlook> {
+        Outlook::of(plan, self.state.as_ref()?, now)
+    }
+
     /// Who leads: the operator who started the run, until somebody else took over.
     pub fn commander(&self) -> Option<&str> {
         let operator = self.start.as_ref().map(|start| start.operator.as_str());
@@ -304,6 +336,20 @@ impl History {
         let mut open: Vec<_> = last.filter(|(_, question)| question.closed.is_none()).collect();
         open.sort_by_key(|(ix, question)| (question.asked, *ix));
         open
+    }
+
+    /// The time in which at least one question was open.
+    pub fn waiting_for_people(&self) -> Millis {
+        let questions = self.steps.iter().flat_map(|step| &step.questions);
+        let mut open: Vec<(Millis, Millis)> =
+            questions.map(|q| (q.asked, q.closed.unwrap_or(self.last_t))).collect();
+        open.sort_unstable();
+        let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
+        for (from, to) in open {
+            waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
+            until = until.max(to);
+        }
+        waiting
     }
 
     /// Tasks without an end, and steps whose last word is that they began.

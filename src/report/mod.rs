@@ -24,7 +24,9 @@ mod live;
 pub mod log_text;
 pub mod look;
 pub mod notice;
+pub mod outlook;
 mod output;
+pub mod past;
 mod plain;
 pub mod plan_view;
 pub mod question;
@@ -48,11 +50,13 @@ pub use incident::Incident;
 pub use json::Json;
 pub use live::Live;
 pub use look::Look;
+pub use outlook::Outlook;
 pub use plain::Plain;
 pub use plan_view::PlanView;
 pub use question::write_question;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
+pub use words::answer_line;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 
 use super::history::{History, StepHistory};
 use super::look::Tone;
+use super::outlook::Outlook;
 use super::{neutral, words};
 use crate::engine::Outgoing;
 use crate::model::{
@@ -36,6 +37,9 @@ pub fn compose(
     if !matches!(out.cause, Cause::Update { .. }) {
         facts.push(("elapsed".to_owned(), told.elapsed().to_string()));
         facts.push(("status".to_owned(), told.status().to_owned()));
+        if let Some(recovery) = told.outlook().and_then(|outlook| outlook.recovery) {
+            facts.push(("projected recovery".to_owned(), recovery.times()));
+        }
     }
     if let Cause::Step { step } = &out.cause {
         facts.push(("step".to_owned(), step.to_string()));
@@ -215,14 +219,28 @@ impl Told<'_> {
         if self.is_over() {
             return "resolved".to_owned();
         }
-        match self.plan.objectives.rto {
-            Some(rto) => {
-                let due = Timestamp(self.since.0.saturating_add(i64::try_from(rto.0).unwrap_or(i64::MAX)));
-                let late = if self.elapsed() > rto { ", which has passed" } else { "" };
-                format!("under investigation; the objective is {} UTC{late}", due.human())
+        let outlook = self.outlook();
+        let mut text = match outlook.as_ref().map(|outlook| (outlook.has_past(), &outlook.recovery)) {
+            Some((_, Some(recovery))) => {
+                format!(
+                    "{}, {}",
+                    recovery.times(),
+                    outlook.as_ref().and_then(Outlook::basis).unwrap_or_default()
+                )
             }
-            None => "under investigation".to_owned(),
+            Some((false, None)) => "under investigation, no past runs".to_owned(),
+            _ => "under investigation".to_owned(),
+        };
+        if let Some(rto) = self.plan.objectives.rto {
+            let due = Timestamp(self.since.0.saturating_add(i64::try_from(rto.0).unwrap_or(i64::MAX)));
+            let late = if self.elapsed() > rto { ", which has passed" } else { "" };
+            text.push_str(&format!("; the objective is {} UTC{late}", due.human()));
         }
+        text
+    }
+
+    fn outlook(&self) -> Option<Outlook> {
+        self.history.outlook(self.plan, self.history.last_t)
     }
 
     fn next_update(&self) -> Option<Timestamp> {

@@ -5,8 +5,9 @@ use std::io::Write;
 
 use super::log_text::LogText;
 use super::look::Look;
+use super::outlook::Outlook;
 use super::output::Lines;
-use super::timeline::Timeline;
+use super::timeline::{Entry, Timeline};
 use super::{Reporter, neutral};
 use crate::engine::State;
 use crate::model::{Event, Millis, Record, RunOutcome, TaskId, Timestamp};
@@ -55,6 +56,17 @@ impl<W: Write> Plain<W> {
     }
 }
 
+/// At the start of each phase, when it is likely to be over. No record: it is what can be said at this moment.
+fn ahead(plan: &Plan, state: &State, record: &Record, entry: &Entry) -> Option<Entry> {
+    if !matches!(record.event, Event::PhaseStarted { .. }) {
+        return None;
+    }
+    let outlook = Outlook::of(plan, state, record.t).filter(|outlook| outlook.recovery.is_some())?;
+    let text =
+        [Some(outlook.sentence()), outlook.basis()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Some(Entry { label: "ahead", tone: outlook.tone(), text, detail: Vec::new(), ..entry.clone() })
+}
+
 fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
     out.push_str(task.step.as_str());
     out.push_str(if stderr { " ! " } else { " | " });
@@ -63,7 +75,7 @@ fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
 }
 
 impl<W: Write> Reporter for Plain<W> {
-    fn record(&mut self, plan: &Plan, _state: &State, record: &Record) {
+    fn record(&mut self, plan: &Plan, state: &State, record: &Record) {
         if self.out.is_none() {
             return;
         }
@@ -79,7 +91,11 @@ impl<W: Write> Reporter for Plain<W> {
             Event::RunEnded(_) if self.untitled => entry.detail.clear(),
             _ => {}
         }
-        self.text.get_or_insert_with(|| LogText::new(plan, self.look)).push(&entry, &mut shown);
+        let text = self.text.get_or_insert_with(|| LogText::new(plan, self.look));
+        text.push(&entry, &mut shown);
+        if let Some(ahead) = ahead(plan, state, record, &entry) {
+            text.push(&ahead, &mut shown);
+        }
         self.write(&shown);
     }
 

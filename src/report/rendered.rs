@@ -47,6 +47,7 @@ fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) 
         params,
         steps: &[],
         run: &run,
+        item: None,
         result: None,
         groups: &plan.groups,
         drill: plan.drill.as_ref(),

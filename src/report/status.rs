@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::history::{History, StepHistory};
 use super::look::{self, Look, Sign, Tone};
+use super::outlook::Outlook;
 use super::{closing, neutral, words};
 use crate::model::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, Timestamp};
 use crate::plan::{Body, Plan, Step};
@@ -39,6 +40,8 @@ pub struct Status {
     /// Since the run's start.
     pub elapsed: Millis,
     pub rto: Option<Budget>,
+    /// When it is likely to be over; absent if it is, or if nobody looked for past runs.
+    pub projection: Option<Outlook>,
     pub phase: Option<PhaseStatus>,
     pub steps: Vec<StepRow>,
     pub in_flight: Vec<InFlightRow>,
@@ -78,6 +81,12 @@ pub struct StepRow {
     pub attempts: u32,
     pub max_attempts: u32,
     pub why: Option<String>,
+    /// What it is done for, of a step inside of a `foreach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// How far the items of a `foreach` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -149,12 +158,17 @@ impl Status {
             acknowledged: history.noticed_by(),
             elapsed,
             rto,
+            projection: history.outlook(plan, elapsed),
             phase: phase(plan, history, elapsed),
             steps: plan
                 .steps
                 .iter()
                 .zip(&history.steps)
-                .map(|(s, h)| step_row(s, h, elapsed, open))
+                .enumerate()
+                .map(|(ix, (s, h))| StepRow {
+                    items: history.item_count(plan, ix).map(|count| words::items_done(&count)),
+                    ..step_row(s, h, elapsed, open)
+                })
                 .collect(),
             in_flight: in_flight(history, elapsed),
             epoch: history.epoch,
@@ -224,6 +238,16 @@ impl Status {
             out.push_str(&look.paint(tone, &text));
             out.push('\n');
         }
+        if let Some(outlook) = self.shown_outlook() {
+            let text = [Some(outlook.sentence()), outlook.basis()].into_iter().flatten();
+            let text = look.fit(format!("       {}", text.collect::<Vec<_>>().join(", ")));
+            out.push_str(&look.paint(outlook.tone(), &text));
+            out.push('\n');
+            for line in outlook.overdue() {
+                out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
+                out.push('\n');
+            }
+        }
         if let Some(phase) = &self.phase {
             let mut text = format!("phase  {} of {}: {}", phase.number, phase.of, phase.title);
             if let Some(elapsed) = phase.elapsed {
@@ -239,10 +263,19 @@ impl Status {
         out.push('\n');
     }
 
+    /// That nothing is projected is worth a word where there is an objective.
+    fn shown_outlook(&self) -> Option<&Outlook> {
+        self.projection.as_ref().filter(|outlook| outlook.recovery.is_some() || self.rto.is_some())
+    }
+
     fn table(&self, look: Look, out: &mut String) {
-        let all = self.steps.len() <= MAX_ROWS;
-        let quiet = |row: &&StepRow| matches!(row.state, "pending" | "succeeded" | "satisfied" | "skipped");
-        let rows: Vec<&StepRow> = self.steps.iter().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
+        let quiet = |row: &StepRow| {
+            matches!(row.state, "pending" | "not started" | "succeeded" | "satisfied" | "skipped")
+        };
+        // Of the items of a list only those have a line of their own that need a look; their step tells how far it is.
+        let told: Vec<&StepRow> = self.steps.iter().filter(|r| r.item.is_none() || !quiet(r)).collect();
+        let all = told.len() <= MAX_ROWS;
+        let rows: Vec<&StepRow> = told.iter().copied().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
         let ids = rows.iter().map(|r| look::width(r.id.as_str())).max().unwrap_or(0).min(32);
         for row in &rows {
             let (sign, tone) = match row.outcome {
@@ -255,6 +288,9 @@ impl Status {
             let mut rest = String::new();
             if row.attempts > 1 {
                 rest = format!("attempt {} of {}  ", row.attempts, row.max_attempts.max(row.attempts));
+            }
+            if let Some(items) = row.items.as_ref().filter(|_| row.state != "pending") {
+                rest.push_str(&format!("{items}  "));
             }
             rest.push_str(row.why.as_deref().unwrap_or(&row.title));
             let used = 4 + ids + 2 + 11 + 2 + 8 + 2;
@@ -272,7 +308,7 @@ impl Status {
             out.push_str(line.trim_end());
             out.push('\n');
         }
-        if rows.len() < self.steps.len() {
+        if rows.len() < told.len() {
             let mut counts = std::collections::BTreeMap::new();
             for row in &self.steps {
                 *counts.entry(row.state).or_insert(0_usize) += 1;
@@ -337,6 +373,8 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
             Some(question) => Some(words::asked(question.question.kind).to_owned()),
             None => past.why.as_ref().map(neutral::line),
         },
+        item: step.item.as_ref().map(words::value),
+        items: None,
     }
 }
 

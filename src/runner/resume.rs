@@ -11,16 +11,17 @@ use crate::model::{
 };
 use crate::plan::{Body, Command, Plan, Step};
 use crate::planted::{self, Bug};
+use crate::preflight;
 
 use super::clock::RunClock;
 use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
 use super::tell::Teller;
-use super::{limits, load, requires, secrets};
+use super::{limits, load, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
 const WORTH_TELLING: Millis = Millis::secs(1);
@@ -160,7 +161,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             operator: identity.operator.clone(),
             script: request.people.script,
             waits: request.people.waits,
-            keys: if request.people.here { Keys::open() } else { None },
+            prompt: if request.people.here { PromptLine::open() } else { None },
+            rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };
@@ -197,7 +199,7 @@ fn adopt(
     let (true, Some(state)) = (why.is_empty(), state) else {
         return Err(RunError::Replan { run: run.clone(), why });
     };
-    let problems = requires::unmet(&plan.requires);
+    let problems = preflight::unmet(&plan, true);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }

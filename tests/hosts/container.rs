@@ -17,7 +17,8 @@ impl<'w> Container<'w> {
     /// None, and why is said, if it cannot be had here.
     fn new(world: &'w World) -> Option<Self> {
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| {
-            fs::read(path).is_ok_and(|bytes| !bytes.windows(9).any(|window| window == b"ld-linux-"))
+            fs::exists(path).unwrap_or(false)
+                && Command::new("ldd").arg(path).output().is_ok_and(|o| !o.status.success())
         });
         let name = format!("runbook-hosts-{}", std::process::id());
         let container = Self { world, name };

@@ -2,9 +2,9 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Answer, Cause, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question,
-    QuestionKind, Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, StepOutcome,
-    TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState, Via,
+    Answer, Cause, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Past, PastStep, Person,
+    Question, QuestionKind, Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, Spread,
+    StartInfo, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState, Via,
 };
 use serde_json::json;
 
@@ -268,6 +268,9 @@ fn events() -> Vec<Event> {
             unsure: true,
             why: Some("the process that sent it is gone".into()),
         },
+        Event::RunStarted(Box::new(StartInfo { past: Some(Box::default()), ..started() })),
+        Event::RunStarted(Box::new(StartInfo { past: Some(Box::new(past())), ..started() })),
+        run_ended(RunOutcome::Recovered),
         Event::TaskStarted {
             task: TaskId::parse("far.1").unwrap(),
             command: "systemctl stop app".into(),
@@ -277,7 +280,20 @@ fn events() -> Vec<Event> {
             timeout: None,
         },
         Event::TaskFound { task: TaskId::parse("far.1").unwrap() },
+        run_ended(RunOutcome::Recovered),
     ]
+}
+
+fn past() -> Past {
+    let spread = |p50, p90| Spread { p50: Millis(p50), p90: Millis(p90) };
+    let people = Some(spread(60_000, 240_000));
+    let steps = [
+        ("pick/newest", PastStep { ran: 12, not_needed: 0, took: spread(1_500, 4_000), people: None }),
+        ("restore", PastStep { ran: 3, not_needed: 9, took: spread(480_000, 540_000), people }),
+        ("tidy", PastStep { ran: 0, not_needed: 12, took: Spread::ZERO, people: None }),
+    ];
+    let steps = steps.into_iter().map(|(id, told)| (step(id), told)).collect();
+    Past { runs: 12, drills: 4, steps }
 }
 
 fn notice(number: u32, cause: Cause) -> Event {

@@ -57,6 +57,7 @@ pub fn step(id: &str, title: &str, phase: usize, body: Body) -> Step {
         destructive: false,
         sensitive: false,
         keep_result: false,
+        item: None,
     }
 }
 
@@ -118,7 +119,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         updates: None,
         hosts: BTreeMap::new(),
         groups: BTreeMap::new(),
-        requires: Requires { commands: vec!["sqlite3".to_owned()], files: Vec::new(), free_space: None },
+        requires: Requires { commands: vec!["sqlite3".to_owned()], ..Requires::default() },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),
         root: PathBuf::from("/srv/playbooks"),
@@ -201,6 +202,7 @@ impl Tape {
             boot_id: "b0071d".to_owned(),
             seed: 7,
             drill,
+            past: None,
         })));
         tape
     }

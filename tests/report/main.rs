@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod hostile;
+mod items;
 mod live;
 mod people;
 mod scale;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, RunStatus, State, StepStatus};
+use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, Projection, RunStatus, State, StepStatus};
 use runbook::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome,
     StepId, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
-use runbook::plan::{Ask, Body, Plan, Step, StepIx};
+use runbook::plan::{Ask, Body, Level, OnItemFailure, Plan, Step, StepIx};
 
 use super::world::World;
 
@@ -83,9 +83,10 @@ impl Oracle {
             Cause::Escalation { level, .. } => {
                 assert!(self.told.levels.insert(*level), "level {level} was raised twice");
                 let known = self.plan.escalation.iter().find(|known| known.level == *level);
-                let after = known.expect("a level of the plan").after.unwrap_or_default();
+                let known = known.expect("a level of the plan");
                 // The simulated incident begins with its run.
-                let by_time = t >= after;
+                let by_time = known.after.is_some_and(|after| t >= after);
+                let by_breach = breaches(&self.plan, &self.folded, known, t);
                 let failed = |(ix, spec): (usize, &Step)| {
                     let state = &self.folded.steps[ix];
                     let bad = matches!(state.own_outcome(), Some(StepOutcome::Failed | StepOutcome::Unknown));
@@ -99,7 +100,7 @@ impl Oracle {
                     )
                 };
                 let by_phase = self.folded.phases.iter().any(late);
-                assert!(by_time || by_step || by_phase, "level {level} was raised for nothing");
+                assert!(by_time || by_breach || by_step || by_phase, "level {level} was raised for nothing");
             }
             Cause::Update { number, .. } => {
                 self.told.updates += 1;
@@ -130,6 +131,7 @@ impl Oracle {
             Event::StepEnded { step, outcome, .. } => {
                 let ix = self.ix(step);
                 self.approved.remove(&ix);
+                self.items_ended(ix, *outcome);
                 if *outcome == StepOutcome::Succeeded {
                     assert!(!self.succeeded.contains(&ix), "{step} succeeded twice");
                     self.succeeded.insert(ix);
@@ -312,6 +314,59 @@ impl Oracle {
                 let other = alternatives.iter().find(|a| **a != ix && state.steps[**a].is_active());
                 assert_eq!(other, None, "two alternatives at once");
             }
+            self.item_may_begin(ix, parent);
+        }
+    }
+
+    /// The items beside one that begins: not too many at once, and none that was not done if that is to stop them.
+    fn item_may_begin(&self, ix: StepIx, group: StepIx) {
+        let Body::ForEach(each) = &self.plan.steps[group].body else { return };
+        let state = &self.folded;
+        if state.steps[ix].status != StepStatus::Pending {
+            return;
+        }
+        let id = &self.plan.steps[ix].id;
+        let others = || each.steps.iter().filter(|other| **other != ix).map(|other| &state.steps[*other]);
+        let beside = others().filter(|other| other.is_active()).count();
+        assert!(each.max_parallel.is_none_or(|most| beside < most), "{id} is one too many");
+        if each.on_item_failure == OnItemFailure::Stop {
+            let bad =
+                |o| matches!(o, Some(StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::Cancelled));
+            let spoilt = others().find(|other| bad(other.own_outcome()));
+            assert!(spoilt.is_none(), "{id} began although another item was not done");
+        }
+    }
+
+    /// What a step that is done for each item came to, against a count of its own.
+    fn items_ended(&self, ix: StepIx, outcome: StepOutcome) {
+        let Body::ForEach(each) = &self.plan.steps[ix].body else { return };
+        // One that a person has spoken of, or that never came to its items.
+        if self.resolved.contains(&ix) || !self.folded.steps[ix].is_inside() {
+            return;
+        }
+        let id = &self.plan.steps[ix].id;
+        let outcomes: Vec<_> = each.steps.iter().map(|item| self.folded.steps[*item].own_outcome()).collect();
+        let with = |wanted: &[StepOutcome]| {
+            outcomes.iter().flatten().filter(|outcome| wanted.contains(outcome)).count()
+        };
+        let done = with(&[StepOutcome::Succeeded, StepOutcome::Satisfied]);
+        let needed = each.at_least.unwrap_or(outcomes.len() - with(&[StepOutcome::Skipped]));
+        let running = each.steps.iter().any(|item| self.folded.steps[*item].is_active());
+        assert!(!running, "{id} is over and an item runs");
+        match outcome {
+            StepOutcome::Succeeded => {
+                assert!(done >= needed, "{id} succeeded with {done} of {needed}");
+                // Those that could have been begun were.
+                let left = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+                assert_eq!(left, 0, "{id} succeeded before all of its items were over");
+            }
+            StepOutcome::Failed => {
+                let rollback = matches!(self.folded.status, RunStatus::RollingBack { .. });
+                assert!(rollback || done < needed, "{id} failed with {done} of {needed}");
+                assert_eq!(with(&[StepOutcome::Unknown]), 0, "{id} failed with an item in doubt");
+            }
+            StepOutcome::Cancelled => {}
+            other => panic!("{id} is {other}"),
         }
     }
 
@@ -381,7 +436,19 @@ impl Oracle {
                         "{id} is not over"
                     );
                 }
-                assert!(!outcomes(StepOutcome::Unknown) || !self.resolved.is_empty());
+                // One that enough others were done without stays unknown, and the run is not called recovered.
+                let settled = |ix: StepIx| {
+                    let group = self.plan.foreach_around(ix);
+                    group
+                        .is_some_and(|group| state.steps[group].own_outcome() == Some(StepOutcome::Succeeded))
+                };
+                for (ix, step) in state.steps.iter().enumerate() {
+                    if step.outcome() == Some(StepOutcome::Unknown) {
+                        let known = !self.resolved.is_empty();
+                        let degraded = end.outcome == RunOutcome::Degraded;
+                        assert!(known || settled(ix) && degraded, "{} is unknown", self.plan.steps[ix].id);
+                    }
+                }
             }
             RunOutcome::RolledBack | RunOutcome::Stuck => {
                 let stuck = state.steps.iter().any(|s| {
@@ -411,6 +478,20 @@ impl Oracle {
             }
         }
     }
+}
+
+/// Whether the level is one for a missed RTO, and the RTO is missed by past runs, or has passed.
+fn breaches(plan: &Plan, state: &State, level: &Level, t: Millis) -> bool {
+    let (Some(rto), Some(of)) = (plan.objectives.rto, level.projected_breach) else { return false };
+    t > rto || Projection::of(plan, state, t).is_some_and(|projected| projected.end.get(of) > rto)
+}
+
+/// A level that is due and was not raised.
+pub fn is_owed(plan: &Plan, state: &State, t: Millis) -> bool {
+    let due =
+        |level: &Level| !state.told.raised.contains_key(&level.level) && breaches(plan, state, level, t);
+    let goes_on = state.status == RunStatus::Running && state.acknowledged.is_empty();
+    goes_on && plan.escalation.iter().any(due)
 }
 
 /// What the plan says of such a question of the step. Of a failed step's nothing: anybody may answer it.

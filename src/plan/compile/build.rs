@@ -13,8 +13,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::base::Base;
+use super::each::EachDraft;
 use super::hosts::HostDraft;
 use super::order::Order;
+use super::requires;
 use super::text::Read;
 use crate::model::{Channel, SecretName, StepId, Want};
 use crate::plan::template::Analysis;
@@ -125,13 +127,7 @@ pub(super) struct ScopeDraft<'a> {
     /// Steps typed in this playbook, by id; those inside `any_of` too.
     pub names: HashMap<&'a str, StepIx>,
     pub given: Vec<Given<'a>>,
-    pub requires: RequiresDraft,
-}
-
-#[derive(Default)]
-pub(super) struct RequiresDraft {
-    pub files: Vec<EarlyText>,
-    pub free_space: Option<(EarlyText, u64)>,
+    pub requires: requires::Draft,
 }
 
 /// A text that is rendered before the run exists.
@@ -155,6 +151,8 @@ pub(super) struct Builder<'a> {
     pub steps: Vec<Step>,
     /// Expressions repeat (`result.exit == 0`), so what was found in them is kept.
     pub expressions: HashMap<String, Rc<Analysis>>,
+    /// The steps that are done for each item of a list.
+    pub each: BTreeMap<StepIx, EachDraft>,
     /// What later texts read of a step's `result`.
     pub kept: HashMap<StepIx, Want>,
     /// Names of parameters, secrets and groups that some text reads, by book.
@@ -197,6 +195,7 @@ impl<'a> Builder<'a> {
             order: Order::default(),
             steps: Vec::new(),
             expressions: HashMap::new(),
+            each: BTreeMap::new(),
             kept: HashMap::new(),
             used: HashSet::new(),
             edges: 0,

@@ -66,6 +66,14 @@ impl Builder<'_> {
 
     /// More people than there are cannot agree.
     pub(super) fn check_count(&mut self, ask: &ast::Ask, roles: &Roles) {
+        for name in &ask.approvers {
+            if roles.0.get(&name.value).is_some_and(Vec::is_empty) {
+                let message = format!("nobody holds the role `{}`, so nobody can answer", name.value);
+                self.push(
+                    Diagnostic::error("empty-role", name.span, message).help("name somebody below `roles`"),
+                );
+            }
+        }
         let people: Vec<String> = roles.resolve(ask.approvers.iter().map(|name| name.value.as_str()));
         let Some(count) = &ask.count else { return };
         // A name that is no role here may be one of `runbook.yaml`: then nobody can count yet.
@@ -97,12 +105,13 @@ impl Roles {
         self.0
     }
 
-    /// Accounts for accounts and roles, each once.
+    /// Accounts for accounts and roles, each once. A role that nobody holds stays: without it the list could be empty, and
+    /// that means anybody.
     pub fn resolve<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let people = names.flat_map(|name| match self.0.get(name) {
-            Some(people) => people.clone(),
-            None => vec![name.to_owned()],
+            Some(people) if !people.is_empty() => people.clone(),
+            _ => vec![name.to_owned()],
         });
         people.filter(|person| seen.insert(person.clone())).collect()
     }

@@ -16,10 +16,10 @@ use crate::model::nearest;
 pub(super) const SECRET_PLACE: &str =
     "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
 
-const ROOTS: &[&str] = &["drill", "groups", "params", "result", "run", "secrets", "steps"];
+const ROOTS: &[&str] = &["drill", "groups", "item", "params", "result", "run", "secrets", "steps"];
 const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
-const STEP_FIELDS: &[&str] = &["choice", "outcome", "outputs", "result"];
+const STEP_FIELDS: &[&str] = &["choice", "items", "outcome", "outputs", "result"];
 const RESULT_FIELDS: &[&str] = &[
     "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "rows", "signal",
     "status", "stderr", "stdout",

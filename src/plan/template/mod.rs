@@ -5,7 +5,7 @@
 //! apart from the text, and each place joins them in its own way: a script gets variables, a query bound parameters, a
 //! URL percent-encoding, JSON escapes.
 //!
-//! What a text may read: `params.x`, `steps.<id>.{outcome, outputs, choice, result}`, `run.{id, dir, started_at,
+//! What a text may read: `params.x`, `item` in a `foreach`, `steps.<id>.{outcome, outputs, choice, result, items}`, `run.{id, dir, started_at,
 //! operator, environment}` (in a drill's `assert` also `outcome`, `rto`, `rpo`), `drill.dir`, `secrets.x` where a
 //! secret is allowed, and `result` after an action: `exit`, `signal`, `duration` (seconds), `stdout`, `stderr`,
 //! `lines`, `json`, `status`, `headers`, `body`, `rows`, `columns`, `affected`. A duration is compared with a text:
@@ -41,6 +41,8 @@ pub struct Ctx<'a> {
     /// By name as written in the text. Only the steps that the text uses need be here.
     pub steps: &'a [(&'a str, StepView<'a>)],
     pub run: &'a RunView<'a>,
+    /// In a step of a `foreach`.
+    pub item: Option<&'a Value>,
     /// In `expect`, `outputs` and `retry.when`.
     pub result: Option<(&'a TaskEnd, &'a TaskOutput)>,
     /// Hosts by group.
@@ -58,6 +60,16 @@ pub struct StepView<'a> {
     pub outputs: &'a BTreeMap<String, Value>,
     pub choice: Option<&'a str>,
     pub result: Option<&'a Value>,
+    /// Of a `foreach`.
+    pub items: Option<&'a [ItemView<'a>]>,
+}
+
+/// One item of a `foreach`.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemView<'a> {
+    pub item: &'a Value,
+    pub outcome: Option<StepOutcome>,
+    pub outputs: &'a BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy)]

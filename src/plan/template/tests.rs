@@ -15,6 +15,7 @@ struct World {
     result: Value,
     end: TaskEnd,
     output: TaskOutput,
+    item: Value,
 }
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
             none: BTreeMap::new(),
             result: json!({ "exit": 0, "stdout": "a\nb\n" }),
             end: TaskEnd::new(TaskEndKind::Exited { code: 3 }, Millis(1500)),
+            item: json!({ "name": "web 1", "port": 80 }),
             output: TaskOutput { stdout: Some(Ok("{\"ok\": [1]}\n".into())), ..TaskOutput::none() },
         }
     }
@@ -43,8 +45,19 @@ impl World {
             outputs: &self.outputs,
             choice: None,
             result: Some(&self.result),
+            items: None,
         };
-        let waiting = StepView { outcome: None, outputs: &self.none, choice: Some("a"), result: None };
+        let first = json!("a b");
+        let begun = ItemView { item: &first, outcome: Some(StepOutcome::Succeeded), outputs: &self.outputs };
+        let other = ItemView { item: &self.item, outcome: None, outputs: &self.none };
+        let items = [begun, other];
+        let waiting = StepView {
+            outcome: None,
+            outputs: &self.none,
+            choice: Some("a"),
+            result: None,
+            items: Some(&items),
+        };
         let run = RunView {
             id: "r-1",
             dir: "/runs/r-1",
@@ -58,6 +71,7 @@ impl World {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
+            item: Some(&self.item),
             result: Some((&self.end, &self.output)),
             groups: &crate::plan::template::NO_GROUPS,
             drill: Some(&place),
@@ -573,4 +587,34 @@ fn ten_thousand_scripts_are_no_burden() {
     let taken = start.elapsed();
     eprintln!("10,000 scripts analysed and rendered in {taken:?}");
     assert!(taken.as_secs() < 30);
+}
+
+#[test]
+fn the_item_and_what_the_items_of_a_step_gave() {
+    let world = World::new();
+    let value = |src: &str| {
+        let expr = Expr { src: analyse(src, Place::Expression).expect(src).normalised, uses: Vec::new() };
+        world.with(|ctx| eval(&expr, ctx)).map_err(|e| e.message)
+    };
+    assert_eq!(value("item.name"), Ok(json!("web 1")));
+    assert_eq!(value("steps.stop-app.items | length"), Ok(json!(2)));
+    assert_eq!(value("steps.stop-app.items[0].outputs.map.a"), Ok(json!(1)));
+    assert_eq!(value("steps.stop-app.items[1].item.port"), Ok(json!(80)));
+    assert_eq!(
+        value(
+            "steps.stop-app.items[:1] | selectattr('outcome', 'equalto', 'succeeded') | map(attribute='item') | list"
+        ),
+        Ok(json!(["a b"]))
+    );
+    let wrong = |src: &str| value(src).expect_err(src);
+    assert_eq!(
+        wrong("steps.stop-app.items[1].outcome"),
+        "`steps.stop-app.items[1]` was not begun, so it has no outcome"
+    );
+    assert!(wrong("steps.stop-app.items[1].outputs.path").contains("has no outputs"));
+    assert!(wrong("steps.pick.items").contains("it has no `foreach`"), "{}", wrong("steps.pick.items"));
+    assert!(wrong("item.host").contains("undefined"), "{}", wrong("item.host"));
+    let script = template("ping {{ item.name }}", Place::Script(Shell::Bash));
+    let script = world.with(|ctx| render_script(&script, Shell::Bash, ctx)).expect("a script");
+    assert_eq!(script.env, [("RB_V1".to_owned(), "web 1".to_owned())]);
 }

@@ -94,6 +94,7 @@ impl Checklist {
 
     fn phases(&mut self, plan: &Plan) {
         let no_return = super::waves::run_order(plan).into_iter().find(|ix| plan.steps[*ix].irreversible);
+        let no_return = no_return.map(|ix| plan.foreach_around(ix).unwrap_or(ix));
         for (n, phase) in plan.phases.iter().enumerate() {
             let within =
                 phase.deadline.map_or_else(String::new, |d| format!(", within {}", words::target_text(d)));
@@ -185,12 +186,7 @@ impl Checklist {
             self.blocks.push(Block::Heading("Parameters".to_owned()));
             params.iter().for_each(|(name, value)| self.fact(name, words::value(value)));
         }
-        let requires = &plan.requires;
-        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
-        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
-        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
-            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
-        }));
+        let mut needed = plan.requires.lines();
         needed.extend(plan.secrets.iter().map(|(name, _)| format!("secret {}", name.0)));
         let named = |what: &str| {
             steps.iter().any(|block| matches!(block, Block::Code { text, .. } if text.contains(what)))

@@ -213,6 +213,7 @@ pub(super) fn took(step: &StepReport) -> Option<crate::model::Millis> {
 /// What the table says of a step besides its outcome.
 pub(super) fn remarks(step: &StepReport) -> String {
     let mut parts: Vec<String> = step.why.clone().into_iter().collect();
+    parts.extend(step.items.clone());
     parts.extend(step.choice.as_ref().map(|c| format!("served by {c}")));
     parts.extend(
         step.outputs.iter().map(|(name, value)| format!("{name} = {}", super::html::shorten(value, 120))),

@@ -7,6 +7,7 @@ mod build;
 mod gantt;
 mod html;
 mod markdown;
+mod projected;
 mod recovery;
 mod review;
 mod review_html;
@@ -15,6 +16,7 @@ mod review_md;
 pub(super) use build::deviations;
 pub(super) use html::escape;
 pub(super) use markdown::{code, fenced, inline};
+pub use projected::{Compared, Projected};
 pub use review::{ActionItem, AnswerReport, Deadlines, QuestionReport, Review, TimeSpent};
 
 use std::collections::BTreeMap;
@@ -57,6 +59,8 @@ pub struct Incident {
     pub duration: Millis,
     pub rto: Option<Objective>,
     pub rpo: Option<Objective>,
+    /// What past runs let expect, and what it came to. Absent if nobody looked for past runs.
+    pub projection: Option<Projected>,
     /// How many steps ended how; those that did not end count as `not over` or `not started`.
     pub counts: BTreeMap<String, usize>,
     pub failures: Vec<Failure>,
@@ -154,6 +158,9 @@ pub struct StepReport {
     pub outputs: Vec<(String, String)>,
     /// The alternative that served.
     pub choice: Option<String>,
+    /// How far the items of a `foreach` came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
     pub advisories: Vec<String>,
 }
 

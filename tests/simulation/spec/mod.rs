@@ -1,8 +1,10 @@
 //! The engine's behaviour, one example at a time: what is recorded for each input, as short lines, with a virtual clock.
 
 mod doubt;
+mod foreach;
 mod groups;
 mod people;
+mod projection;
 mod questions;
 mod rollback;
 mod steps;

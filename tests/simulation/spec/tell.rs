@@ -14,6 +14,7 @@ fn levels() -> Vec<Level> {
     let level = |level: u32, after: u64, channel: &str| Level {
         level,
         after: Some(Millis(after * MINUTE)),
+        projected_breach: None,
         notify: vec![channel.into()],
         to: vec![format!("people {level}")],
     };
