@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use runbook::plan::template::{Ctx, Place, RunView, Script, analyse, render_script};
+use runbook::plan::template::{Ctx, Dialect, Place, RunView, Script, analyse, render_script};
 use runbook::plan::{Shell, Template};
 use serde_json::Value;
 
@@ -457,7 +457,7 @@ proptest! {
 }
 
 const PLACES: [Place; 4] =
-    [Place::Script(Shell::Bash), Place::Script(Shell::Sh), Place::Query, Place::Expression];
+    [Place::Script(Shell::Bash), Place::Script(Shell::Sh), Place::Query(Dialect::Sqlite), Place::Expression];
 
 const PIECES: &[&str] = &[
     "{{ params.v }}",

@@ -69,9 +69,8 @@ fn within(context: &Context, args: &Drill, variant: Option<&str>, world: &World)
         arguments.extend(["--state".into(), state.into()]);
     }
     arguments.extend(["drill".into(), "--inside".into(), "--dir".into(), world.dir.clone().into()]);
-    if args.keep {
-        arguments.push("--keep".into());
-    }
+    arguments.extend(args.ask.then(|| "--ask".into()));
+    arguments.extend(args.keep.then(|| "--keep".into()));
     for fault in &args.fault {
         arguments.extend(["--fault".into(), fault.into()]);
     }

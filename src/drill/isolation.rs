@@ -49,7 +49,8 @@ pub enum Ended {
 
 /// The folder of the world's own that would hide `path` in it.
 pub fn hides(path: &Path) -> Option<&'static str> {
-    let path: PathBuf = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // It may not be there yet; what it will be in is.
+    let path: PathBuf = path.ancestors().find_map(|p| p.canonicalize().ok())?;
     OWN.iter().map(|(own, _)| *own).find(|own| path.starts_with(own))
 }
 

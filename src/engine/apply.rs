@@ -88,6 +88,9 @@ impl State {
             }
             // A run that ended only because it could not wait is answered when nobody drives it.
             Event::Answered { .. } if self.waits() => self.apply_to_step(plan, record),
+            Event::Notice { number, cause: cause @ Cause::Acknowledged { .. }, channels, .. } => {
+                self.told.notice(record.t, *number, cause, channels)
+            }
             _ if matches!(self.status, RunStatus::Ended(_)) => Err("the run has ended".into()),
             Event::CancelRequested { by, .. } => {
                 // The rollback was due, only its record is missing: a resume has to go on with it.

@@ -284,6 +284,26 @@ impl Engine {
         std::mem::take(&mut self.out).records
     }
 
+    /// Records a remark, and tells those who keep the run as an alert if there is something to tell: for a run that nobody
+    /// drives. Nothing but [`record_told`](Self::record_told) may be asked of this engine afterwards.
+    pub fn record_remark(&mut self, now: Clock, remark: Option<Event>) -> Decision {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        if let Some(remark) = remark {
+            self.note(remark);
+        }
+        self.acknowledge();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Records what became of a notice, and draws no conclusion from it.
+    pub fn record_told(&mut self, now: Clock, told: Vec<(u32, String, Delivery)>) -> Vec<Record> {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        for (number, channel, delivery) in told {
+            self.told(number, channel, delivery);
+        }
+        std::mem::take(&mut self.out).records
+    }
+
     /// The same for an end that was judged already, but could not be written with what followed from it.
     pub fn record_again(&mut self, event: Event) -> Vec<Record> {
         self.emit(event);

@@ -4,8 +4,10 @@
 //! step by step, so `p90` says when the run is over if each step is as slow as in one run of ten: a cautious figure,
 //! later than nine of ten runs as a whole.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Millis, Past, PastStep, QuestionKind, Spread, is_late};
-use crate::plan::{Body, Plan, Step, StepIx, template};
+use crate::plan::{Body, ForEach, Plan, Step, StepIx, template};
 
 use super::core::RunFacts;
 use super::render::with_names;
@@ -32,6 +34,8 @@ pub struct Overdue {
 
 impl Projection {
     /// None if no past run tells of anything that is left, or if the run does not go for recovery any more.
+    ///
+    /// A step that is overdue, or of which nothing is known, makes its end the earliest that is likely.
     pub fn of(plan: &Plan, state: &State, now: Millis) -> Option<Self> {
         let past = state.start.as_ref()?.past.as_deref().filter(|past| !past.steps.is_empty())?;
         if !(state.status == RunStatus::Running || state.waits()) {
@@ -43,6 +47,11 @@ impl Projection {
             untold: ahead.untold,
             overdue: overdue(plan, state, past, now),
         })
+    }
+
+    /// Something is on its way, or ahead, that takes longer by nobody knows how much.
+    pub fn is_earliest(&self) -> bool {
+        self.untold > 0 || !self.overdue.is_empty()
     }
 }
 
@@ -59,9 +68,16 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub fn of(plan: &Plan, state: &State, past: &Past) -> Self {
-        let after = vec![Spread::ZERO; plan.steps.len()];
-        let mut walk =
-            Walk { plan, state, past, facts: None, after, work: Spread::ZERO, ahead: Self::default() };
+        let mut walk = Walk {
+            plan,
+            state,
+            past,
+            facts: None,
+            after: vec![Spread::ZERO; plan.steps.len()],
+            items: BTreeMap::new(),
+            work: Spread::ZERO,
+            ahead: Self::default(),
+        };
         let over = |status: &PhaseStatus| matches!(status, PhaseStatus::Ended { .. });
         let current = state.phases.iter().position(|phase| !over(phase)).unwrap_or(plan.phases.len());
         let mut after = Spread::ZERO;
@@ -102,6 +118,8 @@ struct Walk<'a> {
     facts: Option<RunFacts>,
     /// The longest way that is known so far from the end of each step to that of its list.
     after: Vec<Spread>,
+    /// What is known of an item of each `foreach`, for those of which nothing is: the list may have been shorter.
+    items: BTreeMap<StepIx, Option<PastStep>>,
     /// What the steps that have not begun keep places busy for, all together.
     work: Spread,
     ahead: Ahead,
@@ -110,9 +128,65 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// How long all that work takes at least, with as many places as there are.
     fn take_work(&mut self) -> Spread {
-        let places = self.plan.max_parallel.max(1) as u64;
-        let work = std::mem::take(&mut self.work);
-        Spread { p50: Millis(work.p50.0 / places), p90: Millis(work.p90.0 / places) }
+        shared(std::mem::take(&mut self.work), self.plan.max_parallel)
+    }
+
+    /// What past runs tell of the step. An item of which they do not is taken for the slowest of the others.
+    fn told(&mut self, ix: StepIx) -> Option<PastStep> {
+        let (plan, past) = (self.plan, self.past);
+        let known = |ix: StepIx| past.steps.get(&plan.steps[ix].id).copied();
+        let Some(group) = plan.steps[ix].parent.filter(|group| plan.foreach(*group).is_some()) else {
+            return known(ix);
+        };
+        let any = self.items.entry(group).or_insert_with(|| {
+            let all = plan.inside(group).iter().filter_map(|item| known(*item));
+            all.reduce(|a, b| PastStep {
+                ran: a.ran.max(b.ran),
+                not_needed: a.not_needed.min(b.not_needed),
+                took: a.took.max(b.took),
+                people: a.people.into_iter().chain(b.people).reduce(Spread::max),
+            })
+        });
+        known(ix).or(*any)
+    }
+
+    /// Items of which none has begun: they have no needs among each other, but places.
+    fn untouched_items(&mut self, each: &ForEach) -> Spread {
+        let (mut longest, mut all) = (Spread::ZERO, Spread::ZERO);
+        for &item in &each.steps {
+            let length = self.length(item);
+            (longest, all) = (longest.max(length), all.plus(length));
+        }
+        longest.max(shared(all, each.max_parallel.unwrap_or(self.plan.max_parallel)))
+    }
+
+    fn items_under_way(&mut self, each: &ForEach, then: Spread) {
+        let is = |ix: &StepIx, pending: bool| match self.state.steps[*ix].status {
+            StepStatus::Pending => pending,
+            StepStatus::Active(_) => !pending,
+            StepStatus::Over(_) => false,
+        };
+        let active: Vec<StepIx> = each.steps.iter().copied().filter(|ix| is(ix, false)).collect();
+        let pending: Vec<StepIx> = each.steps.iter().copied().filter(|ix| is(ix, true)).collect();
+        let places = each.max_parallel.unwrap_or(self.plan.max_parallel);
+        // Where all places are taken, each of the others follows on the one that has the least behind it.
+        let mut behind = vec![Spread::ZERO; active.len()];
+        let queued = each.max_parallel.is_some() && active.len() >= places;
+        let (mut longest, mut all) = (Spread::ZERO, Spread::ZERO);
+        for item in pending {
+            let length = self.length(item);
+            (longest, all) = (longest.max(length), all.plus(length));
+            if let Some(least) = behind.iter_mut().min_by_key(|behind| behind.p50).filter(|_| queued) {
+                *least = least.plus(length);
+            }
+        }
+        let rest = longest.max(shared(all, places));
+        self.ahead.from_now = self.ahead.from_now.max(rest.plus(then));
+        for (item, behind) in active.into_iter().zip(behind) {
+            if let StepStatus::Active(activity) = &self.state.steps[item].status {
+                self.active(item, activity, behind.plus(then));
+            }
+        }
     }
 
     /// The longest way through steps of which none has begun.
@@ -154,8 +228,11 @@ impl Walk<'_> {
             self.ahead.from_now = self.ahead.from_now.max(then);
             return self.under_way(steps, then);
         }
+        if let (Activity::Inside, Body::ForEach(each)) = (activity, &self.plan.steps[ix].body) {
+            return self.items_under_way(each, then);
+        }
+        let told = self.told(ix);
         let (step, state) = (&self.plan.steps[ix], &self.state.steps[ix]);
-        let told = self.past.steps.get(&step.id);
         let took = told.filter(|told| told.ran > 0).map(|told| told.took);
         let people = told.and_then(|told| told.people);
         let (due, rest) = match activity {
@@ -194,7 +271,7 @@ impl Walk<'_> {
             return Spread::ZERO;
         }
         let needed = self.is_needed(step);
-        let told = self.past.steps.get(&step.id).copied();
+        let told = self.told(ix);
         if needed == Some(false) {
             return Spread::ZERO;
         }
@@ -211,8 +288,12 @@ impl Walk<'_> {
             self.count(true);
             return Spread::ZERO;
         }
-        if let Body::Playbook { steps, .. } = &step.body {
-            let inside = self.untouched(steps);
+        let inside = match &step.body {
+            Body::Playbook { steps, .. } => Some(self.untouched(steps)),
+            Body::ForEach(each) => Some(self.untouched_items(each)),
+            _ => None,
+        };
+        if let Some(inside) = inside {
             let people = told.and_then(|told| told.people).unwrap_or_default();
             return only(told, inside.plus(people));
         }
@@ -243,6 +324,12 @@ impl Walk<'_> {
     }
 }
 
+/// How long work takes at least that so many places share.
+fn shared(work: Spread, places: usize) -> Spread {
+    let places = places.max(1) as u64;
+    Spread { p50: Millis(work.p50.0 / places), p90: Millis(work.p90.0 / places) }
+}
+
 /// Whether a step that is not needed in each run counts: at `p50` one that ran in half of them, at `p90` one that ran in
 /// one of ten.
 fn counts(told: &PastStep, percent: u64) -> bool {
@@ -262,7 +349,7 @@ fn machine_since(state: &StepState) -> Millis {
 fn overdue(plan: &Plan, state: &State, past: &Past, now: Millis) -> Vec<Overdue> {
     let mut all = Vec::new();
     for (step, (spec, at)) in plan.steps.iter().zip(&state.steps).enumerate() {
-        let group = matches!(spec.body, Body::Playbook { .. });
+        let group = matches!(spec.body, Body::Playbook { .. } | Body::ForEach(_));
         let StepStatus::Active(activity) = &at.status else { continue };
         if group || matches!(activity, Activity::Asking(_) | Activity::Waiting { .. }) {
             continue;

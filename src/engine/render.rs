@@ -5,10 +5,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::model::{HERE, Host, HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, nearest};
+use crate::model::{
+    HERE, Host, HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, nearest,
+    shows_password,
+};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, ItemView, RunVerdict, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, Expr, HttpBody, Plan, Shell, StepIx, Template, Use};
+use crate::plan::template::{self, Ctx, Dialect, ItemView, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::{Action, Auth, Command, Expr, Http, HttpBody, Plan, Shell, Sql, StepIx, Template, Use};
 
 use super::core::{Engine, RunFacts};
 use super::state::State;
@@ -86,10 +89,8 @@ impl Engine {
     pub(super) fn render(&self, ix: StepIx, command: &Command) -> Result<Rendered, String> {
         let mut values = Vec::new();
         let op = match &command.action {
-            Action::Sql { database, query } => Op::Sql(self.sql(ix, database, query)?),
-            Action::Http { method, url, headers, body } => {
-                Op::Http(self.http(ix, method, url, headers, body.as_ref())?)
-            }
+            Action::Sql(sql) => Op::Sql(self.sql(ix, sql)?),
+            Action::Http(http) => Op::Http(self.http(ix, http)?),
             Action::Script { shell, script } => {
                 let rendered = self
                     .template(ix, script, "the script", |ctx| template::render_script(script, *shell, ctx))?;
@@ -169,16 +170,46 @@ impl Engine {
         Ok(Some(Host { name, reach: reach.clone() }))
     }
 
-    fn sql(&self, ix: StepIx, database: &Template, query: &Template) -> Result<SqlOp, String> {
-        let database = self.secret_text(ix, database, "database")?;
+    fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {
+        let source = &sql.database;
+        let database = match Dialect::of(&source.src) {
+            Dialect::Postgres => {
+                self.template(ix, source, "database", |ctx| template::render_url(source, ctx))?
+            }
+            Dialect::Sqlite | Dialect::Unknown => self.secret_text(ix, source, "database")?,
+        };
+        if shows_password(&database.to_string(), "‹secret ") {
+            return Err(
+                "database: the password in the URL is no secret; declare it under `secrets`, and give it as \
+                        `password`"
+                    .into(),
+            );
+        }
+        let dialect = dialect_of(&database);
+        let query = &sql.query;
         let (query, binds) =
-            self.template(ix, query, "the query", |ctx| template::render_query(query, ctx))?;
-        Ok(SqlOp { database: self.absolute_sqlite(database), query, binds })
+            self.template(ix, query, "the query", |ctx| template::render_query(query, dialect, ctx))?;
+        let password = sql.password.as_ref().map(|text| self.proof(ix, text, "password")).transpose()?;
+        let ca_file = self.ca_file(ix, sql.ca_file.as_ref())?;
+        Ok(SqlOp { database: self.absolute_sqlite(database), password, ca_file, query, binds })
+    }
+
+    /// A text that only the other side may see. What is no secret would be in the journal.
+    fn proof(&self, ix: StepIx, template: &Template, what: &str) -> Result<SecretText, String> {
+        let text = self.secret_text(ix, template, what)?;
+        match text.0.iter().any(|piece| !matches!(piece, Piece::Plain(_))) {
+            true => Ok(text),
+            false => Err(format!("{what}: it is no secret; declare it under `secrets`")),
+        }
+    }
+
+    fn ca_file(&self, ix: StepIx, template: Option<&Template>) -> Result<Option<PathBuf>, String> {
+        let path = template.map(|template| self.text(ix, template, "ca_file")).transpose()?;
+        Ok(path.map(|path| self.plan.root.join(path)))
     }
 
     /// `sqlite:PATH` counts from the playbook's folder like every other path.
     fn absolute_sqlite(&self, database: SecretText) -> SecretText {
-        use crate::model::Piece;
         let mut pieces = database.0;
         if let Some(Piece::Plain(text)) = pieces.first_mut()
             && let Some(path) = text.strip_prefix("sqlite:")
@@ -190,14 +221,8 @@ impl Engine {
         SecretText(pieces)
     }
 
-    fn http(
-        &self,
-        ix: StepIx,
-        method: &str,
-        url: &Template,
-        headers: &[(String, Template)],
-        body: Option<&HttpBody>,
-    ) -> Result<HttpOp, String> {
+    fn http(&self, ix: StepIx, http: &Http) -> Result<HttpOp, String> {
+        let Http { method, url, headers, body, auth, ca_file } = http;
         let url = self.template(ix, url, "the URL", |ctx| template::render_url(url, ctx))?;
         let mut rendered = Vec::with_capacity(headers.len());
         for (name, value) in headers {
@@ -218,7 +243,16 @@ impl Engine {
                 Some(text)
             }
         };
-        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body })
+        let auth = match auth {
+            Some(Auth::Bearer(token)) => Some(HttpAuth::Bearer(self.proof(ix, token, "bearer")?)),
+            Some(Auth::Basic { user, password }) => Some(HttpAuth::Basic {
+                user: self.secret_text(ix, user, "user")?,
+                password: self.secret_text(ix, password, "password")?,
+            }),
+            None => None,
+        };
+        let ca_file = self.ca_file(ix, ca_file.as_ref())?;
+        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body, auth, ca_file })
     }
 
     fn text(&self, ix: StepIx, template: &Template, what: &str) -> Result<String, String> {
@@ -237,6 +271,14 @@ impl Engine {
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, String> {
         self.with_ctx(ix, &template.uses, None, f).map_err(|error| format!("{what}: {error}"))
+    }
+}
+
+/// As far as a text tells whose first piece may be a secret.
+fn dialect_of(database: &SecretText) -> Dialect {
+    match database.0.first() {
+        Some(Piece::Plain(text)) => Dialect::of(text),
+        _ => Dialect::Unknown,
     }
 }
 

@@ -31,6 +31,7 @@ impl State {
         if taken_up {
             self.told.go_on();
         }
+        self.told.resumed();
         for step in &mut self.steps {
             step.round = step.round.saturating_add(1);
         }

@@ -317,7 +317,7 @@ impl Engine {
     fn in_doubt(&mut self, ix: StepIx, attempt: u32, rerun: u32, why: String) {
         let running = self.may_go_on();
         let spec = &self.plan.steps[ix];
-        let may_be_repeated = spec.idempotent || planted::is(Bug::RepeatInDoubt);
+        let may_be_repeated = spec.may_be_repeated() || planted::is(Bug::RepeatInDoubt);
         if running && spec.check.is_some() {
             self.start_task(ix, TaskKind::Check, attempt, 0);
         } else if running && may_be_repeated && rerun < MOST_RERUNS {
@@ -329,7 +329,7 @@ impl Engine {
 
     fn still_in_doubt(&mut self, ix: StepIx, why: String) {
         let (attempts, reruns) = (self.state.steps[ix].attempts, self.state.steps[ix].reruns);
-        if self.may_go_on() && self.plan.steps[ix].idempotent && reruns < MOST_RERUNS {
+        if self.may_go_on() && self.plan.steps[ix].may_be_repeated() && reruns < MOST_RERUNS {
             self.start_task(ix, TaskKind::Attempt, attempts, reruns + 1);
         } else {
             let why = format!("its outcome is unknown, and the check could not tell: {why}");
@@ -425,6 +425,12 @@ impl Engine {
             Err(why) if kind == TaskKind::Check => self.still_in_doubt(ix, why),
             Err(why) => self.fail_step(ix, why),
         }
+    }
+
+    /// What a task that is under way carries out.
+    pub fn command_of(&self, task: &TaskId) -> Option<&Command> {
+        let ix = self.state.in_flight.get(task)?.step;
+        command_of(&self.plan.steps[ix], task.kind, self.remedy_number(ix, task.attempt))
     }
 
     /// The number (from 0) of the remedy that follows failed attempt `attempt`.

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, StepOutcome,
+    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, STATUS_FILE, Spread,
+    StepOutcome,
 };
 use crate::plan::{Level, StepIx, Tell, template};
+use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine};
-use super::projection::Ahead;
+use super::projection::{Ahead, Projection};
 use super::state::RunStatus;
 
 /// A notice on its way out; its record is synced.
@@ -33,6 +35,8 @@ pub struct Told {
     pub raised: BTreeMap<u32, Vec<String>>,
     /// All channels that were told anything.
     pub channels: BTreeSet<String>,
+    /// Channels that were told anything since it was last called off, and whether they know that somebody has it in hand.
+    pub alerts: BTreeMap<String, bool>,
     /// The number of the last update, and when it was.
     pub updates: u32,
     pub updated: Millis,
@@ -72,9 +76,21 @@ impl Told {
             }
             Cause::Step { .. } => {}
             Cause::Recovered => self.called_off = true,
+            Cause::Acknowledged { .. } => {}
         }
         self.last = number;
         self.channels.extend(channels.iter().cloned());
+        match cause {
+            Cause::Recovered => self.alerts.clear(),
+            Cause::Acknowledged { .. } => {
+                self.alerts.extend(channels.iter().map(|channel| (channel.clone(), true)));
+            }
+            Cause::Escalation { .. } | Cause::Update { .. } | Cause::Step { .. } => {
+                for channel in channels {
+                    self.alerts.entry(channel.clone()).or_insert(false);
+                }
+            }
+        }
         self.open.extend(channels.iter().map(|channel| (number, channel.clone())));
         Ok(())
     }
@@ -90,6 +106,16 @@ impl Told {
     pub(super) fn go_on(&mut self) {
         (self.finished, self.called_off) = (false, false);
     }
+
+    /// Another process goes on. What was said stays said, whatever became of it.
+    pub(super) fn resumed(&mut self) {
+        if planted::is(Bug::LevelsAgain) {
+            self.raised.clear();
+        }
+        if planted::is(Bug::AcknowledgeAgain) {
+            self.alerts.values_mut().for_each(|known| *known = false);
+        }
+    }
 }
 
 impl Engine {
@@ -104,6 +130,9 @@ impl Engine {
     pub(super) fn notify(&mut self) -> bool {
         if !self.is_open() {
             return false;
+        }
+        if self.acknowledge() {
+            return true;
         }
         if let Some((level, why)) = self.level_due() {
             return self.raise(level, why);
@@ -164,6 +193,7 @@ impl Engine {
         if before > rto {
             return self.now.t;
         }
+        let ahead = if planted::is(Bug::LateBreach) { Ahead::default() } else { ahead };
         ahead.later_than(rto.saturating_sub(before), self.now.t, of)
     }
 
@@ -178,9 +208,15 @@ impl Engine {
         if before.saturating_add(self.now.t) > rto {
             return format!("the RTO of {rto} has passed");
         }
-        let end = self.ahead().end(self.now.t);
-        let (p50, p90) = (before.saturating_add(end.p50), before.saturating_add(end.p90));
-        format!("recovery is projected after {p50} (p50) to {p90} (p90), and the RTO is {rto}")
+        let Some(projection) = Projection::of(&self.plan, &self.state, self.now.t) else {
+            return format!("the RTO of {rto} is about to pass");
+        };
+        let end = projection.end.plus(Spread::both(before));
+        let later = if projection.is_earliest() { " or later" } else { "" };
+        format!(
+            "recovery is projected after {} (p50) to {} (p90){later}, and the RTO is {rto}",
+            end.p50, end.p90
+        )
     }
 
     /// Why the step calls for more people.
@@ -227,7 +263,8 @@ impl Engine {
 
     fn update(&mut self, last: bool) -> bool {
         let Some(updates) = &self.plan.updates else { return false };
-        let channels = updates.channels.clone();
+        let mut channels = updates.channels.clone();
+        channels.extend(updates.status_file.is_some().then(|| STATUS_FILE.to_owned()));
         let number = self.state.told.updates.saturating_add(1);
         self.send(Cause::Update { number, last }, channels, Vec::new(), None)
     }
@@ -258,7 +295,25 @@ impl Engine {
         let called = self.called();
         if over && !self.state.told.called_off && !called.is_empty() {
             self.send(Cause::Recovered, called, Vec::new(), None);
+        } else if !over {
+            // The final update may have been the first that they heard.
+            self.acknowledge();
         }
+    }
+
+    /// Tells those who keep the run as an alert that somebody has it in hand, each once for an alert. False if there is
+    /// nobody to tell.
+    pub(super) fn acknowledge(&mut self) -> bool {
+        let Some((_, by)) = self.state.acknowledged.first() else { return false };
+        let open = self.state.told.alerts.iter().filter(|(name, known)| !**known && self.keeps_alerts(name));
+        let channels: Vec<String> = open.map(|(name, _)| name.clone()).collect();
+        let cause = Cause::Acknowledged { by: by.clone() };
+        !channels.is_empty() && self.send(cause, channels, Vec::new(), None)
+    }
+
+    fn keeps_alerts(&self, name: &str) -> bool {
+        let channel = self.plan.channels.iter().find(|channel| channel.name == name);
+        channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Pagerduty(_)))
     }
 
     /// Whoever was called by a level, unless the final update told them; and all that know the run as an alert, for only a
@@ -266,12 +321,8 @@ impl Engine {
     fn called(&self) -> Vec<String> {
         let told = &self.state.told;
         let updated = self.plan.updates.as_ref().map(|u| u.channels.as_slice()).unwrap_or_default();
-        let keeps_alerts = |name: &String| {
-            let channel = self.plan.channels.iter().find(|channel| channel.name == *name);
-            channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Pagerduty(_)))
-        };
         let called = |name: &String| told.raised.values().flatten().any(|called| called == name);
-        let wanted = |name: &&String| keeps_alerts(name) || called(name) && !updated.contains(name);
+        let wanted = |name: &&String| self.keeps_alerts(name) || called(name) && !updated.contains(name);
         told.channels.iter().filter(wanted).cloned().collect()
     }
 
@@ -292,6 +343,9 @@ impl Engine {
             return;
         }
         let Delivery { delivered, unsure, attempts, why, .. } = delivery;
+        if !delivered && planted::is(Bug::SilentFailure) {
+            return;
+        }
         self.emit(Event::NoticeEnded { number, channel, delivered, attempts, unsure, why });
     }
 
@@ -312,7 +366,7 @@ impl Engine {
 
     /// Somebody has it in hand: nothing is escalated any more.
     fn is_acknowledged(&self) -> bool {
-        !self.state.acknowledged.is_empty()
+        !self.state.acknowledged.is_empty() && !planted::is(Bug::EscalateInHand)
     }
 
     /// How long the incident had lasted when the run started.

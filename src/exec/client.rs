@@ -16,7 +16,9 @@ use super::protocol::{Bytes, EndedTask, FromKeeper, StartTask, ToKeeper};
 use super::redact::Redactor;
 use super::{Abroad, InFlight};
 use super::{ExecConfig, ExecEvent, Finding, TaskSpec, http, outputs, procfs, sql};
-use crate::model::{Host, Millis, Op, ProcessOp, Reach, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want};
+use crate::model::{
+    Host, Millis, Op, ProcessOp, Reach, Secret, SecretText, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want,
+};
 
 /// How long a living keeper may take to answer a runner that joins.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -60,7 +62,7 @@ pub struct Exec {
     doubtful: Vec<TaskId>,
     answers: mpsc::UnboundedReceiver<Answer>,
     answer: mpsc::UnboundedSender<Answer>,
-    http: http::Client,
+    http: http::Clients,
 }
 
 impl Exec {
@@ -79,7 +81,7 @@ impl Exec {
             doubtful: Vec::new(),
             answers,
             answer,
-            http: http::Client::default(),
+            http: http::Clients::default(),
         }
     }
 
@@ -269,23 +271,28 @@ impl Exec {
             }
             Op::Http(op) => match http::Request::new(&op, &self.config.secrets) {
                 Ok(request) => {
-                    let (client, redactor) = (self.http.clone(), self.redactor.clone());
+                    let (clients, redactor) = (self.http.clone(), self.redactor.clone());
                     self.answer_later(task, async move |stop| {
-                        http::carry_out(client, request, timeout, redactor, stop).await
+                        http::carry_out(clients, request, timeout, redactor, stop).await
                     });
                 }
                 Err(error) => self.not_started(task, error),
             },
-            Op::Sql(op) => match op.database.resolve(|name| self.config.secrets.get(name)) {
-                Ok(database) => {
+            Op::Sql(op) => match sql::Statement::new(op, |text| self.resolve(text)) {
+                Ok(statement) => {
                     let redactor = self.redactor.clone();
                     self.answer_later(task, async move |stop| {
-                        sql::carry_out(database, op.query, op.binds, timeout, redactor, stop).await
+                        statement.carry_out(timeout, redactor, stop).await
                     });
                 }
-                Err(error) => self.not_started(task, error.to_string()),
+                Err(error) => self.not_started(task, error),
             },
         }
+    }
+
+    /// The text with its secrets in it.
+    fn resolve(&self, text: &SecretText) -> Result<Secret, String> {
+        text.resolve(|name| self.config.secrets.get(name)).map_err(|error| error.to_string())
     }
 
     fn start(
@@ -296,11 +303,7 @@ impl Exec {
         sensitive: bool,
         root: &Path,
     ) -> Result<StartTask, String> {
-        let resolve = |text: &crate::model::SecretText| {
-            text.resolve(|name| self.config.secrets.get(name))
-                .map(|secret| Bytes(secret.expose().to_vec()))
-                .map_err(|error| error.to_string())
-        };
+        let resolve = |text: &SecretText| self.resolve(text).map(|secret| Bytes(secret.expose().to_vec()));
         let mut all: Vec<(String, Bytes)> =
             env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
         for (name, value) in &op.env {

@@ -4,7 +4,8 @@
 //!
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
-//! - `tree`, `mark`: every process of a task · `orphan`: a command that outlived its keeper · `boot`: the clock
+//! - `tree`, `mark`: every process of a task · `kin`: of a command that is none · `orphan`: a command that outlived its keeper
+//! - `boot`: the clock
 //! - `outputs`: what a task left behind, secrets taken out by [`crate::text`] · `procfs`: who a process is
 //! - `far`: commands on other hosts
 //! - `http`, `sql`: carried out in the runner itself · `descriptors`: how many may be open, here and in what is started
@@ -23,6 +24,7 @@ mod descriptors;
 mod far;
 mod http;
 mod keeper;
+mod kin;
 mod link;
 mod mark;
 mod notes;
@@ -37,6 +39,7 @@ pub use boot::sleep;
 pub use client::Exec;
 pub use descriptors::{give_limit_back, raise_descriptor_limit};
 pub use keeper::keeper_main;
+pub use kin::kill_with_children;
 pub use redact::{RedactStream, Redactor};
 
 /// A task to start.

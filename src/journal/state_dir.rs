@@ -128,7 +128,7 @@ impl StateDir {
 
 /// What drills leave behind. A drill's own part of the folder is written by `runbook drill`.
 impl StateDir {
-    /// The report of each drill of the playbook that came to its end, by the name of its folder.
+    /// The report of each drill that came to its end, by the name of its folder: at least of all those of the playbook.
     pub fn drills(&self, playbook: &str) -> Result<Vec<(String, Vec<u8>)>, StateError> {
         let Some(drills) = self.root.sub(DRILLS)? else { return Ok(Vec::new()) };
         let path = drills.path();
@@ -136,11 +136,8 @@ impl StateDir {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(path).map_err(fault)? {
             let name = entry.map_err(fault)?.file_name().to_string_lossy().into_owned();
-            // PLAYBOOK-STAMP-PID, or PLAYBOOK-VARIANT-STAMP-PID. The record itself says whose it is.
-            let of_playbook = |of: &str| {
-                of.strip_prefix(playbook).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-            };
-            if !name.rsplitn(3, '-').nth(2).is_some_and(of_playbook) {
+            // Its name begins so, as do those of playbooks with longer names.
+            if !name.strip_prefix(playbook).is_some_and(|rest| rest.starts_with('-')) {
                 continue;
             }
             let Some(folder) = drills.sub(&name)? else { continue };

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::planted::{self, Bug};
+
 use super::{
     Answer, Millis, OnTimeout, Past, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome,
     TaskEnd, TaskId, TaskVerdict, Timestamp,
@@ -258,6 +260,8 @@ pub enum Cause {
     Step { step: StepId },
     /// Those who were called by an escalation need not come any more.
     Recovered,
+    /// Somebody has it in hand; for those who keep the run as an alert. It may follow the run's end.
+    Acknowledged { by: String },
 }
 
 impl Event {
@@ -300,16 +304,19 @@ impl Event {
         }
     }
 
-    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before.
+    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before. So is what a writer
+    /// found of a write that was cut short: whoever opens the journal next tells of it, also after the end.
     pub fn is_remark(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Noted { .. }
-                | Self::HandedOver { .. }
-                | Self::Acknowledged { .. }
-                | Self::AnswerRefused { .. }
-                | Self::NoticeEnded { .. }
-        )
+            | Self::HandedOver { .. }
+            | Self::Acknowledged { .. }
+            | Self::AnswerRefused { .. }
+            | Self::Notice { cause: Cause::Acknowledged { .. }, .. }
+            | Self::NoticeEnded { .. } => true,
+            Self::TailSetAside { .. } => !planted::is(Bug::TailReopens),
+            _ => false,
+        }
     }
 }
 

@@ -300,16 +300,42 @@ pub enum Action {
     },
     /// One argv, or a pipeline of several.
     Exec(Vec<Vec<Template>>),
-    Sql {
-        database: Template,
-        query: Template,
-    },
-    Http {
-        method: String,
-        url: Template,
-        headers: Vec<(String, Template)>,
-        body: Option<HttpBody>,
-    },
+    Sql(Sql),
+    Http(Http),
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    pub database: Template,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Template>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Template>,
+    pub query: Template,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub method: String,
+    pub url: Template,
+    pub headers: Vec<(String, Template)>,
+    pub body: Option<HttpBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Template>,
+}
+
+/// Who asks, with the proof of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    Bearer(Template),
+    Basic { user: Template, password: Template },
 }
 
 /// A request's body.

@@ -405,10 +405,7 @@ pub enum ActionKind {
     Run(Text),
     /// One argv or a pipeline of them; templates.
     Exec(Vec<Vec<Text>>),
-    Sql {
-        database: Text,
-        query: Text,
-    },
+    Sql(Sql),
     Http(Http),
     Wait(Spanned<Millis>),
     Choose(Box<Choose>),
@@ -422,6 +419,14 @@ pub enum ActionKind {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+pub struct Sql {
+    pub database: Text,
+    pub password: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub query: Text,
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// `get`, `post`, `put`, `patch`, `delete` or `head`, in upper case.
     pub method: Spanned<&'static str>,
@@ -430,6 +435,14 @@ pub struct Http {
     pub body: Option<Text>,
     /// A JSON body whose texts are templates.
     pub json: Option<Node>,
+    pub auth: Option<Auth>,
+    pub ca_file: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Auth {
+    Bearer(Text),
+    Basic { user: Text, password: Text },
 }
 
 /// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom`.

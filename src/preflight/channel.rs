@@ -22,7 +22,8 @@ pub fn channels(
     for channel in channels {
         let wanted = neutral::line(channel.target());
         let about =
-            Finding::new(Kind::Channel, format!("{} ({})", channel.name, channel.kind_name()), wanted);
+            Finding::new(Kind::Channel, format!("{} ({})", channel.name, channel.kind_name()), wanted)
+                .advisory();
         let lacking: Vec<&SecretName> =
             channel.secrets().into_iter().filter(|s| !values.contains_key(s)).collect();
         if let Some(name) = lacking.first() {
@@ -54,7 +55,10 @@ pub fn channels(
             Ok(Reached::There(found)) => about.ok(found),
             Ok(Reached::ByProxy) => about.skipped("not tried: it goes through a proxy"),
             Err(why) => {
-                let mend = format!("`runbook channels test {}` sends a test notice", channel.name);
+                let mend = match &channel.kind {
+                    ChannelKind::Command(_) => "put it there, and make it executable".to_owned(),
+                    _ => format!("`runbook channels test {}` sends a test notice", channel.name),
+                };
                 let found = format!("{why}, {}", about.wanted);
                 about.warn(found, mend)
             }

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use super::Finding;
+use super::{Finding, Verdict};
 
 /// For a check that keeps the limit by itself, to end what it has started.
 const GRACE: Duration = Duration::from_secs(1);
@@ -13,7 +13,8 @@ type Work = Box<dyn FnOnce() -> Vec<Finding> + Send>;
 /// Checks that are to be made.
 pub struct Checks {
     limit: Duration,
-    jobs: Vec<(Work, Finding)>,
+    /// None: what is found is known already.
+    jobs: Vec<(Option<Work>, Finding)>,
 }
 
 impl Checks {
@@ -28,8 +29,7 @@ impl Checks {
 
     /// What needs no looking.
     pub(super) fn add_found(&mut self, finding: Finding) {
-        let same = finding.clone();
-        self.jobs.push((Box::new(move || vec![same]), finding));
+        self.jobs.push((None, finding));
     }
 
     /// `about`: what the check is, for when it does not come to an end.
@@ -39,24 +39,39 @@ impl Checks {
     }
 
     pub(super) fn add_all(&mut self, about: Finding, work: impl FnOnce() -> Vec<Finding> + Send + 'static) {
-        self.jobs.push((Box::new(work), about));
+        self.jobs.push((Some(Box::new(work)), about));
     }
 
     /// Makes them. By kind, and within a kind in the order in which they were added.
     pub fn run(self) -> Vec<Finding> {
         let Self { limit, jobs } = self;
         let seconds = limit.as_secs_f32();
-        let (works, abouts): (Vec<Work>, Vec<Finding>) = jobs.into_iter().unzip();
         let late = |about: Finding| {
-            let why = format!("no answer within {seconds} s");
-            vec![about.missing(why, "see what is slow there, or give it more time with --timeout")]
+            let (why, mend) = (
+                format!("no answer within {seconds} s"),
+                "see what is slow there; --timeout gives it more time",
+            );
+            match about.verdict {
+                Verdict::Warn => about.warn(why, mend),
+                _ => about.missing(why, mend),
+            }
         };
-        let found = at_once(works, limit + GRACE);
-        let mut findings: Vec<Finding> = found
-            .into_iter()
-            .zip(abouts)
-            .flat_map(|(found, about)| found.unwrap_or_else(|| late(about)))
-            .collect();
+        let (mut works, mut waiting) = (Vec::new(), Vec::new());
+        let mut findings: Vec<Vec<Finding>> = Vec::new();
+        for (ix, (work, about)) in jobs.into_iter().enumerate() {
+            match work {
+                None => findings.push(vec![about]),
+                Some(work) => {
+                    findings.push(Vec::new());
+                    works.push(work);
+                    waiting.push((ix, about));
+                }
+            }
+        }
+        for (found, (ix, about)) in at_once(works, limit + GRACE).into_iter().zip(waiting) {
+            findings[ix] = found.unwrap_or_else(|| vec![late(about)]);
+        }
+        let mut findings: Vec<Finding> = findings.into_iter().flatten().collect();
         findings.sort_by_key(|finding| finding.kind);
         findings
     }
@@ -93,7 +108,7 @@ pub(super) fn at_once<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preflight::{Kind, Verdict};
+    use crate::preflight::Kind;
 
     #[test]
     fn one_that_hangs_keeps_no_other_from_its_answer() {
@@ -103,6 +118,11 @@ mod tests {
             std::thread::sleep(Duration::from_secs(3600));
             about.ok("too late")
         });
+        checks.add(about("hangs, and nobody needs it").advisory(), |about| {
+            std::thread::sleep(Duration::from_secs(3600));
+            about.ok("too late")
+        });
+        checks.add_found(about("known").ok("before"));
         checks.add(about("answers"), |about| about.ok("here"));
         checks.add(about("breaks"), |_| panic!("a fault of the check"));
         checks.add(Finding::new(Kind::Command, "first", ""), |about| about.ok("by its kind"));
@@ -113,6 +133,8 @@ mod tests {
             [
                 ("first", Verdict::Ok),
                 ("hangs", Verdict::Missing),
+                ("hangs, and nobody needs it", Verdict::Warn),
+                ("known", Verdict::Ok),
                 ("answers", Verdict::Ok),
                 ("breaks", Verdict::Missing)
             ]

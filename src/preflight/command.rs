@@ -101,7 +101,7 @@ pub fn used_commands(checks: &mut Checks, plan: &Plan) {
             [step, rest @ ..] => format!("step {step} and {} more", rest.len()),
             [] => continue,
         };
-        let about = Finding::new(Kind::Command, &program, format!("an executable file, for {by}"));
+        let about = Finding::new(Kind::Command, &program, format!("an executable file, for {by}")).advisory();
         let root = plan.root.clone();
         checks.add(about, move |about| match find(&program, &root) {
             Some(path) => about.ok(path.display().to_string()),

@@ -34,12 +34,12 @@ const NAMED: usize = 4;
 
 /// What is kept of a drill.
 pub struct DrillRecord {
+    /// Which of several drills of the playbook.
+    variant: Option<String>,
     ended: Timestamp,
     /// `passed`, `failed`, `void` or `cancelled`.
     verdict: String,
     plan_hash: String,
-    /// Which of the playbook's drills it was.
-    variant: Option<String>,
     /// What was run. `None` if its folder was removed.
     plan: Option<Plan>,
 }
@@ -48,12 +48,12 @@ pub struct DrillRecord {
 #[derive(Deserialize)]
 struct Note {
     playbook: String,
+    #[serde(default)]
+    variant: Option<String>,
     plan_hash: String,
     ended: Timestamp,
     verdict: String,
     faults: Vec<String>,
-    #[serde(default)]
-    variant: Option<String>,
     run: Option<RunId>,
 }
 
@@ -71,12 +71,13 @@ pub fn drills(state: PathBuf, playbook: &str, limit: Duration) -> Result<Vec<Dri
 
 /// There is none to be looked for.
 pub fn no_drill() -> Finding {
-    about()
+    about(None)
         .warn("the playbook has no `drill`: nothing shows that it works", "write one; see docs/playbooks.md")
 }
 
-fn about() -> Finding {
-    Finding::new(Kind::Drill, "last green", "a drill of this plan has passed")
+fn about(variant: Option<&str>) -> Finding {
+    let name = variant.map_or_else(|| "last green".to_owned(), |variant| format!("last green, {variant}"));
+    Finding::new(Kind::Drill, name, "a drill of this plan has passed")
 }
 
 fn read(state: &StateDir, playbook: &str) -> Result<Vec<DrillRecord>, StateError> {
@@ -84,17 +85,16 @@ fn read(state: &StateDir, playbook: &str) -> Result<Vec<DrillRecord>, StateError
     let mut notes: Vec<Note> = state.drills(playbook)?.into_iter().filter_map(read).collect();
     notes.retain(|note| note.playbook == playbook && note.faults.is_empty());
     notes.sort_by_key(|note| std::cmp::Reverse(note.ended));
-    notes.truncate(LOOKED);
     let record = |note: Note| DrillRecord {
         plan: note.run.and_then(|run| {
             let bytes = state.run(&run).ok()?.read_file(PLAN_FILE, LARGEST_PLAN).ok()?;
             let is_it = Plan::hash(&bytes) == note.plan_hash;
             if is_it { Plan::from_json(&bytes).ok() } else { None }
         }),
+        variant: note.variant,
         ended: note.ended,
         verdict: note.verdict,
         plan_hash: note.plan_hash,
-        variant: note.variant,
     };
     Ok(notes.into_iter().map(record).collect())
 }
@@ -109,17 +109,22 @@ enum Proof {
 /// `compile`: the plan that would be drilled now in that place. The place is a part of the plan, so that only plans for
 /// the same place can be compared.
 pub fn judge_drills(
-    drills: Result<Vec<DrillRecord>, String>,
+    drills: &Result<Vec<DrillRecord>, String>,
     now: Timestamp,
-    compile: &dyn Fn(&DrillPlace, Option<&str>) -> Option<Plan>,
+    compile: &dyn Fn(&DrillPlace) -> Option<Plan>,
     playbook: &str,
+    variant: Option<&str>,
 ) -> Finding {
+    let about = about(variant);
     let drills = match drills {
-        Ok(drills) => drills,
-        Err(why) => return about().warn(why, "see the state folder"),
+        Ok(drills) => drills.iter().filter(|drill| drill.variant.as_deref() == variant),
+        Err(why) => return about.warn(why, "see the state folder"),
     };
-    let about = about();
-    let again = format!("runbook drill {playbook}");
+    let drills: Vec<&DrillRecord> = drills.take(LOOKED).collect();
+    let again = match variant {
+        Some(variant) => format!("runbook drill {playbook} --variant {variant}"),
+        None => format!("runbook drill {playbook}"),
+    };
     let ago = |drill: &DrillRecord| format!("{} ago", now.since(drill.ended));
     let later = drills.first().filter(|newest| newest.verdict != "passed");
     let unsettled =
@@ -153,11 +158,11 @@ pub fn judge_drills(
     }
 }
 
-fn proof(drill: &DrillRecord, compile: &dyn Fn(&DrillPlace, Option<&str>) -> Option<Plan>) -> Proof {
+fn proof(drill: &DrillRecord, compile: &dyn Fn(&DrillPlace) -> Option<Plan>) -> Proof {
     let Some((old, place)) = drill.plan.as_ref().and_then(|plan| Some((plan, plan.drill.as_ref()?))) else {
         return Proof::Older("what was drilled is gone with its run's folder".into());
     };
-    let Some(new) = compile(place, drill.variant.as_deref()) else {
+    let Some(new) = compile(place) else {
         return Proof::Older("it cannot be drilled as it stands now".into());
     };
     if Plan::hash(&new.to_json()) == drill.plan_hash {

@@ -26,7 +26,7 @@ fn mend(path: &Path) -> String {
     let there = path.ancestors().skip(1).find(|p| p.exists());
     match there {
         Some(folder) if Some(folder) != path.parent() => {
-            format!("{} is there, and nothing below it: is its volume mounted?", folder.display())
+            format!("of its path only {} is there: is a volume not mounted?", folder.display())
         }
         _ => "put it there, or name another with its parameter".to_owned(),
     }

@@ -106,8 +106,13 @@ impl Finding {
         Self { kind, name, wanted, found: String::new(), verdict: Verdict::Ok, mend: None }
     }
 
+    /// The run can do without it, also if the check comes to no end.
+    fn advisory(self) -> Self {
+        Self { verdict: Verdict::Warn, ..self }
+    }
+
     fn ok(self, found: impl Into<String>) -> Self {
-        Self { found: found.into(), ..self }
+        Self { found: found.into(), verdict: Verdict::Ok, ..self }
     }
 
     fn skipped(self, found: impl Into<String>) -> Self {

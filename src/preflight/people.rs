@@ -18,18 +18,18 @@ pub fn questions(checks: &mut Checks, plan: &Plan, operator: &str) {
             _ => {}
         }
         for (ask, what) in asks.into_iter().filter(|(ask, _)| !ask.approvers.is_empty()) {
-            checks.add_found(question(step.id.as_str(), what, ask, operator, &accounts));
+            checks.add_found(question(&format!("step {}", step.id), what, ask, operator, &accounts));
         }
     }
 }
 
-fn question(step: &str, what: &str, ask: &Ask, operator: &str, accounts: &Accounts) -> Finding {
+fn question(name: &str, what: &str, ask: &Ask, operator: &str, accounts: &Accounts) -> Finding {
     let named = ask.approvers.join(", ");
     let wanted = match (ask.count, ask.approvers.len()) {
         (1, 1) => format!("{named} to {what}"),
         (count, _) => format!("{count} of {named} to {what}"),
     };
-    let about = Finding::new(Kind::People, step, wanted.clone());
+    let about = Finding::new(Kind::People, name, wanted.clone());
     let unknown: Vec<&String> = ask.approvers.iter().filter(|name| !accounts.has(name)).collect();
     let excluded = |name: &str| ask.exclude_operator && name == operator;
     let able = ask.approvers.iter().filter(|name| accounts.has(name) && !excluded(name)).count();
@@ -64,7 +64,10 @@ pub fn roles(checks: &mut Checks, roles: &BTreeMap<String, Vec<String>>) {
             (true, _) => about.warn("nobody holds it", "name somebody below `roles`"),
             (false, true) => about.ok(members.join(", ")),
             (false, false) => about.warn(
-                format!("{}: {}", members.join(", "), unknown.join("; ")),
+                match unknown.len() == members.len() {
+                    true => unknown.join("; "),
+                    false => format!("{}: {}", members.join(", "), unknown.join("; ")),
+                },
                 "make the account, or take the name out of the role",
             ),
         });

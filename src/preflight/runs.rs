@@ -80,8 +80,12 @@ impl Survey {
         self.newest
     }
 
+    pub fn is_driven(&self, run: &RunId) -> bool {
+        self.driven.contains(run)
+    }
+
     pub fn is_open(&self, run: &RunId) -> bool {
-        self.driven.contains(run) || self.interrupted.contains(run)
+        self.is_driven(run) || self.interrupted.contains(run)
     }
 
     pub fn findings(&self) -> Vec<Finding> {

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::checks::at_once;
-use super::{Finding, Kind, command};
+use super::{Finding, Kind, command, plain};
 use crate::model::{Secret, SecretName};
 use crate::plan::SecretSource;
 
 /// The largest secret, in bytes.
 const LARGEST: u64 = 1 << 20;
+/// For whoever starts a run; a doctor says what to do in a line of its own.
+const AGAIN: &str = "; set it and start again";
 
 /// Tries those a run needs (`needed`) and those that only channels read (`apart`): all at once, each within `limit`. With
 /// what was found, the values, for the channels.
@@ -46,7 +48,9 @@ pub fn secrets(
                 open_to_others(about, source)
             }
             Some(Err(Unread::NotTried)) => about.skipped(format!("not asked: {}", shown(source))),
-            Some(Err(Unread::Failed(why))) => failed(about, why),
+            Some(Err(Unread::Failed(why))) => {
+                failed(about, why.strip_suffix(AGAIN).unwrap_or(&why).to_owned())
+            }
             None => failed(about, format!("no answer within {} s", limit.as_secs_f32())),
         });
     }
@@ -128,11 +132,11 @@ fn from_env(variable: &str) -> Result<Vec<u8>, String> {
     let value = std::env::var_os(variable);
     value
         .map(OsStringExt::into_vec)
-        .ok_or_else(|| format!("the environment variable {variable} is not set; set it and start again"))
+        .ok_or_else(|| format!("the environment variable {variable} is not set{AGAIN}"))
 }
 
 fn from_file(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    let problem = |error: std::io::Error| format!("{}: {error}", path.display());
+    let problem = |error: std::io::Error| format!("{}: {}", path.display(), plain(&error));
     let file = std::fs::File::open(path).map_err(problem)?;
     let mut value = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut value).map_err(problem)?;
@@ -156,14 +160,15 @@ fn from_command(argv: &[String], patience: Duration) -> Result<Vec<u8>, String> 
             Ok(())
         })
         .start()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .map_err(|error| format!("{program}: {}", plain(&error)))?;
     match handle.wait_timeout(patience) {
         Ok(Some(output)) if output.status.success() => Ok(output.stdout.clone()),
         Ok(Some(output)) => Err(format!("{program} ended with {}", output.status)),
         Ok(None) => {
             // It is being ended because it hangs: how that goes changes nothing.
+            handle.pids().into_iter().for_each(crate::exec::kill_with_children);
             let _ = handle.kill();
-            Err(format!("{program} did not answer within {} s", patience.as_secs()))
+            Err(format!("{program} did not answer within {} s", patience.as_secs_f32()))
         }
         Err(error) => Err(format!("{program}: {error}")),
     }

@@ -32,40 +32,37 @@ pub struct StatePlace {
 
 pub fn state(checks: &mut Checks, place: StatePlace) {
     let about = Finding::new(Kind::State, "folder", place.path.display().to_string());
-    // A little before the others, so that what was seen by then is told.
+    let path = place.path.clone();
+    checks.add_all(about.clone(), move || {
+        let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
+        vec![folder(about, &path), space(there), file_system(there)]
+    });
+    // A run can begin whatever the records of others hold. So many runs are looked at as there is time for.
     let until = Instant::now() + checks.limit();
-    checks.add_all(about.clone(), move || look(about, &place, until));
+    let about = Finding::new(Kind::State, "runs", "none is left unfinished").advisory();
+    checks.add_all(about, move || records(&place, until));
 }
 
-fn look(about: Finding, place: &StatePlace, until: Instant) -> Vec<Finding> {
-    let path = &place.path;
-    let folder = folder(about, path);
-    let there = path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"));
-    let mut findings = vec![folder, space(there), file_system(there)];
-    let state = match StateDir::open(path) {
-        Ok(state) => state,
-        // `folder` has said it.
-        Err(_) => return findings,
+fn records(place: &StatePlace, until: Instant) -> Vec<Finding> {
+    let state = match StateDir::open(&place.path) {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            let about = Finding::new(Kind::State, "runs", "none is left unfinished");
+            return vec![about.ok("none yet"), clock(place.now, None)];
+        }
+        // What is said of the folder says it.
+        Err(_) => return Vec::new(),
     };
-    let survey = state.as_ref().map(|state| runs::survey(state, until));
-    match survey {
-        Some(Ok(survey)) => {
-            findings.extend(survey.findings());
-            if let (Some(state), Some(key)) = (&state, &place.lock) {
-                findings.push(lock(state, key, &survey));
-            }
-            findings.push(clock(place.now, survey.newest()));
+    match runs::survey(&state, until) {
+        Ok(survey) => {
+            let lock = place.lock.as_ref().map(|key| lock(&state, key, &survey));
+            survey.findings().into_iter().chain(lock).chain([clock(place.now, survey.newest())]).collect()
         }
-        Some(Err(why)) => {
+        Err(why) => {
             let about = Finding::new(Kind::State, "runs", "they can be listed");
-            findings.push(about.missing(why, "see who owns the folder, and its mode"));
-        }
-        None => {
-            findings.push(Finding::new(Kind::State, "runs", "none is left unfinished").ok("none yet"));
-            findings.push(clock(place.now, None));
+            vec![about.missing(why, "see who owns the folder, and its mode")]
         }
     }
-    findings
 }
 
 /// Whether it could be written to: asked, not tried.
@@ -182,7 +179,10 @@ fn lock(state: &StateDir, key: &str, survey: &runs::Survey) -> Finding {
     match state.key_run(key) {
         Ok(Some(run)) if survey.is_open(&run) => about.missing(
             format!("{key:?} is in use by run {run}"),
-            format!("`runbook status {run}`; then resume it, or end it with `runbook cancel {run}`"),
+            match survey.is_driven(&run) {
+                true => format!("it is under way: `runbook attach {run}` watches it"),
+                false => format!("`runbook resume {run}` goes on with it, `runbook cancel {run}` ends it"),
+            },
         ),
         Ok(_) => about.ok("free"),
         Err(error) => about.missing(error.to_string(), "see `docs/exit-codes.md`, Suspect"),

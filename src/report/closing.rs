@@ -71,6 +71,13 @@ pub fn write_closing(
     if waited >= Millis::secs(1) {
         out.line("people", &format!("waited for {waited} of {}", history.last_t));
     }
+    let told = history.notices.tally();
+    if let (Some(text), false) = (told.text(), told.delivered == told.deliveries) {
+        out.line("notices", &look.paint(told.tone(), &text));
+        for problem in told.problems.iter().rev().take(MAX_FAILURES).rev() {
+            out.line("", &look.fit(problem.clone()));
+        }
+    }
     out.line("journal", &format!("{} records, head {}", history.seq, neutral::line(closing.head)));
     if let Some(report) = closing.report {
         out.line("report", &neutral::line(report.to_string_lossy().as_bytes()));

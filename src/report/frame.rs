@@ -176,8 +176,12 @@ fn header(view: &View<'_>, outlook: Option<&Outlook>) -> Vec<Vec<Segment>> {
         lines.push(vec![(tone, text), (tone, bar(view.look, used, target, 24))]);
     }
     if let Some(outlook) = outlook.filter(|o| o.recovery.is_some() || plan.objectives.rto.is_some()) {
-        let mut line = vec![(outlook.tone(), outlook.sentence())];
-        line.extend(outlook.basis().map(|basis| (Tone::Dim, format!("  {basis}"))));
+        let columns = view.size.columns.saturating_sub(1);
+        let text = outlook.sentence_within(columns);
+        let basis = outlook.basis().map(|basis| format!("  {basis}"));
+        let basis = basis.filter(|basis| look::width(&text) + look::width(basis) <= columns);
+        let mut line = vec![(outlook.tone(), text)];
+        line.extend(basis.map(|basis| (Tone::Dim, basis)));
         lines.push(line);
     }
     lines.push(progress(view));
@@ -229,7 +233,7 @@ fn step_line(view: &View<'_>, ix: StepIx, outlook: Option<&Outlook>) -> Vec<Segm
     ];
     let late = outlook.and_then(|outlook| outlook.recovery.as_ref()).map(|r| &r.overdue);
     if let Some(row) = late.into_iter().flatten().find(|row| row.step == step.id) {
-        line.push((Tone::Warn, format!("  late: {} at most in nine of ten past runs", row.p90)));
+        line.push((Tone::Warn, format!("  late: {} in past runs (p90)", row.p90)));
     }
     line.push((Tone::Dim, format!("  {}", neutral::line(&step.title))));
     line

@@ -17,6 +17,8 @@ use crate::model::{
 };
 use crate::plan::{ItemCount, Plan, StepIx};
 
+use super::told::Ledger;
+
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub start: Option<StartInfo>,
@@ -43,6 +45,8 @@ pub struct History {
     pub handoffs: Vec<(Millis, String, Person, Option<String>)>,
     /// Who has taken notice.
     pub acknowledged: Vec<(Millis, Person)>,
+    /// Who was told what.
+    pub notices: Ledger,
     /// Sentences about the journal and the clock.
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
@@ -184,6 +188,7 @@ impl History {
         if self.end.is_none() || !record.event.is_remark() {
             (self.last_t, self.last_at) = (record.t, Some(record.at));
         }
+        self.notices.apply(record);
         self.state =
             self.state.take().filter(|_| !matches!(&record.event, Event::RunStarted(i) if i.past.is_none()));
         self.state = self.state.take().and_then(|mut state| state.apply(plan, record).ok().map(|()| state));

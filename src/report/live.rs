@@ -12,7 +12,7 @@ use super::timeline::{Entry, Timeline};
 use super::{Prompt, Reporter};
 use super::{neutral, words};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
+use crate::model::{Cause, Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
 use crate::plan::{Plan, StepIx};
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
@@ -140,6 +140,7 @@ impl Live {
             | Event::HandedOver { .. }
             | Event::Acknowledged { .. }
             | Event::TailSetAside { .. }
+            | Event::Notice { cause: Cause::Escalation { .. }, .. }
             | Event::Gap { .. } => {
                 let step = entry.step.as_ref().map_or_else(String::new, |s| format!(" {s}"));
                 let head = format!("  {}{step}  ", entry.label);
@@ -285,6 +286,12 @@ impl Reporter for Live {
     fn continued(&mut self) {
         self.screen.forget();
         self.shown.clear();
+    }
+
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let columns = self.columns();
+        let line = self.look.cut(&words::leaving(notices, within), columns);
+        self.draw(vec![line], (self.size)());
     }
 
     fn finish(&mut self, _plan: &Plan, _state: &State) {

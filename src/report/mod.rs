@@ -36,6 +36,7 @@ mod screen;
 pub mod show;
 pub mod status;
 pub mod timeline;
+pub mod told;
 mod waves;
 mod words;
 
@@ -83,6 +84,10 @@ pub trait Reporter {
     /// What the person at this terminal types as an answer; `None` when nothing is listened to.
     fn typing(&mut self, prompt: Option<&Prompt<'_>>) {
         let _ = prompt;
+    }
+    /// The run has ended, and only word of it is still on its way: so many notices, for so long at most.
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let _ = (notices, within);
     }
     /// This process was stopped and goes on: others have written to the terminal since.
     fn continued(&mut self) {}

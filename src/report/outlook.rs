@@ -37,6 +37,8 @@ pub struct Recovery {
     pub untold: usize,
     /// Steps that take clearly longer than in nine of ten past runs.
     pub overdue: Vec<OverdueRow>,
+    /// By nobody knows how much: a step is overdue, or no past run tells of it.
+    pub or_later: bool,
     #[serde(skip)]
     now: Timestamp,
 }
@@ -95,6 +97,7 @@ impl Outlook {
                         p90: one.p90,
                     })
                     .collect(),
+                or_later: projected.is_earliest(),
                 now: moment(now),
             }
         });
@@ -123,6 +126,17 @@ impl Outlook {
         }
     }
 
+    /// The same in at most so many columns, if it fits with fewer words.
+    pub fn sentence_within(&self, columns: usize) -> String {
+        let whole = self.sentence();
+        match &self.recovery {
+            Some(recovery) if whole.len() > columns => {
+                format!("recovery {}{}", recovery.span(), recovery.objective())
+            }
+            _ => whole,
+        }
+    }
+
     /// What the projection rests on; nothing without one.
     pub fn basis(&self) -> Option<String> {
         let recovery = self.recovery.as_ref()?;
@@ -137,9 +151,7 @@ impl Outlook {
     /// A line for each step that takes too long.
     pub fn overdue(&self) -> impl Iterator<Item = String> {
         let rows = self.recovery.iter().flat_map(|recovery| &recovery.overdue);
-        rows.map(|row| {
-            format!("{} takes {}, and {} at most in nine of ten past runs", row.step, row.takes, row.p90)
-        })
+        rows.map(|row| format!("{} takes {}, in past runs {} (p90)", row.step, row.takes, row.p90))
     }
 }
 
@@ -156,8 +168,16 @@ pub fn past_runs(runs: u32, drills: u32) -> String {
 impl Recovery {
     /// `03:41 (p50) to 03:58 (p90) UTC`, with what is needed to know the moment.
     pub fn times(&self) -> String {
+        let later = if self.or_later { " or later" } else { "" };
         let (p50, p90) = (self.clock(self.p50_at), self.clock(self.p90_at));
-        if p50 == p90 { format!("{p50} (p50, p90) UTC") } else { format!("{p50} (p50) to {p90} (p90) UTC") }
+        match p50 == p90 {
+            true => format!("{p50} (p50, p90) UTC{later}"),
+            false => format!("{p50} (p50) to {p90} (p90) UTC{later}"),
+        }
+    }
+
+    fn span(&self) -> String {
+        self.times().replacen(" UTC", "", 1)
     }
 
     fn objective(&self) -> String {
@@ -165,7 +185,7 @@ impl Recovery {
         match self.breach {
             Breach::None => format!(", RTO {at}"),
             Breach::Possible => format!(", RTO {at} at risk"),
-            Breach::Likely => format!(", later than the RTO {at}"),
+            Breach::Likely => format!(", RTO {at} missed"),
         }
     }
 

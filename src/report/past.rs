@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Answer, Cause, Event, Millis, Past, PastStep, Record, Spread, StepId, StepOutcome, TaskKind,
+    Answer, Cause, Event, Millis, Past, PastStep, Record, Spread, StepId, StepOutcome, TaskKind, Via,
 };
 
 /// What one finished run tells.
@@ -22,7 +22,7 @@ pub enum Took {
     Ran {
         /// Without waiting for people, of the steps inside either.
         machine: Millis,
-        /// Of the step itself; absent if nobody was asked.
+        /// Of the step itself; absent if nobody was asked, or an answer was written down before.
         people: Option<Millis>,
     },
     /// Skipped, or satisfied already.
@@ -36,6 +36,8 @@ struct Going {
     /// When it was last asked about, while that is open, and how many more have to agree.
     asked: Option<(Millis, u32)>,
     waited: Option<Millis>,
+    /// Nobody thought about an answer: it was written down before.
+    scripted: bool,
     /// The same for the steps inside.
     waited_inside: Millis,
     /// It was interrupted, or taken up again: what it took is nobody's measure.
@@ -97,7 +99,10 @@ impl Fold {
                 self.settled(step, t);
                 self.going.entry(step.clone()).or_default().asked = Some((t, question.count));
             }
-            Event::Answered { step, reply, .. } => {
+            Event::Answered { step, reply, by, .. } => {
+                if let (Some(going), Via::File | Via::Drill) = (self.going.get_mut(step), by.via) {
+                    going.scripted = true;
+                }
                 let open = self.going.get_mut(step).and_then(|step| step.asked.as_mut());
                 let more = open.is_some_and(|(_, needed)| {
                     *needed = needed.saturating_sub(1);
@@ -143,7 +148,8 @@ impl Fold {
                 let Some(since) = going.since else { return };
                 let waited = going.waited.unwrap_or_default().saturating_add(going.waited_inside);
                 let machine = t.saturating_sub(since).saturating_sub(waited);
-                self.steps.insert(step.clone(), Took::Ran { machine, people: going.waited });
+                let people = going.waited.filter(|_| !going.scripted);
+                self.steps.insert(step.clone(), Took::Ran { machine, people });
             }
             StepOutcome::Satisfied => _ = self.steps.insert(step.clone(), Took::NotNeeded),
             // If it is taken up again, it is not from its beginning.

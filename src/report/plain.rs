@@ -8,7 +8,7 @@ use super::look::Look;
 use super::outlook::Outlook;
 use super::output::Lines;
 use super::timeline::{Entry, Timeline};
-use super::{Reporter, neutral};
+use super::{Reporter, neutral, words};
 use crate::engine::State;
 use crate::model::{Event, Millis, Record, RunOutcome, TaskId, Timestamp};
 use crate::plan::Plan;
@@ -111,6 +111,11 @@ impl<W: Write> Reporter for Plain<W> {
     }
 
     fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
+
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let line = self.look.fit(words::leaving(notices, within));
+        self.write(&format!("{line}\n"));
+    }
 
     fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
         self.timeline.entry(record);

@@ -320,8 +320,8 @@ fn kind(step: &Step) -> &'static str {
         Body::Command(command) => match &command.action {
             Action::Script { shell: Shell::Bash | Shell::Sh, .. } => "run",
             Action::Exec(_) => "exec",
-            Action::Sql { .. } => "sql",
-            Action::Http { .. } => "http",
+            Action::Sql(_) => "sql",
+            Action::Http(_) => "http",
         },
         Body::Wait(_) => "wait",
         Body::Choose(_) => "choose",

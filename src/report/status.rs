@@ -7,12 +7,15 @@ use serde::Serialize;
 use super::history::{History, StepHistory};
 use super::look::{self, Look, Sign, Tone};
 use super::outlook::Outlook;
+use super::told::Tally;
 use super::{closing, neutral, words};
 use crate::model::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, Timestamp};
 use crate::plan::{Body, Plan, Step};
 
 /// Of more steps only those that need a look are listed.
 const MAX_ROWS: usize = 40;
+/// Of the deliveries that did not go well, those that are named.
+const MAX_PROBLEMS: usize = 3;
 
 /// Of a run without an end that no process drives.
 const ORPHANED: &str = "the process that drove it is gone; a command in flight may still run";
@@ -45,6 +48,8 @@ pub struct Status {
     pub phase: Option<PhaseStatus>,
     pub steps: Vec<StepRow>,
     pub in_flight: Vec<InFlightRow>,
+    /// Who was told, in numbers; absent if nobody was to be told.
+    pub told: Option<Tally>,
     pub epoch: u32,
     pub records: u64,
     /// Commands to type next.
@@ -171,6 +176,7 @@ impl Status {
                 })
                 .collect(),
             in_flight: in_flight(history, elapsed),
+            told: told(history, driven),
             epoch: history.epoch,
             records: history.seq,
             next,
@@ -193,6 +199,18 @@ impl Status {
                 None => look.fit(line),
             });
             out.push('\n');
+        }
+        if let Some((told, text)) = self.told.as_ref().and_then(|told| Some((told, told.text()?))) {
+            out.push_str(&look.paint(told.tone(), &format!("told   {text}")));
+            out.push('\n');
+            for problem in told.problems.iter().rev().take(MAX_PROBLEMS).rev() {
+                let line = format!("       {problem}");
+                out.push_str(&match look.width {
+                    Some(width) => look.cut(&line, width.max(20)),
+                    None => look.fit(line),
+                });
+                out.push('\n');
+            }
         }
         for (n, command) in self.next.iter().enumerate() {
             out.push_str(&format!("{:<6} {command}\n", if n == 0 { "next" } else { "" }));
@@ -239,10 +257,13 @@ impl Status {
             out.push('\n');
         }
         if let Some(outlook) = self.shown_outlook() {
-            let text = [Some(outlook.sentence()), outlook.basis()].into_iter().flatten();
-            let text = look.fit(format!("       {}", text.collect::<Vec<_>>().join(", ")));
+            let text = look.fit(format!("       {}", outlook.sentence()));
             out.push_str(&look.paint(outlook.tone(), &text));
             out.push('\n');
+            if let Some(basis) = outlook.basis() {
+                out.push_str(&look.paint(Tone::Dim, &look.fit(format!("       {basis}"))));
+                out.push('\n');
+            }
             for line in outlook.overdue() {
                 out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
                 out.push('\n');
@@ -376,6 +397,13 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
         item: step.item.as_ref().map(words::value),
         items: None,
     }
+}
+
+/// What is outstanding when nobody drives the run will never be known.
+pub(super) fn told(history: &History, driven: Option<bool>) -> Option<Tally> {
+    let notices = history.notices.clone();
+    let tally = if driven == Some(false) { notices.abandoned().tally() } else { notices.tally() };
+    (tally.deliveries > 0).then_some(tally)
 }
 
 fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::look::Tone;
+use super::outlook::past_runs;
 use super::{neutral, notice, words};
 use crate::model::{
     Event, Millis, Record, RunEnd, StartInfo, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, Timestamp,
@@ -330,6 +331,9 @@ fn start_detail(start: &StartInfo) -> Vec<String> {
         format!("runbook {}, journal format {}, boot {}", start.version, start.format, start.boot_id),
     ];
     out.extend(start.params.iter().map(|(name, value)| format!("param {name} = {}", words::value(value))));
+    if let Some(past) = start.past.as_deref().filter(|past| past.runs > 0 || past.drills > 0) {
+        out.push(format!("projected from {}", past_runs(past.runs, past.drills)));
+    }
     out.iter().map(neutral::line).collect()
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    Choice, IncidentStatus, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
+    Choice, IncidentStatus, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
     ReplanInfo, Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
     TaskVerdict, UndoneState, format_bytes, format_millis,
 };
@@ -227,6 +227,12 @@ pub fn text_value(text: &str) -> String {
             format!("{}… ({} characters in all)", neutral::line(&text[..at]), text.chars().count())
         }
     }
+}
+
+/// For those who wonder why a run that has ended keeps the terminal.
+pub fn leaving(notices: usize, within: Millis) -> String {
+    let notices = count(notices, "notice");
+    format!("{notices} on the way; waiting {} at most (Ctrl-C: no longer)", target_text(within))
 }
 
 /// `1 step`, `3 steps`, `2 processes`.

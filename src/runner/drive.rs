@@ -20,7 +20,7 @@ use super::control::{Heard, Listener};
 use super::error::RunError;
 use super::prompt::PromptLine;
 use super::script::Script;
-use super::tell::Teller;
+use super::tell::{self, Teller};
 use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
@@ -198,7 +198,7 @@ impl Driver<'_> {
                 Act::Stop { task, force } => self.exec.stop(&task, force),
                 Act::Notify(out) => {
                     let (plan, head, at) = (self.engine.plan(), self.journal.head(), self.clock.now().at);
-                    self.refused.extend(self.teller.send(plan, &out, head, at));
+                    self.refused.extend(self.teller.send(plan, &out, head, at).into_iter().map(tell::told));
                 }
             }
         }
@@ -224,7 +224,7 @@ impl Driver<'_> {
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
-            told = self.teller.next() => Woken::Told(told),
+            next = self.teller.next() => Woken::Told(tell::told(next)),
             typed = typed(&mut self.prompt) => Woken::Typed(typed),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),

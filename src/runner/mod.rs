@@ -23,6 +23,7 @@ mod resume;
 mod script;
 mod secrets;
 mod start;
+mod status_file;
 mod tell;
 mod wind_down;
 

@@ -6,10 +6,8 @@ use std::sync::Arc;
 use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
 use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
-use crate::model::{
-    Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
-};
-use crate::plan::{Body, Command, Plan, Step};
+use crate::model::{Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
+use crate::plan::{Command, Plan};
 use crate::planted::{self, Bug};
 use crate::preflight;
 
@@ -99,15 +97,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         before.push(Event::Gap { length: still, why });
     }
     before.extend(adopted.map(|adopted| Event::Replanned(Box::new(adopted.info))));
-    // Other hosts are not asked about what is to be taken back, or left.
-    let lost = state.lost_elsewhere(&plan).filter(|_| intent == Intent::GoOn);
-    let lost: Vec<_> = lost.map(|lost| (lost.task.clone(), lost.flight.clone())).collect();
-    let in_flight: Vec<InFlight> = state
-        .in_flight
-        .iter()
-        .chain(lost.iter().map(|(task, flight)| (task, flight)))
-        .map(|(task, flight)| in_flight(&plan, task, flight, clock.now().t))
-        .collect();
     let facts = RunFacts {
         id: run.to_string(),
         dir: dir.path().to_string_lossy().into_owned(),
@@ -126,6 +115,10 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
+    // Other hosts are not asked about what is to be taken back, or left.
+    let elsewhere = engine.state().lost_elsewhere(engine.plan()).filter(|_| intent == Intent::GoOn);
+    let elsewhere: Vec<TaskId> = elsewhere.map(|lost| lost.task.clone()).collect();
+    let (in_flight, lost) = (in_flight(&engine, &elsewhere, clock.now().t), lost(&engine));
     let config = ExecConfig {
         run_dir: dir.path().to_owned(),
         secrets,
@@ -138,10 +131,10 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         let found = findings
             .into_iter()
             .filter_map(|(task, finding)| {
-                let was_lost = lost.iter().any(|(other, _)| *other == task);
-                let found = found(finding).or_else(|| was_lost.then_some(Found::Runs))?;
+                let found = found(finding).or_else(|| elsewhere.contains(&task).then_some(Found::Runs))?;
                 Some((task, found))
             })
+            .chain(lost)
             .collect();
         let info = identity.resume_info();
         let (rollback, cancel) = match intent {
@@ -256,37 +249,41 @@ fn found(finding: Finding) -> Option<Found> {
     }
 }
 
+/// What was under way with the keeper, which can be asked, and what other hosts may know of by now.
+fn in_flight(engine: &Engine, elsewhere: &[TaskId], now: Millis) -> Vec<InFlight> {
+    let state = engine.state();
+    let under_way = state.in_flight.iter().filter(|(task, _)| is_kept(engine, task));
+    let given_up = state.lost_elsewhere(engine.plan()).map(|lost| (&lost.task, &lost.flight));
+    let given_up = given_up.filter(|(task, _)| elsewhere.contains(task));
+    under_way.chain(given_up).map(|(task, flight)| one_in_flight(engine, task, flight, now)).collect()
+}
+
 /// What it takes to find out what became of a task.
-fn in_flight(plan: &Plan, task: &TaskId, flight: &crate::engine::InFlight, now: Millis) -> InFlight {
-    let step = &plan.steps[flight.step];
+fn one_in_flight(engine: &Engine, task: &TaskId, flight: &crate::engine::InFlight, now: Millis) -> InFlight {
+    let plan = engine.plan();
+    let command = engine.command_of(task);
     let age = now.saturating_sub(flight.since);
     let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
     let abroad = reach.map(|(name, reach)| Abroad {
         host: Host { name: name.clone(), reach: reach.clone() },
         root: plan.root.clone(),
-        sensitive: step.sensitive,
+        sensitive: plan.steps[flight.step].sensitive,
         timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),
-        grace: command_in(step, task).map_or(Millis::ZERO, |command| command.grace),
+        grace: command.map_or(Millis::ZERO, |command| command.grace),
         age,
     });
-    InFlight { task: task.clone(), want: want_of(step, task), abroad }
+    InFlight { task: task.clone(), want: command.map(|c| c.want).unwrap_or_default(), abroad }
 }
 
-fn want_of(step: &Step, task: &TaskId) -> Want {
-    // The result of a remedy is read by nobody.
-    command_in(step, task).filter(|_| task.kind != TaskKind::Remedy).map(|c| c.want).unwrap_or_default()
+/// Requests and queries: their answers died with the process that waited for them.
+fn lost(engine: &Engine) -> Vec<(TaskId, Found)> {
+    let unknown = |task: &TaskId| {
+        let why = "the process that waited for the answer was ended; it may have taken effect".to_owned();
+        (task.clone(), Found::Unknown { why })
+    };
+    engine.state().in_flight.keys().filter(|task| !is_kept(engine, task)).map(unknown).collect()
 }
 
-fn command_in<'s>(step: &'s Step, task: &TaskId) -> Option<&'s Command> {
-    match task.kind {
-        TaskKind::Attempt => match &step.body {
-            Body::Command(command) => Some(command),
-            _ => None,
-        },
-        TaskKind::Unless => step.unless.as_ref().map(|c| &c.command),
-        TaskKind::Check => step.check.as_ref().map(|c| &c.command),
-        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| &c.command),
-        TaskKind::Undo => step.undo.as_ref().map(|u| &u.command),
-        TaskKind::Remedy => step.retry.remedies.first().map(|(_, command)| command),
-    }
+fn is_kept(engine: &Engine, task: &TaskId) -> bool {
+    engine.command_of(task).is_none_or(Command::is_process)
 }

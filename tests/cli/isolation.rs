@@ -204,6 +204,44 @@ fn an_ordinary_user_drills_in_namespaces_as_well() {
 }
 
 #[test]
+fn people_answer_an_isolated_drill_from_outside() {
+    let world = World::new();
+    let choice = "choose: { prompt: Which, options: { left: { title: Left }, right: { title: Right } } }";
+    world.playbook(
+        "asked",
+        &format!(
+            "steps: [{{ id: way, title: Choose, {choice} }}]\n\
+             drill: {{ isolated: true, answers: {{ way: left }}, assert: [steps.way.choice == 'right'] }}"
+        ),
+    );
+    let mut running = world.start(&["drill", "asked", "--ask"]);
+    let asked = |world: &World| world.run(&["status", "last"]).out.contains("waiting for a choice");
+    wait_until("the question", || asked(&world) || !running.is_running());
+    if running.is_running() {
+        world.run(&["choose", "last", "way", "right"]).exits(0);
+    }
+    let shown = running.wait();
+    if gives_namespaces(&shown) {
+        shown.exits(0).says(&["drill of asked: passed"]);
+    }
+}
+
+#[test]
+fn what_a_drill_would_hide_from_itself_is_told() {
+    if !Path::new("/dev/shm").is_dir() {
+        println!("SKIPPED: there is no /dev/shm here, so a folder in it was not refused");
+        return;
+    }
+    let world = World::new();
+    book(&world, "apart", "true", "");
+    let hidden = tempfile::Builder::new().prefix("runbook-").tempdir_in("/dev/shm").unwrap();
+    let mut command = world.cmd(&["drill", "apart"]);
+    command.env("TMPDIR", hidden.path());
+    world.start_command(command).wait().exits(8).says(&["/dev/shm of its own"]);
+    assert_eq!(std::fs::read_dir(hidden.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn each_variant_is_a_drill() {
     let world = World::new();
     world.playbook(

@@ -271,6 +271,7 @@ fn events() -> Vec<Event> {
         Event::RunStarted(Box::new(StartInfo { past: Some(Box::default()), ..started() })),
         Event::RunStarted(Box::new(StartInfo { past: Some(Box::new(past())), ..started() })),
         run_ended(RunOutcome::Recovered),
+        notice(6, Cause::Acknowledged { by: "bob".into() }),
         Event::TaskStarted {
             task: TaskId::parse("far.1").unwrap(),
             command: "systemctl stop app".into(),

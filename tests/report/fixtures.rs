@@ -8,8 +8,8 @@ use runbook::model::{
     StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState, Want,
 };
 use runbook::plan::{
-    Action, Body, Check, Command, Environment, Expr, Meta, Objectives, OnFailure, Phase, Plan, Requires,
-    Retry, Scope, Shell, Step, StepIx, Template, Undo,
+    Action, Body, Check, Command, Environment, Expr, Http, Meta, Objectives, OnFailure, Phase, Plan,
+    Requires, Retry, Scope, Shell, Step, StepIx, Template, Undo,
 };
 use serde_json::{Value, json};
 
@@ -155,12 +155,14 @@ pub fn plan() -> Plan {
     healthy.verify = vec![Check {
         title: "The health page answers 200".to_owned(),
         command: Command {
-            action: Action::Http {
+            action: Action::Http(Http {
                 method: "GET".to_owned(),
                 url: Template { src: "http://localhost:5000/health".to_owned(), uses: Vec::new() },
                 headers: Vec::new(),
                 body: None,
-            },
+                auth: None,
+                ca_file: None,
+            }),
             ..script("")
         },
         expect: vec![Expr { src: "result.status == 200".to_owned(), uses: Vec::new() }],

@@ -6,8 +6,10 @@ mod hostile;
 mod items;
 mod live;
 mod people;
+mod projection;
 mod scale;
 mod terminal;
+mod told;
 
 use std::path::Path;
 

@@ -43,6 +43,8 @@ struct Told {
     sent: BTreeSet<u32>,
     levels: BTreeSet<u32>,
     updates: u32,
+    /// Alerts that somebody has in hand, as far as their channels know.
+    in_hand: BTreeSet<String>,
     /// Of which the journal says what became of them.
     ended: BTreeSet<(u32, String)>,
 }
@@ -76,13 +78,18 @@ impl Oracle {
         assert!(self.told.sent.iter().all(|number| self.told.written.contains_key(number)));
     }
 
-    fn notice(&mut self, t: Millis, number: u32, cause: &Cause) {
-        assert!(!matches!(self.folded.status, RunStatus::Ended(_)), "a notice after the end");
+    fn notice(&mut self, t: Millis, number: u32, cause: &Cause, channels: &[String]) {
+        let in_hand = matches!(cause, Cause::Acknowledged { .. });
+        assert!(in_hand || !matches!(self.folded.status, RunStatus::Ended(_)), "a notice after the end");
         assert_eq!(self.told.written.insert(number, cause.clone()), None, "notice {number} is there twice");
         match cause {
             Cause::Escalation { level, .. } => {
                 assert!(self.told.levels.insert(*level), "level {level} was raised twice");
                 let known = self.plan.escalation.iter().find(|known| known.level == *level);
+                assert!(
+                    self.folded.acknowledged.is_empty(),
+                    "level {level} was raised although it is in hand"
+                );
                 let known = known.expect("a level of the plan");
                 // The simulated incident begins with its run.
                 let by_time = known.after.is_some_and(|after| t >= after);
@@ -106,7 +113,19 @@ impl Oracle {
                 self.told.updates += 1;
                 assert_eq!(*number, self.told.updates, "updates are numbered without gaps");
             }
-            Cause::Step { .. } | Cause::Recovered => {}
+            Cause::Step { .. } => {}
+            Cause::Recovered => self.told.in_hand.clear(),
+            Cause::Acknowledged { .. } => {
+                assert!(!self.folded.acknowledged.is_empty(), "nobody has taken notice");
+                for channel in channels {
+                    assert_eq!(channel, "pager", "it keeps no alerts");
+                    assert!(self.folded.told.alerts.contains_key(channel), "it has no alert");
+                    assert!(
+                        self.told.in_hand.insert(channel.clone()),
+                        "{channel} was told twice that it is in hand"
+                    );
+                }
+            }
         }
     }
 
@@ -148,7 +167,9 @@ impl Oracle {
                 }
                 self.agreed.remove(&ix);
             }
-            Event::Notice { number, cause, .. } => self.notice(record.t, *number, cause),
+            Event::Notice { number, cause, channels, .. } => {
+                self.notice(record.t, *number, cause, channels);
+            }
             Event::NoticeEnded { number, channel, .. } => {
                 assert!(self.told.written.contains_key(number), "an end of no notice");
                 assert!(self.told.ended.insert((*number, channel.clone())), "notice {number} ended twice");
@@ -205,6 +226,13 @@ impl Oracle {
         let pager = |called: &Vec<String>| called.iter().any(|name| name == "pager");
         if recovered && self.folded.told.raised.values().any(pager) {
             assert!(self.folded.told.called_off, "an alert is left open");
+        }
+        if !self.folded.acknowledged.is_empty() && outcome != RunOutcome::Waiting {
+            let mut alerts = self.folded.told.alerts.keys().filter(|name| *name == "pager");
+            assert!(
+                alerts.all(|name| self.told.in_hand.contains(name)),
+                "an alert that is in hand calls people"
+            );
         }
     }
 

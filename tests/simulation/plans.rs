@@ -273,7 +273,8 @@ fn tell(random: &mut Random, plan: &mut Plan) {
             |length: Option<u64>, every| Cadence { length: length.map(Millis), every: Millis(every) };
         let mut every = vec![cadence(Some(1000 + random.below(9000)), 1000 + random.below(3000))];
         every.push(cadence(random.chance(20).then_some(5000), 2000 + random.below(6000)));
-        plan.updates = Some(Updates { channels: names(random), every, status_file: None });
+        let status_file = random.chance(30).then(|| "/books/status.txt".into());
+        plan.updates = Some(Updates { channels: names(random), every, status_file });
     }
     for step in &mut plan.steps {
         step.escalate = random.chance(25).then(|| 1 + random.below(5) as u32);

@@ -21,6 +21,13 @@ fn straight(random: &mut Random) -> Plan {
         (step.when, step.unless, step.approval, step.undo, step.check) = (None, None, None, None, None);
         (step.retry, step.on_failure) = (Retry::never(), OnFailure::Stop);
         step.verify.clear();
+        if let Body::ForEach(each) = &mut step.body {
+            (each.max_parallel, each.at_least) = (None, None);
+            // An empty list is skipped, and an alternative that is skipped does not serve.
+            if each.steps.is_empty() {
+                step.body = Body::Command(command("made"));
+            }
+        }
         if matches!(step.body, Body::Choose(_) | Body::Manual(_) | Body::Notify(_) | Body::Nothing) {
             step.body = Body::Command(command("made"));
         }
@@ -51,6 +58,7 @@ fn list(plan: &Plan, lengths: &[Millis], steps: &[StepIx], begin: Millis, ends: 
             let start = step.needs.iter().map(|need| ends[*need]).max().unwrap_or(begin);
             ends[ix] = match &step.body {
                 Body::Playbook { steps, .. } => list(plan, lengths, steps, start, ends),
+                Body::ForEach(each) => list(plan, lengths, &each.steps, start, ends),
                 // The first alternative serves.
                 Body::AnyOf(alternatives) => list(plan, lengths, &alternatives[..1], start, ends),
                 _ => start.saturating_add(lengths[ix]),

@@ -391,6 +391,38 @@ impl Sim {
         }
     }
 
+    /// What `runbook ack` does when nobody drives the run. Its process may die before it has sent anything.
+    pub fn take_notice_undriven(&mut self) {
+        let mut engine = Engine::with_state(self.plan.clone(), self.oracle.folded.clone(), facts());
+        let decision = engine
+            .record_remark(at(self.now), Some(Event::Acknowledged { by: super::people::person("dora") }));
+        for record in decision.records {
+            self.oracle.record(&record, &self.world);
+            self.journal.push(record);
+        }
+        let mut random = keyed(self.seed, &format!("ack {}", self.journal.len()));
+        for act in decision.acts {
+            let Act::Notify(out) = act else { panic!("{act:?} of a run that nobody drives") };
+            self.oracle.sent(&out);
+            let told = |channel: &String| {
+                let delivery = Delivery {
+                    delivered: true,
+                    unsure: false,
+                    attempts: 1,
+                    why: None,
+                    answered: None,
+                    duration: Millis::ZERO,
+                };
+                (out.number, channel.clone(), delivery)
+            };
+            let told = out.channels.iter().filter(|_| random.chance(70)).map(told).collect();
+            for record in engine.record_told(at(self.now), told) {
+                self.oracle.record(&record, &self.world);
+                self.journal.push(record);
+            }
+        }
+    }
+
     /// To the end, over crashes.
     pub fn drive(&mut self) -> RunEnd {
         loop {

@@ -113,25 +113,37 @@ fn examine(
     }
     let state = context.state()?.to_owned();
     let lock = plan.filter(|plan| missing_params(plan).is_empty()).map(|plan| plan.lock.clone());
-    let now = wall_now();
-    preflight::state(&mut checks, StatePlace { path: state.clone(), lock, now });
+    preflight::state(&mut checks, StatePlace { path: state, lock, now: wall_now() });
     findings.extend(checks.run());
 
     if let (Some(loaded), Some(plan)) = (loaded, plan) {
-        let name = &plan.playbook.name;
-        let drillable = loaded.books.first().is_some_and(|book| book.playbook.drill.is_some());
-        let compile = |place: &DrillPlace, variant: Option<&str>| {
-            compile_drill(loaded, &context.request(None, &[]), place, variant)
-                .ok()
-                .map(|plans| plans.playbook)
-        };
-        findings.push(match drillable {
-            true => preflight::judge_drills(preflight::drills(state, name, limit), now, &compile, name),
-            false => preflight::no_drill(),
-        });
+        findings.extend(last_green(context, loaded, plan, limit));
     }
     findings.sort_by_key(|finding| finding.kind);
     Ok(findings)
+}
+
+/// Of each of the playbook's drills.
+fn last_green(context: &Context, loaded: &Loaded, plan: &Plan, limit: Duration) -> Vec<Finding> {
+    let Some(drill) = loaded.books.first().and_then(|book| book.playbook.drill.as_ref()) else {
+        return vec![preflight::no_drill()];
+    };
+    let Some(state) = context.state_path() else { return Vec::new() };
+    let name = &plan.playbook.name;
+    let records = preflight::drills(state.to_owned(), name, limit);
+    let mut variants: Vec<Option<&str>> =
+        drill.variants.iter().map(|v| Some(v.name.value.as_str())).collect();
+    if variants.is_empty() {
+        variants.push(None);
+    }
+    let judge = |variant: Option<&str>| {
+        let compile = |place: &DrillPlace| {
+            let plans = compile_drill(loaded, &context.request(None, &[]), place, variant).ok();
+            plans.map(|plans| plans.playbook)
+        };
+        preflight::judge_drills(&records, wall_now(), &compile, name, variant)
+    };
+    variants.into_iter().map(judge).collect()
 }
 
 type Sources = Vec<(SecretName, SecretSource)>;

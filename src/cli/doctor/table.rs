@@ -8,7 +8,7 @@ use crate::report::look::{Look, Sign, Tone, pad, width, wrap};
 use super::Examination;
 
 /// Columns for names; a longer name stands in a line of its own.
-const NAMES: usize = 30;
+const NAMES: usize = 24;
 
 pub fn text(examination: &Examination, look: Look) -> String {
     let mut out = String::new();
@@ -112,4 +112,88 @@ fn verdict(examination: &Examination, look: Look) -> String {
         parts.join(", ")
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(kind: Kind, name: &str, found: &str, verdict: Verdict, mend: Option<&str>) -> Finding {
+        let (name, found, mend) = (name.to_owned(), found.to_owned(), mend.map(str::to_owned));
+        Finding { kind, name, wanted: String::new(), found, verdict, mend }
+    }
+
+    fn examination() -> Examination {
+        let long = "of its path only /srv/very/long/path/of/a/volume is there: is a volume not mounted?";
+        let checks = vec![
+            finding(Kind::Command, "bash", "/usr/bin/bash", Verdict::Ok, None),
+            finding(
+                Kind::File,
+                "/srv/very/long/path/of/a/volume/data",
+                "no such file or folder",
+                Verdict::Missing,
+                Some(long),
+            ),
+            finding(Kind::File, "‹db›", "not looked at: it needs -p db=VALUE", Verdict::Skipped, None),
+            finding(
+                Kind::Port,
+                "db.example.org:5432 open",
+                "refused: nobody listens there, and more words than one line has",
+                Verdict::Warn,
+                Some("start it"),
+            ),
+        ];
+        Examination {
+            version: 1,
+            playbook: Some("failover".into()),
+            plan_hash: None,
+            environment: Some("production".into()),
+            missing_params: vec!["db".into()],
+            ready: false,
+            verdict: Verdict::Missing,
+            checks,
+        }
+    }
+
+    #[test]
+    fn it_fits_a_terminal_of_80_columns() {
+        let look = Look { width: Some(80), ..Look::PLAIN };
+        let wanted = "\
+failover, environment production
+commands
+  ✔ bash                      /usr/bin/bash
+files
+  ✘ /srv/very/long/path/of/a/volume/data
+                              no such file or folder
+                              → of its path only
+                                /srv/very/long/path/of/a/volume is there: is a
+                                volume not mounted?
+  – ‹db›                      not looked at: it needs -p db=VALUE
+ports
+  ! db.example.org:5432 open  refused: nobody listens there, and more words
+                              than one line has
+                              → start it
+
+✘ not ready: 1 missing, 1 warning, 1 not looked at, 1 ok
+";
+        let text = text(&examination(), look);
+        assert_eq!(text, wanted);
+        assert!(text.lines().all(|line| width(line) <= 80));
+    }
+
+    #[test]
+    fn it_can_be_read_without_unicode_and_colour() {
+        let look = Look { unicode: false, width: Some(80), color: false };
+        let text = text(&examination(), look);
+        assert!(text.is_ascii(), "{text}");
+        for line in [
+            "  ok   bash ",
+            "  FAIL /srv/very",
+            "  -    <db> ",
+            "  !    db.example.org:5432 open  ",
+            "FAIL not ready: ",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+    }
 }

@@ -5,9 +5,11 @@
 
 use super::build::Builder;
 use super::text::{ResultKind, Site};
-use crate::model::{Millis, Want};
-use crate::plan::template::Place;
-use crate::plan::{Action, Check, Command, HttpBody, JsonTemplate, Retry, Shell, Template, Undo};
+use crate::model::{Millis, Want, shows_password};
+use crate::plan::template::{Dialect, Place};
+use crate::plan::{
+    Action, Auth, Check, Command, Http, HttpBody, JsonTemplate, Retry, Shell, Sql, Template, Undo,
+};
 use crate::playbook::ast::{self, ActionKind, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::source::{Span, Text};
@@ -47,11 +49,7 @@ impl Builder<'_> {
                 Action::Script { shell, script: self.template(script, Place::Script(shell), site) }
             }
             ActionKind::Exec(commands) => self.exec(commands, site),
-            ActionKind::Sql { database, query } => {
-                let template = self.template(database, Place::SecretText, site);
-                let database = self.rooted(template, database.span, site.scope, "sqlite:");
-                Action::Sql { database, query: self.template(query, Place::Query, site) }
-            }
+            ActionKind::Sql(sql) => self.sql(sql, site),
             ActionKind::Http(http) => self.http(http, site),
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
@@ -110,6 +108,71 @@ impl Builder<'_> {
         Action::Exec(commands.iter().map(argv).collect())
     }
 
+    fn sql(&mut self, sql: &ast::Sql, site: Site) -> Action {
+        let dialect = Dialect::of(&sql.database.value);
+        let place = if dialect == Dialect::Postgres { Place::Url } else { Place::SecretText };
+        let database = self.template(&sql.database, place, site);
+        let database = self.rooted(database, sql.database.span, site.scope, "sqlite:");
+        if dialect == Dialect::Postgres && shows_password(&sql.database.value, "{{") {
+            self.push(
+                Diagnostic::error("typed-secret", sql.database.span, "a password is typed in the URL").help(
+                    "declare it under `secrets`, and write `password: \"{{ secrets.NAME }}\"` beside it",
+                ),
+            );
+        }
+        if dialect == Dialect::Sqlite {
+            for (key, text) in [("password", &sql.password), ("ca_file", &sql.ca_file)] {
+                if let Some(text) = text {
+                    let message = format!("`{key}` has no effect here");
+                    self.push(
+                        Diagnostic::error("no-effect", text.span, message).label("a SQLite file has none"),
+                    );
+                }
+            }
+        }
+        let password = sql.password.as_ref().map(|text| self.secret(text, site));
+        let ca_file = sql.ca_file.as_ref().map(|path| self.path(path, site));
+        let query = self.template(&sql.query, Place::Query(dialect), site);
+        Action::Sql(Sql { database, password, ca_file, query })
+    }
+
+    /// What has to be kept to oneself.
+    fn secret(&mut self, text: &Text, site: Site) -> Template {
+        if !text.value.contains("secrets.") {
+            self.push(
+                Diagnostic::error("typed-secret", text.span, "this is no secret")
+                    .label("it would stand in the plan for everybody to read")
+                    .help("declare it under `secrets` and write \"{{ secrets.NAME }}\""),
+            );
+        }
+        self.template(text, Place::SecretText, site)
+    }
+
+    fn path(&mut self, path: &Text, site: Site) -> Template {
+        let template = self.template(path, Place::Text, site);
+        self.rooted(template, path.span, site.scope, "")
+    }
+
+    fn auth(&mut self, http: &ast::Http, site: Site) -> Option<Auth> {
+        let typed = http.headers.iter().find(|(name, _)| name.value.eq_ignore_ascii_case("authorization"));
+        if let (Some((name, _)), true) = (typed, http.auth.is_some()) {
+            let message = "the header `Authorization` is given twice";
+            self.push(Diagnostic::error("bad-header", name.span, message).label("`auth` makes it"));
+        }
+        Some(match http.auth.as_ref()? {
+            ast::Auth::Bearer(token) => Auth::Bearer(self.secret(token, site)),
+            // Some servers take a token for the user.
+            ast::Auth::Basic { user, password } if user.value.contains("secrets.") => Auth::Basic {
+                user: self.secret(user, site),
+                password: self.template(password, Place::SecretText, site),
+            },
+            ast::Auth::Basic { user, password } => Auth::Basic {
+                user: self.template(user, Place::SecretText, site),
+                password: self.secret(password, site),
+            },
+        })
+    }
+
     fn http(&mut self, http: &ast::Http, site: Site) -> Action {
         let url = self.template(&http.url, Place::Url, site);
         let mut headers: Vec<(String, Template)> = Vec::with_capacity(http.headers.len());
@@ -125,7 +188,9 @@ impl Builder<'_> {
             (None, Some(json)) => Some(HttpBody::Json(self.json(json, site, 0))),
             (None, None) => None,
         };
-        Action::Http { method: http.method.value.to_owned(), url, headers, body }
+        let ca_file = http.ca_file.as_ref().map(|path| self.path(path, site));
+        let auth = self.auth(http, site);
+        Action::Http(Http { method: http.method.value.to_owned(), url, headers, body, auth, ca_file })
     }
 
     fn json(&mut self, node: &ast::Node, site: Site, depth: usize) -> JsonTemplate {
@@ -230,6 +295,16 @@ impl Builder<'_> {
         };
         let around = Around { step: Some(step), site, timeout: Some(timeout) };
         let mut command = self.command(&check.action, &check.options, around)?;
+        if matches!(check.action.kind, ActionKind::Sql(_)) && check.expect.is_empty() {
+            self.push(
+                Diagnostic::error(
+                    "no-expect",
+                    check.action.span,
+                    "this check passes whatever the database answers",
+                )
+                .help("say what must hold: `expect: [ \"result.rows == [[1]]\" ]`"),
+            );
+        }
         let (expect, want) =
             self.exprs_wanting(&check.expect, site.result(ResultKind::of(&check.action.kind)));
         command.want = want;
@@ -317,7 +392,7 @@ pub(super) fn describe(action: &ast::Action) -> String {
             let argv = |c: &Vec<Text>| c.iter().map(|t| t.value.as_str()).collect::<Vec<_>>().join(" ");
             commands.iter().map(argv).collect::<Vec<_>>().join(" | ")
         }
-        ActionKind::Sql { query, .. } => query.value.trim().lines().next().unwrap_or_default().to_owned(),
+        ActionKind::Sql(sql) => sql.query.value.trim().lines().next().unwrap_or_default().to_owned(),
         ActionKind::Http(http) => format!("{} {}", http.method.value, http.url.value),
         ActionKind::Wait(length) => format!("wait {}", length.value),
         ActionKind::Choose(choose) => {

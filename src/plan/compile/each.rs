@@ -11,8 +11,8 @@ use super::build::{Builder, MAX_STEPS};
 use super::text::Site;
 use crate::plan::template::Place;
 use crate::plan::{
-    Action, Body, Check, Command, Expr, ForEach, HttpBody, JsonTemplate, OnFailure, OnItemFailure, Plan,
-    Retry, Step, StepIx, Template, Use,
+    Action, Auth, Body, Check, Command, Expr, ForEach, Http, HttpBody, JsonTemplate, OnFailure,
+    OnItemFailure, Plan, Retry, Sql, Step, StepIx, Template, Use,
 };
 use crate::playbook::ast::{self, Items, Node, NodeKind};
 use crate::playbook::diagnostic::Diagnostic;
@@ -380,9 +380,18 @@ fn command_uses<'s>(command: &'s mut Command, lists: &mut Vec<&'s mut Vec<Use>>)
     match action {
         Action::Script { script, .. } => lists.push(&mut script.uses),
         Action::Exec(commands) => lists.extend(commands.iter_mut().flatten().map(|arg| &mut arg.uses)),
-        Action::Sql { database, query } => lists.extend([&mut database.uses, &mut query.uses]),
-        Action::Http { url, headers, body, .. } => {
+        Action::Sql(Sql { database, password, ca_file, query }) => {
+            lists.extend([&mut database.uses, &mut query.uses]);
+            lists.extend(password.iter_mut().chain(ca_file).map(|text| &mut text.uses));
+        }
+        Action::Http(Http { method: _, url, headers, body, auth, ca_file }) => {
             lists.push(&mut url.uses);
+            lists.extend(ca_file.iter_mut().map(|text| &mut text.uses));
+            match auth {
+                Some(Auth::Bearer(token)) => lists.push(&mut token.uses),
+                Some(Auth::Basic { user, password }) => lists.extend([&mut user.uses, &mut password.uses]),
+                None => {}
+            }
             lists.extend(headers.iter_mut().map(|(_, value)| &mut value.uses));
             match body {
                 Some(HttpBody::Text(text)) => lists.push(&mut text.uses),

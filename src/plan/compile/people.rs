@@ -7,6 +7,7 @@ use super::text::Site;
 use crate::model::OnTimeout;
 use crate::plan::template::Place;
 use crate::plan::{Ask, Body, Choose, PlannedOption, Step};
+use crate::planted::{self, Bug};
 use crate::playbook::ast;
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::source::Text;
@@ -110,7 +111,7 @@ impl Roles {
     pub fn resolve<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let people = names.flat_map(|name| match self.0.get(name) {
-            Some(people) if !people.is_empty() => people.clone(),
+            Some(people) if !people.is_empty() || planted::is(Bug::EmptyRole) => people.clone(),
             _ => vec![name.to_owned()],
         });
         people.filter(|person| seen.insert(person.clone())).collect()

@@ -36,7 +36,7 @@ impl ResultKind {
         match action {
             ActionKind::Run(_) | ActionKind::Exec(_) => Some(Self::Process),
             ActionKind::Http(_) => Some(Self::Http),
-            ActionKind::Sql { .. } => Some(Self::Sql),
+            ActionKind::Sql(_) => Some(Self::Sql),
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
             | ActionKind::Manual(_)
@@ -50,7 +50,7 @@ impl ResultKind {
         match self {
             Self::Process => &["exit", "signal", "stdout", "stderr", "lines", "json", "duration"],
             Self::Http => &["status", "headers", "body", "json", "duration"],
-            Self::Sql => &["rows", "columns", "affected", "duration"],
+            Self::Sql => &["rows", "columns", "affected", "notices", "duration"],
         }
     }
 

@@ -281,6 +281,7 @@ fn facts(end: &TaskEnd, output: &TaskOutput) -> Vec<(&'static str, Result<Json, 
         sql("rows", rows.map(|r| r.rows.iter().cloned().map(Json::from).collect())),
         sql("columns", rows.map(|r| r.columns.clone().into())),
         sql("affected", rows.map(|r| r.affected.into())),
+        sql("notices", rows.map(|r| r.notices.clone().into())),
     ]
 }
 

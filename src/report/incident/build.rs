@@ -77,6 +77,7 @@ impl Incident {
             commander: history.commander().map(neutral::line),
             time: review::time_spent(&history),
             questions,
+            notices: history.notices.clone(),
             review,
             journal: Journal {
                 records: history.seq,

@@ -26,6 +26,7 @@ impl Incident {
         self.rollback_md(out)?;
         self.deviations_md(out)?;
         self.questions_md(out)?;
+        self.told_md(out)?;
         self.steps_md(out)?;
         self.timeline_md(out)?;
         self.recovery_md(out)?;

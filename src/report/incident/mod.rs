@@ -12,6 +12,7 @@ mod recovery;
 mod review;
 mod review_html;
 mod review_md;
+mod told;
 
 pub(super) use build::deviations;
 pub(super) use html::escape;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::timeline::Entry;
+use super::told::Ledger;
 use crate::model::{Millis, Objective, RunId, RunOutcome, StepId, StepOutcome, Timestamp};
 
 /// The form's version. Fields are only added.
@@ -81,6 +83,8 @@ pub struct Incident {
     pub time: TimeSpent,
     /// In the order in which they were asked.
     pub questions: Vec<QuestionReport>,
+    /// Who was told what, when, and what became of it.
+    pub notices: Ledger,
     /// Drafts for the post-mortem.
     pub review: Review,
     pub journal: Journal,

@@ -119,6 +119,21 @@ impl Script {
         self.feed(Input::Note(Event::Acknowledged { by: person(by) }))
     }
 
+    /// The same when no process drives the run.
+    pub fn takes_notice_undriven(&mut self, by: &str) -> Vec<String> {
+        self.engine = Engine::with_state(self.engine.plan().clone(), self.folded(), facts());
+        let decision = self.engine.record_remark(at(self.t), Some(Event::Acknowledged { by: person(by) }));
+        let lines = decision.records.iter().filter_map(|r| line(&r.event)).collect();
+        self.journal.extend(decision.records);
+        self.acts = decision.acts;
+        lines
+    }
+
+    /// The last record was not on disk when the process died.
+    pub fn forget_last(&mut self) {
+        self.journal.pop();
+    }
+
     pub fn cannot_wait(&mut self) -> Vec<String> {
         self.feed(Input::CannotWait)
     }

@@ -4,10 +4,10 @@ use runbook::engine::{Overdue, Projection};
 use runbook::model::{
     Answer, Cause, Event, Millis, Past, PastStep, Percentile, Spread, StartInfo, StepId, Timestamp,
 };
-use runbook::plan::{Body, Choose, Level, Plan, PlannedOption, Template, Use};
+use runbook::plan::{Body, Choose, Level, OnItemFailure, Plan, PlannedOption, Template, Use};
 
 use super::Script;
-use crate::plans::{any_of, ask, chain, channels, check, expr, run, step};
+use crate::plans::{any_of, ask, chain, channels, check, each, expr, for_each, run, step};
 use crate::random::Random;
 use crate::sim::{START, start_info};
 
@@ -124,7 +124,7 @@ fn a_breach_is_told_when_it_shows_and_never_again() {
     assert_eq!(s.deadline(), Some(9 * MINUTE + 1));
     wait(&mut s, 9 * MINUTE + 1);
     let at = 9 * MINUTE + 1;
-    let why = "recovery is projected after 20m00s (p50) to 23m00s (p90), and the RTO is 23m00s";
+    let why = "recovery is projected after 20m00s (p50) to 23m00s (p90) or later, and the RTO is 23m00s";
     assert_eq!(called(&s), [(at, 1, why)]);
     assert_eq!(s.deadline(), Some(12 * MINUTE + 1), "then by the usual figure");
     s.at(11 * MINUTE).resume(Vec::new());
@@ -292,4 +292,29 @@ fn a_step_that_is_taken_up_again_counts_from_then() {
     assert_eq!(projected(&s), None, "the run has failed");
     s.at(100 * MINUTE).resume(Vec::new());
     assert_eq!(projected(&s), Some((111, 114, 0)));
+}
+
+#[test]
+fn the_items_of_a_list_go_as_many_at_once_as_they_may() {
+    let of = |most: Option<usize>| {
+        let mut steps = for_each(0, "hosts", 4, each(most, OnItemFailure::Stop, None), &run("host"));
+        steps.push(run("after"));
+        let mut plan = chain(steps);
+        plan.steps[5].needs = vec![0];
+        // The list had two items then.
+        Script::start_with(
+            plan,
+            info(&[("hosts/1", took(2, 3)), ("hosts/2", took(3, 5)), ("after", took(1, 1))]),
+        )
+        .0
+    };
+    assert_eq!(projected(&of(None)), Some((3 + 1, 5 + 1, 0)), "all at once");
+    let mut s = of(Some(1));
+    assert_eq!(projected(&s), Some((2 + 3 + 3 + 3 + 1, 3 + 5 + 5 + 5 + 1, 0)), "one after the other");
+    s.at(4 * MINUTE).exits("hosts/1.1", 0);
+    assert_eq!(projected(&s), Some((4 + 3 + 3 + 3 + 1, 4 + 5 + 5 + 5 + 1, 0)));
+    s.at(5 * MINUTE).exits("hosts/2.1", 0);
+    assert_eq!(projected(&s), Some((5 + 3 + 3 + 1, 5 + 5 + 5 + 1, 0)));
+    let s = of(Some(2));
+    assert_eq!(projected(&s), Some((3 + 3 + 1, 5 + 5 + 1, 0)), "two and two");
 }
