@@ -165,7 +165,15 @@ fn render(src: &str, shell: Shell, params: &BTreeMap<String, Value>) -> Result<S
         environment: None,
         verdict: None,
     };
-    let ctx = Ctx { params, steps: &[], run: &run, item: None, result: None, drill: None };
+    let ctx = Ctx {
+        params,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &runbook::plan::template::NO_GROUPS,
+        drill: None,
+    };
     let template = Template { src: analysis.normalised, uses: Vec::new() };
     render_script(&template, shell, &ctx).map_err(|e| e.to_string())
 }

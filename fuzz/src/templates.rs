@@ -210,6 +210,7 @@ impl World {
             run: &run,
             item: self.params.get("map"),
             result: Some((&self.end, &self.output)),
+            groups: &runbook::plan::template::NO_GROUPS,
             drill: Some(&drill),
         };
         let first = render(&ctx);

@@ -8,7 +8,9 @@ use crate::plan::{OnFailure, Plan, StepIx};
 use crate::planted::{self, Bug};
 
 use super::group;
-use super::state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
+use super::state::{
+    Activity, InFlight, Lost, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+};
 
 impl State {
     /// Folds one record. The error says why the record is not possible here: the journal was written by another
@@ -73,6 +75,7 @@ impl State {
                 self.steps.iter_mut().for_each(StepState::forget_undo_question);
                 Ok(())
             }
+            Event::TaskFound { task } => self.task_found(plan, task),
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 let ix = self.find(plan, step)?;
                 if !self.may_be_resolved(plan, ix) {
@@ -184,8 +187,8 @@ impl State {
             Event::QuestionExpired { step, number, then } => {
                 self.asked_step(plan, step)?.expire(t, *number, *then)?;
             }
-            Event::TaskStarted { task, command, timeout, .. } => {
-                self.task_started(plan, record, task, command, *timeout)?;
+            Event::TaskStarted { task, .. } => {
+                self.task_started(plan, record, task)?;
             }
             Event::TaskEnded { task, end, verdict, outputs, result, no_retry } => {
                 let ix = self.task_ended(plan, t, task, end, verdict, *no_retry)?;
@@ -267,14 +270,7 @@ impl State {
         }
     }
 
-    fn task_started(
-        &mut self,
-        plan: &Plan,
-        record: &Record,
-        task: &TaskId,
-        command: &str,
-        timeout: Option<Millis>,
-    ) -> Result<(), String> {
+    fn task_started(&mut self, plan: &Plan, record: &Record, task: &TaskId) -> Result<(), String> {
         let t = record.t;
         let lowest = TaskId { step: task.step.clone(), kind: TaskKind::Unless, attempt: 0, rerun: 0 };
         if let Some((other, _)) = self.in_flight.range(lowest..).next()
@@ -298,6 +294,7 @@ impl State {
                 step.round = step.round.saturating_add(u32::from(task.rerun > 0));
                 step.attempts = task.attempt;
                 step.reruns = task.rerun;
+                step.lost_there = None;
                 step.effect_at.get_or_insert(record.seq);
                 step.status = StepStatus::Active(Activity::Acting);
             }
@@ -319,8 +316,11 @@ impl State {
                 step.undo = UndoStatus::Running { tries: task.attempt };
             }
         }
-        let flight = InFlight { step: ix, seq: record.seq, since: t, command: command.to_owned(), timeout };
-        self.in_flight.insert(task.clone(), flight);
+        if let Event::TaskStarted { command, host, timeout, .. } = &record.event {
+            let (command, host) = (command.clone(), host.clone());
+            let flight = InFlight { step: ix, seq: record.seq, since: t, command, timeout: *timeout, host };
+            self.in_flight.insert(task.clone(), flight);
+        }
         Ok(())
     }
 
@@ -348,6 +348,10 @@ impl State {
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
+        if lost && task.kind == TaskKind::Attempt && flight.host.is_some() {
+            let (task, was_dirty) = (task.clone(), step.dirty);
+            step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
+        }
         match (task.kind, verdict) {
             (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
             // The check says what is there: nothing is in doubt any more.
@@ -379,6 +383,28 @@ impl State {
             step.status = StepStatus::Active(Activity::Deciding { task, verdict, no_retry, lost });
         }
         Ok(ix)
+    }
+
+    /// Like a person's word, this may follow the run's end: the resume that comes next goes on from it.
+    fn task_found(&mut self, plan: &Plan, task: &TaskId) -> Result<(), String> {
+        let ix = self.find(plan, &task.step)?;
+        let may = self.may_be_resolved(plan, ix) && self.is_in_doubt(plan, ix) && !self.is_rolling_back();
+        let step = &mut self.steps[ix];
+        let lost = step.lost_there.take_if(|lost| may && lost.task == *task);
+        let lost = lost.ok_or_else(|| format!("task {task} was not lost"))?;
+        step.status = StepStatus::Active(Activity::Acting);
+        step.dirty = lost.was_dirty;
+        (step.lost, step.ended, step.why) = (false, None, None);
+        self.in_flight.insert(lost.task, lost.flight);
+        Ok(())
+    }
+
+    /// Attempts whose hosts may know by now how they ended.
+    pub fn lost_elsewhere<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = &'s Lost> {
+        let asked = |ix: &StepIx| {
+            self.may_be_resolved(plan, *ix) && self.is_in_doubt(plan, *ix) && !self.is_rolling_back()
+        };
+        (0..self.steps.len()).filter(asked).filter_map(|ix| self.steps[ix].lost_there.as_deref())
     }
 
     /// What the end of a step means for the run. A failure inside a group only concerns the group, unless it asks for

@@ -84,8 +84,26 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Found {
     NeverStarted,
-    Ended { end: TaskEnd, output: Box<TaskOutput> },
-    Unknown { why: String },
+    Ended {
+        end: TaskEnd,
+        output: Box<TaskOutput>,
+    },
+    /// Only of a task that was given up, and is in flight again; its end will come.
+    Runs,
+    Unknown {
+        why: String,
+    },
+}
+
+impl Found {
+    /// More than that nobody knows.
+    fn says_more(&self) -> bool {
+        match self {
+            Self::NeverStarted | Self::Runs => true,
+            Self::Ended { end, .. } => !matches!(end.kind, TaskEndKind::Unknown { .. }),
+            Self::Unknown { .. } => false,
+        }
+    }
 }
 
 /// What is to be done once the records are synced.
@@ -318,6 +336,13 @@ impl Engine {
         for event in before {
             self.note(event);
         }
+        // What was given up and is found again: then it is as if it had been in flight all the time.
+        for (task, found) in &found {
+            let lost = self.state.lost_elsewhere(&self.plan).any(|lost| lost.task == *task);
+            if lost && found.says_more() && rollback.is_none() {
+                self.emit(Event::TaskFound { task: task.clone() });
+            }
+        }
         // First of all: whatever happens after, a resume goes on with the rollback.
         if let Some(by) = rollback
             && !self.state.is_rolling_back()
@@ -334,6 +359,7 @@ impl Engine {
                     self.task_ended(task, end, &TaskOutput::none());
                 }
                 Found::NeverStarted => self.never_started(task),
+                Found::Runs => {}
             }
         }
     }

@@ -31,6 +31,6 @@ pub use judge::default_expectation;
 pub use projection::{Overdue, Projection};
 pub use replan::Replan;
 pub use state::{
-    Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+    Activity, Asking, Heard, InFlight, Lost, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
 };
 pub use tell::{Outgoing, Told};

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use crate::model::{
-    HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, shows_password,
+    HERE, Host, HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, nearest,
+    shows_password,
 };
 use crate::plan::params::ParamKind;
 use crate::plan::template::{self, Ctx, Dialect, ItemView, RunVerdict, RunView, StepView, TemplateError};
@@ -21,6 +22,8 @@ pub(super) struct Rendered {
     /// The values behind a script's variables.
     pub values: Vec<(String, String)>,
     pub workdir: Option<String>,
+    /// None: this machine.
+    pub host: Option<String>,
 }
 
 /// A value in the journal is for people to read; beyond this length it is cut, and says so.
@@ -114,10 +117,15 @@ impl Engine {
             }
         };
         let workdir = match &op {
+            Op::Process(ProcessOp { workdir, host: Some(_), .. }) if workdir.as_os_str().is_empty() => None,
             Op::Process(p) if p.workdir != self.plan.root => Some(p.workdir.to_string_lossy().into_owned()),
             _ => None,
         };
-        Ok(Rendered { op, values, workdir })
+        let host = match &op {
+            Op::Process(ProcessOp { host: Some(host), .. }) => Some(host.name.clone()),
+            _ => None,
+        };
+        Ok(Rendered { op, values, workdir, host })
     }
 
     fn process(
@@ -126,9 +134,15 @@ impl Engine {
         command: &Command,
         commands: Vec<Vec<String>>,
     ) -> Result<ProcessOp, String> {
-        let workdir = match &command.workdir {
-            Some(template) => self.plan.root.join(self.text(ix, template, "workdir")?),
-            None => self.plan.root.clone(),
+        let host = match &command.on {
+            Some(template) => self.host(ix, template)?,
+            None => None,
+        };
+        let workdir = match (&command.workdir, &host) {
+            (Some(template), None) => self.plan.root.join(self.text(ix, template, "workdir")?),
+            (None, None) => self.plan.root.clone(),
+            (Some(template), Some(_)) => self.text(ix, template, "workdir")?.into(),
+            (None, Some(_)) => PathBuf::new(),
         };
         let mut env = Vec::with_capacity(command.env.len());
         for (name, value) in &command.env {
@@ -138,7 +152,22 @@ impl Engine {
             Some(template) => Some(self.secret_text(ix, template, "stdin")?),
             None => None,
         };
-        Ok(ProcessOp { commands, script: None, env, workdir, stdin })
+        Ok(ProcessOp { commands, script: None, env, host, workdir, stdin })
+    }
+
+    /// None: this machine.
+    fn host(&self, ix: StepIx, template: &Template) -> Result<Option<Host>, String> {
+        let name = self.text(ix, template, "on")?;
+        if name == HERE {
+            return Ok(None);
+        }
+        let known = || self.plan.hosts.keys().map(String::as_str);
+        let Some(reach) = self.plan.hosts.get(&name) else {
+            let near =
+                nearest(&name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            return Err(format!("on: there is no host `{name}`{near}"));
+        };
+        Ok(Some(Host { name, reach: reach.clone() }))
     }
 
     fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {
@@ -299,7 +328,8 @@ pub(super) fn with_names<T>(
         environment: facts.environment.as_deref(),
         verdict,
     };
-    f(&Ctx { params, steps: &steps, run: &run, item, result, drill: plan.drill.as_ref() })
+    let (groups, drill) = (&plan.groups, plan.drill.as_ref());
+    f(&Ctx { params, steps: &steps, run: &run, item, result, groups, drill })
 }
 
 /// What the items of a step gave, if it has a `foreach`.

@@ -79,10 +79,23 @@ pub struct InFlight {
     pub since: Millis,
     pub command: String,
     pub timeout: Option<Millis>,
+    /// None: this machine.
+    pub host: Option<String>,
+}
+
+/// An attempt of which only its host may know how it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    pub task: TaskId,
+    pub flight: InFlight,
+    /// The step was in doubt before that, too.
+    pub was_dirty: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
+    /// The last attempt, if its outcome is unknown and it ran on another host.
+    pub lost_there: Option<Box<Lost>>,
     pub status: StepStatus,
     /// The last attempt's number, over all epochs.
     pub attempts: u32,
@@ -280,6 +293,7 @@ impl StepState {
             choice: None,
             result: None,
             advisories: Vec::new(),
+            lost_there: None,
             effect_at: None,
             dirty: false,
             done_by_hand: false,

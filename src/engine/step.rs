@@ -397,12 +397,13 @@ impl Engine {
         let step = plan.steps[ix].id.clone();
         let task = TaskId { step: step.clone(), kind, attempt, rerun };
         match self.render(ix, command) {
-            Ok(Rendered { op, values, workdir }) => {
+            Ok(Rendered { op, values, workdir, host }) => {
                 let started = self.emit(Event::TaskStarted {
                     task: task.clone(),
                     command: op.describe(),
                     values,
                     workdir,
+                    host,
                     timeout: command.timeout,
                 });
                 if !started {

@@ -5,6 +5,7 @@
 mod channel;
 mod environ;
 mod hidden;
+mod host;
 mod id;
 mod nearest;
 mod op;
@@ -21,6 +22,7 @@ pub use channel::{
 };
 pub use environ::changes_a_shell;
 pub use hidden::is_hidden;
+pub use host::{HERE, Host, Reach, Ssh};
 pub use id::{IdError, RunId, StepId, TaskId, TaskKind, check_name};
 pub use nearest::nearest;
 pub use op::{

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Millis, SecretText};
+use super::{Host, Millis, SecretText};
 
 /// One thing to carry out. Nothing in it is a template any more; secrets still stand by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub enum Op {
     Http(HttpOp),
 }
 
-/// One local command, or a pipeline of commands without a shell.
+/// One command, or a pipeline of commands without a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessOp {
@@ -28,7 +28,10 @@ pub struct ProcessOp {
     pub script: Option<String>,
     /// Added to the inherited environment.
     pub env: Vec<(String, SecretText)>,
-    /// Absolute.
+    /// None: this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// Absolute. On another host as typed; empty: where its commands start.
     pub workdir: PathBuf,
     /// Empty input if absent.
     pub stdin: Option<SecretText>,

@@ -93,6 +93,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         values: Vec<(String, String)>,
         workdir: Option<String>,
+        /// The host that it ran on; absent: this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
         timeout: Option<Millis>,
     },
     TaskEnded {
@@ -108,6 +111,10 @@ pub enum Event {
         /// `retry.when` said that another attempt is of no use.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         no_retry: bool,
+    },
+    /// The host of a task whose outcome was unknown knows of it after all: it is in flight again, and its end follows.
+    TaskFound {
+        task: TaskId,
     },
     /// Attempt `failed` did not serve; the next starts after `delay`.
     RetryScheduled {
@@ -261,7 +268,9 @@ impl Event {
     /// The step that it is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {
-            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } => Some(&task.step),
+            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } | Self::TaskFound { task } => {
+                Some(&task.step)
+            }
             Self::StepSkipped { step, .. }
             | Self::WaitStarted { step, .. }
             | Self::GroupStarted { step, .. }

@@ -87,6 +87,8 @@ fn whole(plan: &Plan) -> Fields {
         channel_secrets,
         escalation,
         updates,
+        hosts,
+        groups,
         requires,
         max_parallel,
         lock,
@@ -117,6 +119,8 @@ fn whole(plan: &Plan) -> Fields {
         ("channel_secrets", plain(plan, channel_secrets)),
         ("escalation", plain(plan, escalation)),
         ("updates", plain(plan, updates)),
+        ("hosts", plain(plan, hosts)),
+        ("groups", plain(plan, groups)),
         ("requires", plain(plan, requires)),
         ("max_parallel", plain(plan, max_parallel)),
         ("lock", plain(plan, lock)),
@@ -209,10 +213,11 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
 
 fn command_fields(plan: &Plan, command: &Command, fields: &mut Fields) {
     // `want` follows from the expressions.
-    let Command { action, env, workdir, stdin, timeout, grace, want: _ } = command;
+    let Command { action, env, on, workdir, stdin, timeout, grace, want: _ } = command;
     fields.extend([
         ("action", plain(plan, action)),
         ("env", plain(plan, env)),
+        ("on", plain(plan, on)),
         ("workdir", plain(plan, workdir)),
         ("stdin", plain(plan, stdin)),
         ("timeout", plain(plan, timeout)),

@@ -203,6 +203,11 @@ impl Plan {
 impl Step {
     /// Every template of the step with the place it stands in.
     pub fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
+        self.for_each_command(&mut |command| command.for_each_template(visit));
+    }
+
+    /// Every command that the step may carry out.
+    pub fn for_each_command<'s>(&'s self, visit: &mut dyn FnMut(&'s Command)) {
         let mut commands: Vec<&Command> = Vec::new();
         if let Body::Command(command) = &self.body {
             commands.push(command);
@@ -214,7 +219,7 @@ impl Step {
             commands.extend(undo.retry.remedies.iter().map(|(_, c)| c));
         }
         for command in commands {
-            command.for_each_template(visit);
+            visit(command);
         }
     }
 }
@@ -275,7 +280,7 @@ impl Command {
             }
         }
         self.env.iter().for_each(|(_, value)| visit(value, Place::SecretText));
-        self.workdir.iter().for_each(|path| visit(path, Place::Text));
+        self.on.iter().chain(&self.workdir).for_each(|text| visit(text, Place::Text));
         self.stdin.iter().for_each(|text| visit(text, Place::SecretText));
     }
 }

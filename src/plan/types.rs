@@ -11,7 +11,7 @@ use super::foreach::ForEach;
 use super::params::ParamSpec;
 use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
-use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, SecretName, StepId};
+use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -38,6 +38,12 @@ pub struct Plan {
     pub escalation: Vec<Level>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<Updates>,
+    /// Where commands can run besides this machine, as it stood when the plan was made: those that it may need.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Reach>,
+    /// Hosts by group: those groups that some text reads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Vec<String>>,
     pub requires: Requires,
     pub max_parallel: usize,
     /// One open run at a time for the same key.
@@ -271,7 +277,10 @@ pub struct PlannedOption {
 pub struct Command {
     pub action: Action,
     pub env: Vec<(String, Template)>,
-    /// A path; relative ones count from [`Plan::root`].
+    /// Names one host, or [`crate::model::HERE`]. None: this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Template>,
+    /// A path; relative ones count from [`Plan::root`], on another host from where its commands start.
     pub workdir: Option<Template>,
     pub stdin: Option<Template>,
     /// None: no limit.

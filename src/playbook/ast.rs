@@ -61,6 +61,8 @@ pub struct Playbook {
     pub updates: Option<Updates>,
     /// Accounts by role; the first of each is the primary.
     pub roles: Vec<(Text, Vec<Text>)>,
+    pub hosts: Vec<HostDecl>,
+    pub groups: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
     pub defaults: Defaults,
     pub max_parallel: Option<Spanned<u32>>,
@@ -152,6 +154,37 @@ pub struct Environment {
     pub params: Vec<(Text, Node)>,
     /// `confirm: name`: the environment's name must be typed to start.
     pub confirm: bool,
+}
+
+/// A place where commands run. All texts are templates over `params`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostDecl {
+    pub name: Text,
+    pub kind: HostKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostKind {
+    Ssh {
+        to: Text,
+        port: Option<Text>,
+        user: Option<Text>,
+        config: Option<Text>,
+        identity: Option<Text>,
+        options: Vec<(Text, Text)>,
+    },
+    Container {
+        name: Text,
+        engine: Option<Text>,
+        user: Option<Text>,
+    },
+    Kubectl {
+        target: Text,
+        container: Option<Text>,
+        namespace: Option<Text>,
+        context: Option<Text>,
+    },
+    Via(Vec<Text>),
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -355,6 +388,8 @@ pub struct Options {
     pub workdir: Option<Text>,
     pub stdin: Option<Text>,
     pub shell: Option<Spanned<Shell>>,
+    /// A template that names one host.
+    pub on: Option<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -522,6 +557,8 @@ pub struct Config {
     pub playbooks: Vec<Text>,
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
+    pub hosts: Vec<HostDecl>,
+    pub groups: Vec<(Text, Vec<Text>)>,
     pub channels: Vec<Channel>,
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,

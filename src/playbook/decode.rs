@@ -11,6 +11,7 @@ use crate::model::IncidentStatus;
 mod action;
 mod check;
 mod foreach;
+mod hosts;
 mod map;
 mod people;
 mod requires;
@@ -65,6 +66,8 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         escalation: escalation(map),
         updates: map.map("updates").map(updates),
         roles: lists(map, "roles"),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
         max_parallel: map.u32("max_parallel"),
@@ -82,6 +85,8 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
         environments: environments(map),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         channels: channels(map),
         escalation: escalation(map),
         updates: map.map("updates").map(updates),

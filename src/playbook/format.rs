@@ -8,6 +8,7 @@ mod check;
 mod drill;
 mod failure;
 mod foreach;
+mod hosts;
 mod people;
 mod requires;
 mod tell;
@@ -22,6 +23,7 @@ use drill::DRILL;
 use failure::{RETRY, UNDO};
 use foreach::FOREACH_FIELDS;
 pub use foreach::MAX_ITEMS;
+use hosts::{HOST_GROUPS, HOSTS, ON_FIELD, ON_ONLY_PROCESS};
 use people::{APPROVAL, CHOOSE, MANUAL};
 use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
@@ -116,6 +118,12 @@ pub static PLAYBOOK: Object = Object {
             Kind::Map { keys: Keys::Name, values: &TEXTS },
             "Who holds each role, by account: the first is the primary, the others back them up.",
         ),
+        optional(
+            "hosts",
+            HOSTS,
+            "Where else commands run: `on`. One of the same name in `runbook.yaml` is set aside.",
+        ),
+        optional("groups", HOST_GROUPS, "Hosts under one name: `groups.NAME` in expressions is the list."),
         optional("requires", Kind::Object(&REQUIRES), "What must be there before the first step."),
         optional("defaults", Kind::Object(&DEFAULTS), "Options for every step that does not say otherwise."),
         optional("max_parallel", Kind::Int { min: 1, max: 1000 }, "How many steps run at once. Default: 8."),
@@ -135,7 +143,6 @@ pub static PLAYBOOK: Object = Object {
     ]],
     rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: &[] }],
     refused: &[
-        ("hosts", Refusal::Later),
         ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
         ("env", Refusal::Because("variables for every step are written below `defaults`")),
     ],
@@ -281,6 +288,7 @@ const STEP_RULES: &[Rule] = &[
     STDIN_ONLY_PROCESS,
     ENV_ONLY_PROCESS,
     GRACE_ONLY_PROCESS,
+    ON_ONLY_PROCESS,
     Rule::Not { key: "retry", with: GROUPS, because: "the steps inside have their own attempts" },
     Rule::Not { key: "timeout", with: GROUPS, because: "the steps inside have their own timeouts" },
     Rule::Not { key: "workdir", with: GROUPS, because: "the steps inside have their own folders" },
@@ -334,6 +342,7 @@ const STEP_RULES: &[Rule] = &[
     Rule::Only { key: "workdir", with: ACTIONS },
     Rule::Only { key: "stdin", with: ACTIONS },
     Rule::Only { key: "shell", with: ACTIONS },
+    Rule::Only { key: "on", with: ACTIONS },
     Rule::Only { key: "expect", with: ACTIONS },
     Rule::Only { key: "outputs", with: ACTIONS },
     Rule::Only { key: "undo", with: ACTIONS },
@@ -371,13 +380,13 @@ pub static STEP: Object = Object {
         &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: STEP_RULES,
     refused: STEP_REFUSED,
 };
 
 const STEP_REFUSED: &[(&str, Refusal)] = &[
-    ("on", Refusal::Later),
     ("within", Refusal::Because(WITHIN_ELSEWHERE)),
     ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ("required", Refusal::Because("only a check of `verify` can be advisory")),
@@ -397,11 +406,11 @@ static ALTERNATIVE: Object = Object {
         &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: STEP_RULES,
     refused: &[
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
-        ("on", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ],
@@ -431,6 +440,8 @@ pub static CONFIG: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Environments for every playbook.",
         ),
+        optional("hosts", HOSTS, "Hosts for every playbook. Without templates."),
+        optional("groups", HOST_GROUPS, "Groups of hosts for every playbook."),
         optional("channels", CHANNELS, "Where word of a run can be sent, for every playbook."),
         optional("escalation", ESCALATION, "For every playbook that has none of its own."),
         optional("updates", UPDATES, "For every playbook that has none of its own."),
@@ -457,7 +468,6 @@ pub static CONFIG: Object = Object {
     ]],
     rules: &[],
     refused: &[
-        ("hosts", Refusal::Later),
         ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),
         ("phases", Refusal::Because("phases belong into a playbook, a file of its own")),
     ],

@@ -93,8 +93,6 @@ pub struct Field {
 
 #[derive(Debug)]
 pub enum Refusal {
-    /// A later version will have it.
-    Later,
     /// It belongs somewhere else, or is not needed.
     Because(&'static str),
 }

@@ -345,11 +345,6 @@ impl<'n> Walker<'n> {
         let name = key.value.as_str();
         let shown: String = name.chars().take(60).collect();
         let diagnostic = match object.refused.iter().find(|(refused, _)| *refused == name) {
-            Some((_, Refusal::Later)) => {
-                Diagnostic::error("unknown-key", key.span, format!("the key `{shown}` is not supported yet"))
-                    .label(format!("not a key of {}", object.name))
-                    .help(format!("this version does not support `{shown}` yet: remove it"))
-            }
             Some((_, Refusal::Because(why))) => Diagnostic::error(
                 "misplaced-key",
                 key.span,

@@ -288,9 +288,10 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
 fn running(view: &View<'_>, ix: StepIx) -> String {
     let Some((_, task)) = in_flight(view.state, view.plan, ix) else { return String::new() };
     let elapsed = whole_seconds(view.now.saturating_sub(task.since));
+    let on = task.host.as_ref().map_or_else(String::new, |host| format!("on {} ", neutral::line(host)));
     match task.timeout {
-        Some(timeout) => format!("{elapsed} of {}", words::target_text(timeout)),
-        None => elapsed,
+        Some(timeout) => format!("{on}{elapsed} of {}", words::target_text(timeout)),
+        None => format!("{on}{elapsed}"),
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::look::{Look, Sign};
 use super::show::nested;
 use super::waves::shown_inside;
-use super::{neutral, words};
+use super::{neutral, rendered, words};
 use crate::plan::{Body, Plan, StepIx};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,17 @@ fn mermaid(plan: &Plan, out: &mut String) -> std::fmt::Result {
 fn mermaid_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
     let each = plan.foreach(ix).map_or_else(String::new, |each| format!("<br/>{}", words::for_each(each)));
-    format!("{}<br/>{}{each}", mermaid_text(step.id.as_str()), mermaid_text(&step.title))
+    format!("{}<br/>{}{each}", mermaid_text(step.id.as_str()), mermaid_text(&titled(plan, ix)))
+}
+
+/// The title, and where the step runs if that is not this machine.
+fn titled(plan: &Plan, ix: StepIx) -> String {
+    let step = &plan.steps[ix];
+    let on = match &step.body {
+        Body::Command(command) => rendered::on(plan, step.scope, command),
+        _ => None,
+    };
+    on.map_or_else(|| step.title.clone(), |on| format!("{} on {on}", step.title))
 }
 
 fn mermaid_class(plan: &Plan, ix: StepIx) -> &'static str {
@@ -215,7 +225,7 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
 fn dot_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
     let each = plan.foreach(ix).map_or_else(String::new, |each| format!("\\n{}", words::for_each(each)));
-    format!("{}\\n{}{each}", dot_text(step.id.as_str()), dot_text(&step.title))
+    format!("{}\\n{}{each}", dot_text(step.id.as_str()), dot_text(&titled(plan, ix)))
 }
 
 /// Inside double quotes dot knows `\"`, and reads other backslashes as layout: each is doubled.

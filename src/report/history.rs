@@ -96,6 +96,8 @@ pub struct TaskHistory {
     pub command: String,
     pub values: Vec<(String, String)>,
     pub workdir: Option<String>,
+    /// None: this machine.
+    pub host: Option<String>,
     pub timeout: Option<Millis>,
     /// Absent: the records do not say what became of it.
     pub end: Option<(Millis, TaskEnd, TaskVerdict)>,
@@ -131,6 +133,8 @@ pub struct CheckHistory {
     pub attempt: u32,
     pub check: u16,
     pub command: String,
+    /// None: this machine.
+    pub host: Option<String>,
     pub polls: u32,
     pub started: Millis,
     pub ended: Option<Millis>,
@@ -246,6 +250,10 @@ impl History {
             }),
             Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
             Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
+            Event::TaskFound { task } => self.step(plan, &task.step, |s| {
+                s.begin(t);
+                s.tasks.iter_mut().filter(|known| known.task == *task).for_each(|known| known.end = None);
+            }),
             Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {
                 s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
                 s.task_ended(t, task, end, verdict);
@@ -399,7 +407,9 @@ impl StepHistory {
     }
 
     fn task_started(&mut self, record: &Record) {
-        let Event::TaskStarted { task, command, values, workdir, timeout } = &record.event else { return };
+        let Event::TaskStarted { task, command, values, workdir, host, timeout } = &record.event else {
+            return;
+        };
         match task.kind {
             TaskKind::Verify { check, .. } => {
                 self.begin(record.t);
@@ -412,6 +422,7 @@ impl StepHistory {
                         attempt: task.attempt,
                         check,
                         command: command.clone(),
+                        host: host.clone(),
                         polls: 1,
                         started: record.t,
                         ended: None,
@@ -437,6 +448,7 @@ impl StepHistory {
             command: command.clone(),
             values: values.clone(),
             workdir: workdir.clone(),
+            host: host.clone(),
             timeout: *timeout,
             end: None,
         });

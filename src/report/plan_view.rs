@@ -100,6 +100,9 @@ pub struct ForEachView {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct CommandView {
+    /// The host it runs on; none: this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     pub text: String,
     pub values: Vec<(String, String)>,
     /// False: it holds what a step will give, so `text` is the source.
@@ -340,7 +343,8 @@ fn kind(step: &Step) -> &'static str {
 
 fn command_view(plan: &Plan, scope: usize, command: &Command) -> CommandView {
     let Shown { text, values, known } = rendered::command(plan, scope, command);
-    CommandView { text, values, known, timeout: command.timeout }
+    let on = rendered::on(plan, scope, command);
+    CommandView { on, text, values, known, timeout: command.timeout }
 }
 
 fn check_view(plan: &Plan, scope: usize, check: &Check) -> CheckView {
@@ -421,6 +425,9 @@ impl Text {
 
     fn command(&mut self, depth: usize, name: &str, command: &CommandView) {
         self.field(depth, name, &command.text);
+        if let Some(on) = &command.on {
+            self.field(depth, "", &format!("  on {on}"));
+        }
         for (name, value) in &command.values {
             self.field(depth, "", &format!("  {name} = {value}"));
         }

@@ -43,7 +43,15 @@ fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) 
         environment: plan.environment.as_ref().map(|e| e.name.as_str()),
         verdict: None,
     };
-    Some(render(&Ctx { params, steps: &[], run: &run, item: None, result: None, drill: plan.drill.as_ref() }))
+    Some(render(&Ctx {
+        params,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &plan.groups,
+        drill: plan.drill.as_ref(),
+    }))
 }
 
 /// A text with the parameters of its scope, secrets by name; its source where a value is known only during the run.
@@ -52,6 +60,15 @@ pub fn text(plan: &Plan, scope: usize, template: &Template) -> String {
         Some(Ok(text)) => neutral::block(text.trim_end()),
         _ => clean(&template.src),
     }
+}
+
+/// The host that the command runs on, and how it is reached; none for this machine.
+pub fn on(plan: &Plan, scope: usize, command: &Command) -> Option<String> {
+    let name = text(plan, scope, command.on.as_ref()?);
+    Some(match plan.hosts.get(&name) {
+        Some(reach) => format!("{name} ({})", neutral::line(reach.describe())),
+        None => name,
+    })
 }
 
 /// The parameters that a source names, with their values.
@@ -151,7 +168,8 @@ fn is_literal(template: &Template) -> bool {
 }
 
 fn argv_text(commands: Vec<Vec<String>>) -> String {
-    let op = ProcessOp { commands, script: None, env: Vec::new(), workdir: PathBuf::new(), stdin: None };
+    let (env, workdir) = (Vec::new(), PathBuf::new());
+    let op = ProcessOp { commands, script: None, env, host: None, workdir, stdin: None };
     Op::Process(op).describe()
 }
 

@@ -100,6 +100,9 @@ pub struct InFlightRow {
     pub since: Millis,
     pub elapsed: Millis,
     pub timeout: Option<Millis>,
+    /// None: this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     pub command: String,
 }
 
@@ -188,8 +191,9 @@ impl Status {
         self.table(look, &mut out);
         for task in &self.in_flight {
             let limit = task.timeout.map_or_else(String::new, |t| format!(" of {}", words::target_text(t)));
+            let on = task.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
             let first = task.command.lines().next().unwrap_or_default();
-            let line = format!("  running  {}  {}{limit}  {first}", task.task, task.elapsed);
+            let line = format!("  running  {}{on}  {}{limit}  {first}", task.task, task.elapsed);
             out.push_str(&match look.width {
                 Some(width) => look.cut(&line, width.max(20)),
                 None => look.fit(line),
@@ -403,11 +407,12 @@ pub(super) fn told(history: &History, driven: Option<bool>) -> Option<Tally> {
 }
 
 fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
-    let row = |task: &TaskId, since: Millis, timeout, command: &str| InFlightRow {
+    let row = |task: &TaskId, since: Millis, timeout, host: &Option<String>, command: &str| InFlightRow {
         task: task.clone(),
         since,
         elapsed: elapsed.saturating_sub(since),
         timeout,
+        host: host.as_ref().map(neutral::line),
         command: neutral::block(command),
     };
     let mut rows: Vec<InFlightRow> = Vec::new();
@@ -416,10 +421,13 @@ fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
             past.tasks
                 .iter()
                 .filter(|t| t.end.is_none())
-                .map(|t| row(&t.task, t.started, t.timeout, &t.command)),
+                .map(|t| row(&t.task, t.started, t.timeout, &t.host, &t.command)),
         );
         rows.extend(
-            past.checks.iter().filter(|c| c.end.is_none()).map(|c| row(&c.last, c.started, None, &c.command)),
+            past.checks
+                .iter()
+                .filter(|c| c.end.is_none())
+                .map(|c| row(&c.last, c.started, None, &c.host, &c.command)),
         );
     }
     rows.sort_by_key(|r| (r.since, r.task.kind == TaskKind::Undo));

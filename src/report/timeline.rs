@@ -195,7 +195,7 @@ impl Timeline {
                 let (label, tone, why) = words::undone(state);
                 e.set(Kind::Rollback, label, tone, neutral::line(why.unwrap_or_default()));
             }
-            Event::TaskStarted { task, command, values, workdir, timeout: _ } => {
+            Event::TaskStarted { task, command, values, workdir, host, timeout: _ } => {
                 if !matches!(task.kind, TaskKind::Undo | TaskKind::Unless) {
                     let open = self.open.entry(task.step.clone()).or_insert((t, 0));
                     open.1 += u32::from(task.kind == TaskKind::Attempt && task.rerun == 0);
@@ -205,9 +205,16 @@ impl Timeline {
                     .iter()
                     .map(|(name, value)| format!("{} = {}", neutral::line(name), words::text_value(value)))
                     .collect();
+                if let Some(host) = host {
+                    e.detail.push(format!("on {}", neutral::line(host)));
+                }
                 if let Some(workdir) = workdir {
                     e.detail.push(format!("in {}", neutral::line(workdir)));
                 }
+            }
+            Event::TaskFound { task } => {
+                let text = "its host was asked what became of it, and knows";
+                e.task(task, Kind::Start, "found", Tone::Accent, text);
             }
             Event::TaskEnded { task, end, verdict, outputs, no_retry, result: _ } => {
                 let (label, tone) = words::verdict(verdict);

@@ -117,6 +117,7 @@ impl Driver<'_> {
                 return Err(error);
             }
         };
+        self.exec.recorded();
         Ok(Finished {
             run: self.dir.id().clone(),
             dir: self.dir.path().to_owned(),
@@ -211,7 +212,7 @@ impl Driver<'_> {
             ("RUNBOOK_ATTEMPT".to_owned(), task.attempt.to_string()),
             ("RUNBOOK_DIR".to_owned(), self.dir.path().to_string_lossy().into_owned()),
         ];
-        TaskSpec { task, op, timeout, grace, want, sensitive, env }
+        TaskSpec { task, op, timeout, grace, want, sensitive, env, root: self.engine.plan().root.clone() }
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> Woken {

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
-use crate::exec::{Exec, ExecConfig, Finding};
+use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
-use crate::model::{Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, Want};
+use crate::model::{Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
 use crate::plan::{Command, Plan};
 use crate::planted::{self, Bug};
 use crate::preflight;
@@ -115,7 +115,10 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
-    let (in_flight, lost) = (in_flight(&engine), lost(&engine));
+    // Other hosts are not asked about what is to be taken back, or left.
+    let elsewhere = engine.state().lost_elsewhere(engine.plan()).filter(|_| intent == Intent::GoOn);
+    let elsewhere: Vec<TaskId> = elsewhere.map(|lost| lost.task.clone()).collect();
+    let (in_flight, lost) = (in_flight(&engine, &elsewhere, clock.now().t), lost(&engine));
     let config = ExecConfig {
         run_dir: dir.path().to_owned(),
         secrets,
@@ -125,8 +128,14 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     runtime()?.block_on(async {
         let what = "joining the commands in flight";
         let (exec, findings) = Exec::attach(config, in_flight).await.map_err(RunError::io(what))?;
-        let found =
-            findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).chain(lost).collect();
+        let found = findings
+            .into_iter()
+            .filter_map(|(task, finding)| {
+                let found = found(finding).or_else(|| elsewhere.contains(&task).then_some(Found::Runs))?;
+                Some((task, found))
+            })
+            .chain(lost)
+            .collect();
         let info = identity.resume_info();
         let (rollback, cancel) = match intent {
             Intent::GoOn => (None, None),
@@ -240,10 +249,30 @@ fn found(finding: Finding) -> Option<Found> {
     }
 }
 
-/// What was under way with the keeper, which can be asked.
-fn in_flight(engine: &Engine) -> Vec<(TaskId, Want)> {
-    let wanted = |task: &TaskId| (task.clone(), engine.command_of(task).map(|c| c.want).unwrap_or_default());
-    engine.state().in_flight.keys().filter(|task| is_kept(engine, task)).map(wanted).collect()
+/// What was under way with the keeper, which can be asked, and what other hosts may know of by now.
+fn in_flight(engine: &Engine, elsewhere: &[TaskId], now: Millis) -> Vec<InFlight> {
+    let state = engine.state();
+    let under_way = state.in_flight.iter().filter(|(task, _)| is_kept(engine, task));
+    let given_up = state.lost_elsewhere(engine.plan()).map(|lost| (&lost.task, &lost.flight));
+    let given_up = given_up.filter(|(task, _)| elsewhere.contains(task));
+    under_way.chain(given_up).map(|(task, flight)| one_in_flight(engine, task, flight, now)).collect()
+}
+
+/// What it takes to find out what became of a task.
+fn one_in_flight(engine: &Engine, task: &TaskId, flight: &crate::engine::InFlight, now: Millis) -> InFlight {
+    let plan = engine.plan();
+    let command = engine.command_of(task);
+    let age = now.saturating_sub(flight.since);
+    let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
+    let abroad = reach.map(|(name, reach)| Abroad {
+        host: Host { name: name.clone(), reach: reach.clone() },
+        root: plan.root.clone(),
+        sensitive: plan.steps[flight.step].sensitive,
+        timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),
+        grace: command.map_or(Millis::ZERO, |command| command.grace),
+        age,
+    });
+    InFlight { task: task.clone(), want: command.map(|c| c.want).unwrap_or_default(), abroad }
 }
 
 /// Requests and queries: their answers died with the process that waited for them.

@@ -18,6 +18,7 @@ fn task_started(task: &str, command: &str) -> Event {
         command: command.into(),
         values: vec![],
         workdir: None,
+        host: None,
         timeout: None,
     }
 }
@@ -63,6 +64,7 @@ fn events() -> Vec<Event> {
             command: "cp \"$RB_V1\" \"$RB_V2\"".into(),
             values: vec![("RB_V1".into(), "a b\n".into()), ("RB_V2".into(), String::new())],
             workdir: Some("/srv".into()),
+            host: None,
             timeout: Some(Millis(30_000)),
         },
         Event::TaskEnded {
@@ -270,6 +272,16 @@ fn events() -> Vec<Event> {
         Event::RunStarted(Box::new(StartInfo { past: Some(Box::new(past())), ..started() })),
         run_ended(RunOutcome::Recovered),
         notice(6, Cause::Acknowledged { by: "bob".into() }),
+        Event::TaskStarted {
+            task: TaskId::parse("far.1").unwrap(),
+            command: "systemctl stop app".into(),
+            values: vec![],
+            workdir: None,
+            host: Some("web1".into()),
+            timeout: None,
+        },
+        Event::TaskFound { task: TaskId::parse("far.1").unwrap() },
+        run_ended(RunOutcome::Recovered),
     ]
 }
 
@@ -375,13 +387,14 @@ fn kind(event: &Event) -> usize {
         Event::Acknowledged { .. } => 28,
         Event::Notice { .. } => 29,
         Event::NoticeEnded { .. } => 30,
+        Event::TaskFound { .. } => 31,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=31).collect::<Vec<_>>());
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub fn script(text: &str) -> Command {
             script: Template { src: text.to_owned(), uses: Vec::new() },
         },
         env: Vec::new(),
+        on: None,
         workdir: None,
         stdin: None,
         timeout: Some(Millis::secs(300)),
@@ -116,6 +117,8 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
+        hosts: BTreeMap::new(),
+        groups: BTreeMap::new(),
         requires: Requires { commands: vec!["sqlite3".to_owned()], ..Requires::default() },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),
@@ -236,6 +239,7 @@ impl Tape {
             command: command.to_owned(),
             values: Vec::new(),
             workdir: Some("/srv/playbooks".to_owned()),
+            host: None,
             timeout: Some(Millis::secs(300)),
         })
     }
@@ -353,6 +357,7 @@ fn restore_and_start(tape: &mut Tape) {
         command: "install -m 600 -- \"${RB_V1}\" tasks.db\nsync tasks.db".to_owned(),
         values: vec![("RB_V1".to_owned(), "backups/tasks-0900.db".to_owned())],
         workdir: Some("/srv/playbooks".to_owned()),
+        host: None,
         timeout: Some(Millis::secs(300)),
     });
     tape.end(task, 220, TaskEndKind::Exited { code: 0 }, TaskVerdict::Passed);

@@ -471,5 +471,6 @@ fn again(found: &runbook::engine::Found) -> runbook::engine::Found {
         Found::NeverStarted => Found::NeverStarted,
         Found::Ended { end, output } => Found::Ended { end: end.clone(), output: output.clone() },
         Found::Unknown { why } => Found::Unknown { why: why.clone() },
+        Found::Runs => Found::Runs,
     }
 }

@@ -30,6 +30,7 @@ impl Builder<'_> {
             }
             self.scopes[scope].requires = self.requires(scope);
         }
+        self.merge_hosts();
         self.merge_secrets(&seen);
         self.merge_channels(&seen);
         self.merge_tell();

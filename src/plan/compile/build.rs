@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use super::base::Base;
 use super::each::EachDraft;
+use super::hosts::HostDraft;
 use super::order::Order;
 use super::requires;
 use super::text::Read;
@@ -154,7 +155,7 @@ pub(super) struct Builder<'a> {
     pub each: BTreeMap<StepIx, EachDraft>,
     /// What later texts read of a step's `result`.
     pub kept: HashMap<StepIx, Want>,
-    /// Names of parameters and secrets that some text reads, by book.
+    /// Names of parameters, secrets and groups that some text reads, by book.
     pub used: HashSet<(usize, String)>,
     pub edges: usize,
     pub too_many: bool,
@@ -165,6 +166,9 @@ pub(super) struct Builder<'a> {
     pub channels: Vec<Channel>,
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,
+    pub hosts: BTreeMap<String, HostDraft>,
+    /// Of hosts, by name.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Like `used`: the secrets that some channel reads.
     pub told: HashSet<(usize, String)>,
 }
@@ -202,6 +206,8 @@ impl<'a> Builder<'a> {
             channels: Vec::new(),
             escalation: Vec::new(),
             updates: None,
+            hosts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             told: HashSet::new(),
         };
         if loaded.books.is_empty() {

@@ -1,6 +1,6 @@
 //! Translates actions, checks, undos and retries into commands.
 //!
-//! A check, an undo or a remedy inherits `env`, `workdir`, `shell` and `grace` from its step, as they describe where
+//! A check, an undo or a remedy inherits `env`, `on`, `workdir`, `shell` and `grace` from its step, as they describe where
 //! the step works; `timeout` and `stdin` belong to one command alone.
 
 use super::build::Builder;
@@ -66,12 +66,14 @@ impl Builder<'_> {
         };
         let process = matches!(translated, Action::Script { .. } | Action::Exec(_));
         self.refuse_idle_workdir(process, options);
+        let on = if process { self.on(options, around) } else { None };
         let defaults = &self.playbook(site.scope).defaults;
         let grace =
             [options.grace.as_ref(), around.step.and_then(|s| s.grace.as_ref()), defaults.grace.as_ref()];
         Some(Command {
             env: if process { self.env(options, around) } else { Vec::new() },
-            workdir: if process { self.workdir(options, around) } else { None },
+            workdir: if process { self.workdir(options, around, on.is_some()) } else { None },
+            on,
             stdin: options.stdin.as_ref().map(|t| self.template(t, Place::SecretText, site)),
             timeout: options.timeout.as_ref().map_or(around.timeout, |t| t.value),
             grace: grace.into_iter().flatten().next().map_or(DEFAULT_GRACE, |g| g.value),
@@ -242,13 +244,16 @@ impl Builder<'_> {
         }
     }
 
-    fn workdir(&mut self, options: &Options, around: Around<'_>) -> Option<Template> {
+    fn workdir(&mut self, options: &Options, around: Around<'_>, elsewhere: bool) -> Option<Template> {
         let scope = around.site.scope;
         match options.workdir.as_ref().or(around.step.and_then(|s| s.workdir.as_ref())) {
             Some(text) => {
                 let template = self.template(text, Place::Text, around.site);
-                Some(self.rooted(template, text.span, scope, ""))
+                // A path of another host has nothing to do with the folders here.
+                let rooted = |b: &mut Self, t| if elsewhere { t } else { b.rooted(t, text.span, scope, "") };
+                Some(rooted(self, template))
             }
+            None if elsewhere => None,
             None => self.foreign_root(scope).map(|root| Template { src: root, uses: Vec::new() }),
         }
     }

@@ -11,7 +11,7 @@ use super::resolve::{DrillPart, Params, find_environment, main_params, plan, pla
 use super::text::{Site, When};
 use super::{CompileError, ParamProblem, Request, sound, suggest};
 use crate::model::StepId;
-use crate::plan::template::{Ctx, Place, RunView, render_value};
+use crate::plan::template::{Ctx, NO_GROUPS, Place, RunView, render_value};
 use crate::plan::{Body, DrillPlace, Expr, OnFailure, Plan, Step};
 use crate::playbook::ast::{self, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
@@ -211,7 +211,15 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
 fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
     let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
     let none = Params::new();
-    let ctx = Ctx { params: &none, steps: &[], run: &run, item: None, result: None, drill: Some(place) };
+    let ctx = Ctx {
+        params: &none,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &NO_GROUPS,
+        drill: Some(place),
+    };
     let mut params = Params::new();
     let mut problems = Vec::new();
     for (name, node) in &drill.params {

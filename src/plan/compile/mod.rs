@@ -11,6 +11,7 @@ mod command;
 mod drill;
 mod each;
 mod expand;
+mod hosts;
 mod needs;
 mod order;
 mod people;

@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::base::join;
 use super::build::{Builder, GivenValue};
 use super::each::{self, ListDraft};
+use super::hosts;
 use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
-use crate::model::IncidentStatus;
+use crate::model::{IncidentStatus, Reach};
 use crate::plan::params::ParamKind;
 use crate::plan::template::{Ctx, RunView, TemplateError, eval, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
@@ -62,6 +63,8 @@ pub(super) fn plan_with_numbers(
     for scope in 1..builder.scopes.len() {
         resolver.open(scope);
     }
+    let hosts = resolver.hosts();
+    let groups = builder.groups_used();
     let requires = resolver.requires()?;
     let lock = match (section, place) {
         (section, Some(place)) => format!("drill {} {}", place.dir.display(), section.unwrap_or("playbook")),
@@ -114,6 +117,8 @@ pub(super) fn plan_with_numbers(
         // A drill is no incident.
         escalation: if place.is_some() { Vec::new() } else { escalation },
         updates: if place.is_some() { None } else { builder.updates },
+        hosts,
+        groups,
         requires,
         max_parallel: main
             .max_parallel
@@ -378,6 +383,7 @@ impl Resolver<'_, '_> {
             run: &run,
             item: None,
             result: None,
+            groups: &self.builder.groups,
             drill: self.drill,
         })
     }
@@ -394,6 +400,27 @@ impl Resolver<'_, '_> {
                 String::new()
             }
         }
+    }
+
+    /// Those that the plan may need, with the values of parameters.
+    fn hosts(&mut self) -> BTreeMap<String, Reach> {
+        let builder = self.builder;
+        let mut hosts = BTreeMap::new();
+        for name in builder.hosts_used() {
+            let draft = &builder.hosts[name];
+            let reach = hosts::settle(&draft.reach, &draft.root, &mut |src| match draft.scope {
+                Some(scope) => {
+                    let template = Template { src: src.to_owned(), uses: Vec::new() };
+                    self.text(&template, scope, &format!("hosts.{name}"))
+                }
+                None => src.to_owned(),
+            });
+            if let Some(message) = reach.problem().filter(|_| !self.request.show_missing) {
+                self.problems.push(ParamProblem { name: format!("hosts.{name}"), message, help: None });
+            }
+            hosts.insert(name.clone(), reach);
+        }
+        hosts
     }
 
     fn lock(&mut self, main: &ast::Playbook, environment: Option<&Environment>) -> String {

@@ -263,6 +263,7 @@ impl Builder<'_> {
                 check_run(rest, span, site)
             }
             ["result", rest @ ..] => check_result(rest, span, site.result, found),
+            ["groups", rest @ ..] => self.check_group(rest, span, site),
             ["drill", rest @ ..] => self.check_drill(rest, span),
             ["item", ..] if site.item => {
                 found.late = true;
@@ -270,7 +271,7 @@ impl Builder<'_> {
             }
             ["item", ..] => Err(self.no_item(span, site)),
             [name, ..] => {
-                let known = ["params", "secrets", "steps", "run"].into_iter();
+                let known = ["params", "secrets", "steps", "run", "groups"].into_iter();
                 let known =
                     known.chain(site.result.map(|_| "result")).chain(self.unit.drill.then_some("drill"));
                 Err(unknown(span, "unknown-name", format!("`{name}` is not defined"), name, known, ""))
@@ -334,6 +335,21 @@ impl Builder<'_> {
             return Err(unknown(span, "unknown-secret", message, name, known, "declare it under `secrets`"));
         }
         self.used.insert((book, format!("secrets.{name}")));
+        Ok(())
+    }
+
+    fn check_group(&mut self, rest: &[&str], span: Span, site: Site) -> Checked {
+        let known = self.groups.keys().map(String::as_str);
+        let Some(name) = rest.first() else {
+            let message = "a group is read by its name, such as `groups.web`";
+            return Err(Box::new(Diagnostic::error("unknown-group", span, message)));
+        };
+        if !self.groups.contains_key(*name) {
+            let message = format!("there is no group `{name}`");
+            return Err(unknown(span, "unknown-group", message, name, known, "declare it under `groups`"));
+        }
+        let book = self.scopes[site.scope].book;
+        self.used.insert((book, format!("groups.{name}")));
         Ok(())
     }
 

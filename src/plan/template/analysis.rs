@@ -15,7 +15,7 @@ use crate::model::nearest;
 
 pub(super) const SECRET_PLACE: &str = "a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and the database and password of `sql`";
 
-const ROOTS: &[&str] = &["drill", "item", "params", "result", "run", "secrets", "steps"];
+const ROOTS: &[&str] = &["drill", "groups", "item", "params", "result", "run", "secrets", "steps"];
 const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
 const STEP_FIELDS: &[&str] = &["choice", "items", "outcome", "outputs", "result"];
@@ -379,6 +379,7 @@ impl<'n> Walker<'n> {
             ["steps", id, "outputs"] => {
                 return self.incomplete(&path, &format!("steps.{id}.outputs"), "an output's name");
             }
+            ["groups"] => return self.incomplete(&path, "groups", "a group's name as it is: `groups.web`"),
             ["run"] => return self.incomplete(&path, "run", &format!("a field: {}", list(RUN_FIELDS))),
             ["drill"] => return self.incomplete(&path, "drill", "a field: `dir`"),
             ["result"] => {

@@ -46,9 +46,14 @@ pub struct Ctx<'a> {
     pub item: Option<&'a Value>,
     /// In `expect`, `outputs` and `retry.when`.
     pub result: Option<(&'a TaskEnd, &'a TaskOutput)>,
+    /// Hosts by group.
+    pub groups: &'a BTreeMap<String, Vec<String>>,
     /// In a drill.
     pub drill: Option<&'a DrillPlace>,
 }
+
+/// For a text that can read none.
+pub static NO_GROUPS: BTreeMap<String, Vec<String>> = BTreeMap::new();
 
 #[derive(Debug, Clone, Copy)]
 pub struct StepView<'a> {

@@ -135,6 +135,11 @@ pub(super) fn root(src: &str, ctx: &Ctx<'_>) -> Value {
     if src.contains("secrets") {
         root.insert("secrets", Value::from_object(Secrets));
     }
+    if src.contains("groups") {
+        let list = |members: &Vec<String>| members.iter().map(String::as_str).map(Value::from).collect();
+        let map = ctx.groups.iter().map(|(name, members)| (name.clone(), list(members))).collect();
+        root.insert("groups", Fields::new("groups", "group", map).value());
+    }
     if src.contains("drill") {
         let fields = |place: &DrillPlace| {
             let dir = Value::from(place.dir.to_string_lossy());

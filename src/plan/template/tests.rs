@@ -73,6 +73,7 @@ impl World {
             run: &run,
             item: Some(&self.item),
             result: Some((&self.end, &self.output)),
+            groups: &crate::plan::template::NO_GROUPS,
             drill: Some(&place),
         })
     }

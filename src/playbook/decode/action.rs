@@ -23,6 +23,7 @@ pub(super) fn options(map: Map<'_>) -> Options {
         workdir: map.text("workdir"),
         stdin: map.text("stdin"),
         shell: shell(map),
+        on: map.text("on"),
     }
 }
 

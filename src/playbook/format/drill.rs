@@ -5,6 +5,7 @@ use super::action::{
 };
 use super::check::{CHECKS, SYMPTOM};
 use super::failure::RETRY;
+use super::hosts::{ON_FIELD, ON_ONLY_PROCESS};
 use super::{EXPRESSIONS, VALUES, optional};
 use crate::playbook::shape::{Field, Keys, Kind, Object, Refusal, Rule};
 
@@ -79,6 +80,7 @@ pub(super) static DRILL_STEP: Object = Object {
             optional("verify", CHECKS, "Checks after the action."),
         ],
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: &[
         Rule::One { what: "an action", keys: &["run", "exec", "sql", "http", "wait"], or: &["verify"] },
@@ -86,6 +88,7 @@ pub(super) static DRILL_STEP: Object = Object {
         STDIN_ONLY_PROCESS,
         ENV_ONLY_PROCESS,
         GRACE_ONLY_PROCESS,
+        ON_ONLY_PROCESS,
     ],
     refused: &[
         ("needs", Refusal::Because("the steps of a drill run one after the other")),

@@ -206,6 +206,10 @@ impl Checklist {
         let given = if known { Vec::new() } else { rendered::params_in(plan, scope, &text) };
         let shell = matches!(command.action, Action::Script { .. });
         let mut label = label;
+        if let Some(on) = rendered::on(plan, scope, command) {
+            let text = format!("on {on}");
+            self.blocks.push(Block::Line { depth, label: std::mem::take(&mut label), text });
+        }
         if let Some(workdir) = &command.workdir {
             let text = format!("in {}", rendered::text(plan, scope, workdir));
             self.blocks.push(Block::Line { depth, label: std::mem::take(&mut label), text });

@@ -153,8 +153,12 @@ fn step(plan: &Plan, ix: StepIx, history: &History, open: bool) -> StepReport {
 
 fn task(past: &TaskHistory) -> TaskReport {
     let what = words::task(&past.task);
+    let what = if what.is_empty() { "attempt 1".to_owned() } else { what };
     TaskReport {
-        what: if what.is_empty() { "attempt 1".to_owned() } else { what },
+        what: match &past.host {
+            Some(host) => format!("{what} on {}", neutral::line(host)),
+            None => what,
+        },
         undo: past.task.kind == TaskKind::Undo,
         command: shortened(&past.command),
         values: past.values.iter().map(|(n, v)| (neutral::line(n), shortened(v))).collect(),
