@@ -429,7 +429,7 @@ impl Engine {
 
     /// What a task that is under way carries out.
     pub fn command_of(&self, task: &TaskId) -> Option<&Command> {
-        let ix = self.state.in_flight.get(task)?.step;
+        let ix = self.plan.find(&task.step)?;
         command_of(&self.plan.steps[ix], task.kind, self.remedy_number(ix, task.attempt))
     }
 
