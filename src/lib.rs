@@ -20,7 +20,8 @@
 //!    and the incident report cannot disagree.
 //!
 //! [`drill`] runs each section of a playbook's drill as a plan of its own through the same loop. [`cli`] holds the
-//! commands, and turns errors into words and exit codes. [`notify`] tells people outside; [`text`] makes what comes from
+//! commands, and turns errors into words and exit codes. [`preflight`] looks whether what a run needs is there: before the
+//! first step, and for `runbook doctor`. [`notify`] tells people outside; [`text`] makes what comes from
 //! outside safe to show. [`model`] is the vocabulary that all of them share.
 //!
 //! # The one rule
@@ -44,7 +45,8 @@
 //! | `journal` | `model` |
 //! | `exec`, `notify` | `text`, `model` |
 //! | `report` | `engine` (its state), `plan`, `text`, `model` |
-//! | `runner` | `engine`, `journal`, `exec`, `notify`, `report`, `plan`, `text`, `model` |
+//! | `preflight` | `journal`, `exec`, `plan`, `text`, `model` |
+//! | `runner` | `engine`, `journal`, `exec`, `notify`, `report`, `preflight`, `plan`, `text`, `model` |
 //! | `drill` | `runner` and what is below it |
 //! | `cli` | all; nobody uses `cli` |
 //!
@@ -63,6 +65,7 @@
 //! - **A record**: a variant of `model::Event`, its fold in `engine/apply.rs`, its words in `report/timeline.rs`, a line
 //!   in the golden journal. A released record never changes its meaning; see `model/record.rs`.
 //! - **A kind of channel**: see [`notify`].
+//! - **A kind of check**, before a run and for `doctor`: see [`preflight`].
 //! - **A section of the report**: its data in `report/incident/build.rs`, its layout in `markdown.rs` and `html.rs`.
 
 pub mod cli;
@@ -77,6 +80,7 @@ pub mod notify;
 pub mod plan;
 mod planted;
 pub mod playbook;
+pub mod preflight;
 pub mod report;
 pub mod runner;
 pub mod text;

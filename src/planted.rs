@@ -71,14 +71,52 @@ bugs! {
     EditInDoubt = "edit-in-doubt",
     /// A step that was carried out in another form is built upon, and nobody is asked.
     EditUnseen = "edit-unseen",
+    /// One item fewer than are needed is enough.
+    QuorumOneShort = "quorum-one-short",
+    /// One more item of a `foreach` at once than it allows.
+    OneItemTooMany = "one-item-too-many",
+    /// A resume does the items again that are done.
+    RepeatDoneItems = "repeat-done-items",
 
     // ---- people
     /// An action starts although nobody agreed.
     ForgetApproval = "forget-approval",
     /// Somebody who is not asked agrees.
     AnyoneApproves = "anyone-approves",
+    /// Anybody may answer for a role that nobody holds.
+    EmptyRole = "empty-role",
     /// One person agrees for two.
     AgreeTwice = "agree-twice",
+    /// Whoever is to be called when the RTO will be missed is called when it has passed.
+    LateBreach = "late-breach",
+
+    // ---- word to the outside
+    /// A process that goes on with a run raises the levels that were raised.
+    LevelsAgain = "levels-again",
+    /// The same with the word that somebody has it in hand.
+    AcknowledgeAgain = "acknowledge-again",
+    /// More people are called although somebody has it in hand.
+    EscalateInHand = "escalate-in-hand",
+    /// A notice that did not arrive leaves no record.
+    SilentFailure = "silent-failure",
+    /// A page for people that cannot be written is passed over.
+    SilentStatusFile = "silent-status-file",
+    /// A notice says what came after it, as if it had been known.
+    WordsOfTheEnd = "words-of-the-end",
+    /// The next notice overtakes the one before.
+    NoticeOvertakes = "notice-overtakes",
+    /// A receiver that asks for time gets none.
+    IgnoreRetryAfter = "ignore-retry-after",
+    /// What hung together with the run's alert is an alert of its own.
+    AlertPerNotice = "alert-per-notice",
+    /// The time, which a receiver checks, is not in the signature.
+    SignWithoutTime = "sign-without-time",
+    /// A secret that a command printed goes outside in a notice.
+    BareNotice = "bare-notice",
+    /// What was still on its way when the process left counts as surely not delivered.
+    SureOfTheLast = "sure-of-the-last",
+    /// A word about a torn tail opens a run that is over.
+    TailReopens = "tail-reopens",
 
     // ---- commands
     /// Whoever has the pid is taken for the process that had it.

@@ -147,8 +147,12 @@ fn outline(plan: &Plan) -> String {
             }
             _ => Vec::new(),
         };
+        let each = match &step.body {
+            Body::ForEach(each) => format!("foreach {}", json!(each)),
+            _ => step.item.as_ref().map(|item| format!(" item {item}")).unwrap_or_default(),
+        };
         let kept = if step.keep_result { " kept" } else { "" };
-        writeln!(out, "{}: needs [{}] {}{kept}", step.id, ids(&step.needs), uses.join(" ")).unwrap();
+        writeln!(out, "{}: needs [{}] {}{each}{kept}", step.id, ids(&step.needs), uses.join(" ")).unwrap();
     }
     for wave in plan.waves() {
         writeln!(out, "wave: {}", ids(&wave)).unwrap();
@@ -293,7 +297,7 @@ fn each_section_of_a_drill_is_a_plan() {
     let (loaded, found) = load(DRILL);
     let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
     assert_eq!(show(&loaded.sources, &found), "");
-    let drill = compile_drill(&loaded, &request(&[]), &drill_place()).unwrap();
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place(), None).unwrap();
     let ids = |plan: &Plan| plan.steps.iter().map(|s| s.id.to_string()).collect::<Vec<_>>();
     assert_eq!(ids(&drill.world), ["world-1", "seed"]);
     assert_eq!(ids(&drill.inject), ["inject-1"]);
@@ -312,9 +316,66 @@ fn each_section_of_a_drill_is_a_plan() {
     assert!(drill.playbook.steps[0].keep_result);
     let guarded = Request { environment: Some("production"), ..request(&[]) };
     assert!(matches!(
-        compile_drill(&loaded, &guarded, &drill_place()),
+        compile_drill(&loaded, &guarded, &drill_place(), None),
         Err(CompileError::GuardedDrill(name)) if name == "production"
     ));
+}
+
+/// Every number of the plan moves when items are put in; a drill's assertions, which count in it, move with it.
+#[test]
+fn what_a_drill_asserts_of_a_later_step_is_read_of_that_step() {
+    let text = DRILL.replace(
+        "steps:\n  - id: restore",
+        "steps:\n  - id: each\n    foreach: [a, b]\n    run: echo {{ item }}\n  - id: restore",
+    );
+    let text = text.replace("  assert:\n", "  assert:\n    - steps.each.items[1].outcome == 'succeeded'\n");
+    let (loaded, found) = load(&text);
+    let found = tidy(found.into_iter().chain(lint(&loaded, today())).collect());
+    assert_eq!(show(&loaded.sources, &found), "");
+    let drill = compile_drill(&loaded, &request(&[]), &drill_place(), None).unwrap();
+    let read = |n: usize| drill.playbook.steps[drill.assert[n].uses[0].step].id.to_string();
+    assert_eq!((read(0), read(2)), ("each".to_owned(), "restore".to_owned()));
+}
+
+#[test]
+fn a_list_that_a_parameter_gives_is_judged_when_it_is_known() {
+    const EACH: &str = "\
+apiVersion: runbook/v1
+name: book
+params: { hosts: { type: list, required: true }, least: { type: string, default: x } }
+steps:
+  - id: each
+    foreach: params.hosts
+    at_least: 2
+    run: echo {{ item }} {{ params.least }}
+";
+    let (loaded, found) = load(EACH);
+    assert_eq!(show(&loaded.sources, &found), "");
+    let told = |hosts: Value| {
+        let typed = given(&[("hosts", hosts)]);
+        match compile(&loaded, &request(&typed)) {
+            Err(CompileError::Diagnostics(found)) => show(&loaded.sources, &found),
+            Err(other) => panic!("{other}"),
+            Ok(plan) => plan.steps.iter().map(|s| format!("{} {}\n", s.id, s.title)).collect(),
+        }
+    };
+    assert_eq!(told(json!(["a", "b"])), "each each\neach/1 each: a\neach/2 each: b\n");
+    let list: Vec<u32> = (0..10_001).collect();
+    let wrong = [told(json!([])), told(json!(["a", "b", "a"])), told(json!(["a"])), told(json!(list))];
+    let first = |text: &String| text.lines().next().unwrap_or_default().to_owned();
+    assert_eq!(
+        wrong.iter().map(first).collect::<Vec<_>>(),
+        [
+            "error[bad-items]: `at_least: 2` can never be reached",
+            "error[bad-items]: item 3 of `foreach` is the same as item 1",
+            "error[bad-items]: `at_least: 2` can never be reached",
+            "error[bad-items]: `foreach` has 10001 items",
+        ]
+    );
+    // Looked at without its parameters, it is there all the same.
+    let looking = Request { show_missing: true, ..request(&[]) };
+    let plan = compile(&loaded, &looking).unwrap();
+    assert_eq!(plan.steps[1].item, Some(json!("‹hosts›")));
 }
 
 #[test]

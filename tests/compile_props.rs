@@ -58,7 +58,10 @@ fn write(phases: &[Vec<Typed>], turn: bool) -> String {
                 names.sort();
                 writeln!(one, "        needs: [{}]", names.join(", ")).unwrap();
             }
-            if *group {
+            if *group && s % 2 == 1 {
+                writeln!(one, "        foreach: [a, b]\n        run: x {{{{ item }}}}\n        undo: {{ run: 'y {{{{ item }}}}' }}")
+                    .unwrap();
+            } else if *group {
                 writeln!(one, "        any_of: [{{ id: a{p}-{s}, run: x, undo: {{ run: y }} }}, {{ id: b{p}-{s}, run: x }}]")
                     .unwrap();
             } else {
@@ -151,8 +154,15 @@ phases:
           - { id: j, exec: [echo, '{{ steps.s.outputs.o }}'] }
   - id: two
     steps:
+      - id: each
+        foreach: [a, { b: '{{ params.a }}' }]
+        max_parallel: 1
+        at_least: 1
+        run: echo {{ item }} {{ steps.s.outputs.o }}
+        outputs: { x: result.stdout }
+        verify: [ { run: 'echo {{ steps.each.outputs.x }}' } ]
       - id: t
-        http: { post: 'http://localhost', json: { a: [1, '{{ steps.g.choice }}'] } }
+        http: { post: 'http://localhost', json: { a: [1, '{{ steps.g.choice }}', '{{ steps.each.items[0].outcome }}'] } }
         verify: [ { run: x, within: 1s } ]
 ";
 

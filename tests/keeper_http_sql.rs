@@ -47,6 +47,8 @@ fn http(id: &str, method: &str, url: &str) -> TaskSpec {
             url: SecretText::plain(url),
             headers: Vec::new(),
             body: None,
+            auth: None,
+            ca_file: None,
         }),
     )
 }
@@ -130,7 +132,8 @@ async fn no_answer_is_told_as_what_is_known() {
 }
 
 fn sql(id: &str, database: &str, query: &str, binds: Vec<Value>) -> TaskSpec {
-    spec(id, Op::Sql(SqlOp { database: SecretText::plain(database), query: query.into(), binds }))
+    let database = SecretText::plain(database);
+    spec(id, Op::Sql(SqlOp { database, password: None, ca_file: None, query: query.into(), binds }))
 }
 
 #[tokio::test(flavor = "current_thread")]

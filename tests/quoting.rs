@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use runbook::plan::template::{Ctx, Place, RunView, Script, analyse, render_script};
+use runbook::plan::template::{Ctx, Dialect, Place, RunView, Script, analyse, render_script};
 use runbook::plan::{Shell, Template};
 use serde_json::Value;
 
@@ -165,7 +165,15 @@ fn render(src: &str, shell: Shell, params: &BTreeMap<String, Value>) -> Result<S
         environment: None,
         verdict: None,
     };
-    let ctx = Ctx { params, steps: &[], run: &run, result: None, drill: None };
+    let ctx = Ctx {
+        params,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &runbook::plan::template::NO_GROUPS,
+        drill: None,
+    };
     let template = Template { src: analysis.normalised, uses: Vec::new() };
     render_script(&template, shell, &ctx).map_err(|e| e.to_string())
 }
@@ -449,7 +457,7 @@ proptest! {
 }
 
 const PLACES: [Place; 4] =
-    [Place::Script(Shell::Bash), Place::Script(Shell::Sh), Place::Query, Place::Expression];
+    [Place::Script(Shell::Bash), Place::Script(Shell::Sh), Place::Query(Dialect::Sqlite), Place::Expression];
 
 const PIECES: &[&str] = &[
     "{{ params.v }}",

@@ -157,7 +157,7 @@ impl Place {
             }
         }
         let place = DrillPlace { dir: PathBuf::from("/drill"), port: 20_001 };
-        if let Ok(drill) = compile_drill(loaded, &request(false), &place) {
+        if let Ok(drill) = compile_drill(loaded, &request(false), &place, None) {
             plans.extend([drill.world, drill.inject, drill.symptom, drill.playbook, drill.teardown]);
         }
         plans.iter().map(sound).collect()

@@ -260,7 +260,15 @@ fn render(source: &str, shell: Shell, values: &[String]) -> Result<Script, Strin
         environment: None,
         verdict: None,
     };
-    let ctx = Ctx { params: &params, steps: &[], run: &run, result: None, drill: None };
+    let ctx = Ctx {
+        params: &params,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &runbook::plan::template::NO_GROUPS,
+        drill: None,
+    };
     let template = Template { src: analysis.normalised, uses: Vec::new() };
     render_script(&template, shell, &ctx).map_err(|error| error.to_string())
 }

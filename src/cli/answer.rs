@@ -20,7 +20,7 @@ use super::error::CliError;
 pub fn approve(context: &Context, args: &Approve) -> Result<u8, CliError> {
     let said = Said { reason: args.reason.as_deref(), evidence: args.evidence.as_deref() };
     answer(context, &args.run, args.step.as_deref(), said, |open| match open.question.kind {
-        QuestionKind::Approval => Ok(Answer::Approve),
+        QuestionKind::Approval | QuestionKind::Undo => Ok(Answer::Approve),
         _ => Err(other_command(open)),
     })
 }
@@ -28,7 +28,7 @@ pub fn approve(context: &Context, args: &Approve) -> Result<u8, CliError> {
 pub fn reject(context: &Context, args: &Reject) -> Result<u8, CliError> {
     let said = Said { reason: Some(&args.reason), evidence: None };
     answer(context, &args.run, args.step.as_deref(), said, |open| match open.question.kind {
-        QuestionKind::Approval => Ok(Answer::Reject),
+        QuestionKind::Approval | QuestionKind::Undo => Ok(Answer::Reject),
         QuestionKind::Manual => Ok(Answer::NotDone),
         _ => Err(other_command(open)),
     })
@@ -62,7 +62,9 @@ struct Said<'a> {
 
 fn other_command(open: &Open) -> CliError {
     let (what, how) = match open.question.kind {
-        QuestionKind::Approval => ("asks for approval", "`runbook approve` or `runbook reject`"),
+        QuestionKind::Approval | QuestionKind::Undo => {
+            ("asks for approval", "`runbook approve` or `runbook reject`")
+        }
         QuestionKind::Choice => ("offers a choice", "`runbook choose`"),
         QuestionKind::Manual => ("is done by hand", "`runbook done` or `runbook reject`"),
         QuestionKind::Failure => {

@@ -81,6 +81,8 @@ pub enum Command {
     Verify(Verify),
     /// Prove a playbook on a world that is broken on purpose
     Drill(Drill),
+    /// Check that what a run needs is there; nothing is changed
+    Doctor(Doctor),
     /// Check playbooks; every mistake is reported with its place
     Lint(Lint),
     /// Draw a playbook's steps as a graph
@@ -139,6 +141,12 @@ pub struct Values {
     /// Parameters from a YAML or JSON file; -p beats it
     #[arg(long, value_name = "FILE")]
     pub params_file: Option<PathBuf>,
+}
+
+impl Values {
+    pub fn are_given(&self) -> bool {
+        self.env.is_some() || !self.params.is_empty() || self.params_file.is_some()
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -253,6 +261,8 @@ pub struct Rollback {
     /// Start without asking
     #[arg(short = 'y', long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub asking: Asking,
     /// Print each record as one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -430,15 +440,44 @@ pub struct Verify {
 pub struct Drill {
     /// A playbook's name, or a path
     pub playbook: String,
+    /// Ask people what the playbook asks, instead of taking the drill's `answers`; see `runbook approve`, too
+    #[arg(long)]
+    pub ask: bool,
     /// Keep the drill's world for a look at it
     #[arg(long)]
     pub keep: bool,
     /// Break the executor itself: `step=ID:fail`, `step=ID:timeout`, `step=ID:unknown`
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<String>,
+    /// Only this one of the playbook's drills [default: all of them, one after the other]
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
     /// Where the drill's world is built [default: a fresh temporary folder]
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
+    /// This process is in namespaces of its own already
+    #[arg(long, hide = true)]
+    pub inside: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Doctor {
+    /// A playbook's name, or a path; without one, what all of them share is checked
+    pub playbook: Option<String>,
+    #[command(flatten)]
+    pub values: Values,
+    /// Do not run the commands of secrets
+    #[arg(long)]
+    pub no_secrets: bool,
+    /// Fail on warnings as well
+    #[arg(long)]
+    pub strict: bool,
+    /// What one check may take [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -55,11 +55,17 @@ impl Context {
         Ok(Self { state, cwd, library, look: look(terminal), interactive, draws })
     }
 
-    fn state(&self) -> Result<&Path, CliError> {
+    /// Where the state folder is, or would be.
+    pub fn state(&self) -> Result<&Path, CliError> {
         self.state.as_deref().ok_or_else(|| {
             CliError::usage("there is no folder for the state: HOME is not set")
                 .hint("name one with --state FOLDER or RUNBOOK_STATE")
         })
+    }
+
+    /// Where the state is, if anything says so.
+    pub fn state_path(&self) -> Option<&Path> {
+        self.state.as_deref()
     }
 
     /// The state folder, made if it is not there.
@@ -236,6 +242,10 @@ pub fn refused(error: CompileError, loaded: &Loaded) -> CliError {
         CompileError::UnknownEnvironment { ref known, .. } => {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             CliError::usage(error.to_string()).hint(format!("environments: {known}"))
+        }
+        CompileError::UnknownVariant { ref known, .. } => {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            CliError::usage(error.to_string()).hint(format!("variants: {known}"))
         }
         CompileError::GuardedDrill(_) => CliError::refused(error.to_string()),
         _ => CliError::usage(error.to_string()),

@@ -7,6 +7,7 @@ mod browse;
 mod cancel;
 mod channels;
 mod context;
+mod doctor;
 mod drill;
 mod error;
 mod follow;
@@ -99,6 +100,7 @@ fn dispatch(args: Args) -> Result<u8, CliError> {
         Command::Report(report) => report::report(&context, &report),
         Command::Verify(verify) => inspect::verify(&context, &verify),
         Command::Drill(drill) => drill::drill(&context, &drill),
+        Command::Doctor(doctor) => doctor::doctor(&context, &doctor),
         Command::Channels(channels) => channels::channels(&context, channels),
         Command::Init(init) => init::init(&context, &init),
         Command::Schema(schema) => meta::schema(&context, &schema),

@@ -17,7 +17,7 @@ pub fn resolve(context: &Context, args: &Resolve) -> Result<u8, CliError> {
     let dir = state_dir.run(&run)?;
     let _lock = dir.try_lock()?;
     let loaded = load(&state_dir, &run)?;
-    let step = StepId::parse(&args.step).ok().and_then(|id| Some((loaded.plan.find(&id)?, id)));
+    let step = StepId::parse(&item_id(&args.step)).ok().and_then(|id| Some((loaded.plan.find(&id)?, id)));
     let Some((ix, step)) = step else {
         let known: Vec<&str> = loaded.plan.steps.iter().map(|s| s.id.as_str()).collect();
         return Err(CliError::usage(format!("run {run} has no step {:?}", args.step))
@@ -25,9 +25,11 @@ pub fn resolve(context: &Context, args: &Resolve) -> Result<u8, CliError> {
     };
     check(&loaded.state, ix, &run, &step)?;
     if !loaded.state.may_be_resolved(&loaded.plan, ix) {
-        return Err(CliError::refused(format!(
-            "the phase of step {step} is over, and the run has gone on without it"
-        )));
+        let over = match loaded.plan.foreach_around(ix) {
+            Some(group) => format!("step {} is done without {step}", loaded.plan.steps[group].id),
+            None => format!("the phase of step {step} is over"),
+        };
+        return Err(CliError::refused(format!("{over}, and the run has gone on")));
     }
     if args.reason.trim().is_empty() {
         return Err(CliError::usage("--reason is empty").hint("say why you know; it stands in the report"));
@@ -60,6 +62,14 @@ pub fn resolve(context: &Context, args: &Resolve) -> Result<u8, CliError> {
     journal.append(&[Record { seq: seq + 1, epoch, t, at: now, event }])?;
     print(&format!("recorded; go on with `runbook resume {run}`\n"))?;
     Ok(0)
+}
+
+/// `step[2]`, as an item of a list may be called, is `step/2`.
+fn item_id(typed: &str) -> String {
+    match typed.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
+        Some((step, number)) => format!("{step}/{number}"),
+        None => typed.to_owned(),
+    }
 }
 
 /// Only what a person can know better than the journal can be resolved.

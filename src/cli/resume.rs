@@ -36,7 +36,8 @@ pub fn rollback(context: &Context, args: &Rollback) -> Result<u8, CliError> {
     if context.interactive && !args.yes && !args.json && !steps.is_empty() {
         confirm(&format!("This takes back what {run} did: {}\nStart? [y/N] ", steps.join(", ")))?;
     }
-    drive(context, &args.run, Intent::RollBack, args.json)
+    let people = people(context, &args.asking, args.json)?;
+    go_on(context, &args.run, Intent::RollBack, (None, people), args.json)
 }
 
 pub fn drive(context: &Context, run: &str, intent: Intent, json: bool) -> Result<u8, CliError> {

@@ -4,10 +4,12 @@
 //! recovery, so there is no second way of running things that could behave differently.
 
 mod fault;
+mod isolation;
 mod leftovers;
 mod report;
 mod stage;
 
 pub use fault::Fault;
+pub use isolation::{Ended, enter, first_process_main, hides, threshold_main};
 pub use report::{Assertion, DrillReport, StageReport, Verdict};
 pub use stage::{DrillError, DrillRequest, free_port, run};

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::model::{Objective, RunId, RunOutcome, Timestamp, format_millis};
+use crate::model::{Millis, Objective, RunId, RunOutcome, Timestamp, format_millis};
 
 /// The version of `drill.json`.
 pub const DRILL_FORMAT: u32 = 1;
@@ -25,6 +25,10 @@ pub enum Verdict {
 pub struct DrillReport {
     pub format: u32,
     pub playbook: String,
+    /// Which of the playbook's drills, if it has several.
+    pub variant: Option<String>,
+    /// Whether it ran in namespaces of its own.
+    pub isolated: bool,
     /// The hash of the plan that was drilled, without the drill's own parameters it would not be the same plan.
     pub plan_hash: String,
     pub started: Timestamp,
@@ -38,6 +42,8 @@ pub struct DrillReport {
     pub outcome: Option<RunOutcome>,
     pub rto: Option<Objective>,
     pub rpo: Option<Objective>,
+    /// How long answers were waited for, within the RTO.
+    pub waiting_for_people: Option<Millis>,
     pub assertions: Vec<Assertion>,
     /// Faults that were set in the executor.
     pub faults: Vec<String>,
@@ -73,7 +79,10 @@ impl DrillReport {
             Verdict::Cancelled => "cancelled",
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "drill of {}: {verdict}", self.playbook);
+        let _ = match &self.variant {
+            Some(variant) => writeln!(text, "drill of {}, {variant}: {verdict}", self.playbook),
+            None => writeln!(text, "drill of {}: {verdict}", self.playbook),
+        };
         if let Some(why) = &self.why {
             let _ = writeln!(text, "  why      {why}");
         }
@@ -84,6 +93,10 @@ impl DrillReport {
             if let Some(measured) = objective.as_ref().and_then(|o| o.measured) {
                 let _ = writeln!(text, "  {name}      {}", format_millis(measured));
             }
+        }
+        // A drill's own answers take no time worth a line.
+        if let Some(waited) = self.waiting_for_people.filter(|waited| *waited >= Millis::secs(1)) {
+            let _ = writeln!(text, "  people   waited for {}", format_millis(waited));
         }
         for assertion in &self.assertions {
             let held = if assertion.held { "holds" } else { "DOES NOT HOLD" };

@@ -1,6 +1,5 @@
 //! The stages of a drill, one after the other; teardown comes always.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -9,8 +8,10 @@ use crate::journal::{StateDir, StateError};
 use crate::model::RunOutcome;
 use crate::plan::template::RunVerdict;
 use crate::plan::{DrillPlans, Plan};
+use crate::report::History;
 use crate::runner::{
-    Finished, Identity, MakeReporters, People, RunError, Script, StartRequest, load, start, wall_now,
+    Finished, Identity, LoadedRun, MakeReporters, People, RunError, Script, StartRequest, load, start,
+    wall_now,
 };
 
 use super::report::DRILL_FORMAT;
@@ -30,6 +31,10 @@ pub enum DrillError {
 
 pub struct DrillRequest<'a> {
     pub plans: DrillPlans,
+    /// Which of the playbook's drills, if it has several.
+    pub variant: Option<&'a str>,
+    /// Whether this process is in namespaces of its own.
+    pub isolated: bool,
     pub playbook_text: &'a str,
     pub faults: Vec<Fault>,
     /// Where the playbook's own run is recorded.
@@ -37,6 +42,8 @@ pub struct DrillRequest<'a> {
     /// Where the other sections' runs are recorded, and the report is written.
     pub records: &'a Path,
     pub identity: Identity,
+    /// Who is asked what the playbook asks; the drill's `answers` if absent.
+    pub people: Option<People>,
     pub program: PathBuf,
     /// Told the stage's name before it begins.
     pub announce: &'a mut dyn FnMut(&str),
@@ -54,6 +61,8 @@ pub fn run(mut request: DrillRequest<'_>) -> Result<DrillReport, DrillError> {
     let mut report = DrillReport {
         format: DRILL_FORMAT,
         playbook: plans.playbook.playbook.name.clone(),
+        variant: request.variant.map(str::to_owned),
+        isolated: request.isolated,
         plan_hash: Plan::hash(&plans.playbook.to_json()),
         started: wall_now(),
         ended: wall_now(),
@@ -64,6 +73,7 @@ pub fn run(mut request: DrillRequest<'_>) -> Result<DrillReport, DrillError> {
         outcome: None,
         rto: None,
         rpo: None,
+        waiting_for_people: None,
         assertions: Vec::new(),
         faults: faults.iter().map(|f| format!("{f:?}")).collect(),
         left_running: Vec::new(),
@@ -112,7 +122,9 @@ fn prove(
     report.rto.clone_from(&finished.end.rto);
     report.rpo.clone_from(&finished.end.rpo);
     report.stages.push(stage_report("playbook", &finished));
-    report.assertions = judge(request, plans, &finished)?;
+    let loaded = load(request.state_dir, &finished.run)?;
+    report.waiting_for_people = Some(History::of(&loaded.plan, &loaded.records).waiting_for_people());
+    report.assertions = judge(request, plans, &finished, loaded);
     let broken: Vec<&str> = report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();
     if broken.is_empty() {
         report.verdict = Verdict::Passed;
@@ -121,7 +133,10 @@ fn prove(
         report.why = Some(format!("not true: {}", broken.join("; ")));
     }
     if finished.end.outcome == RunOutcome::Cancelled && report.verdict != Verdict::Passed {
+        // Nothing was proved either way.
         report.verdict = Verdict::Cancelled;
+        report.why.clone_from(&finished.end.why);
+        report.assertions.clear();
     }
     Ok(())
 }
@@ -156,14 +171,21 @@ fn drive(request: &mut DrillRequest<'_>, plan: Plan, section: Option<&str>) -> R
             &own
         }
     };
-    // Nobody is asked in a drill but by its `answers`: without one the run ends waiting, and the drill says so.
-    let answers = if section.is_none() { request.plans.answers.clone() } else { BTreeMap::new() };
+    let people = match (section, &request.people) {
+        // The world is built, broken and taken down by the drill alone.
+        (Some(_), _) => People::default(),
+        (None, Some(people)) => people.clone(),
+        // Without an answer the run ends waiting, and the drill says so.
+        (None, None) => {
+            People { script: Script::of_drill(request.plans.answers.clone()), ..People::default() }
+        }
+    };
     Ok(start(StartRequest {
         state_dir,
         plan,
         playbook_text: request.playbook_text,
         identity: request.identity.clone(),
-        people: People { script: Script::of_drill(answers), ..People::default() },
+        people,
         incident_since: None,
         drill: true,
         program: request.program.clone(),
@@ -175,8 +197,8 @@ fn judge(
     request: &DrillRequest<'_>,
     plans: &DrillPlans,
     finished: &Finished,
-) -> Result<Vec<Assertion>, DrillError> {
-    let loaded = load(request.state_dir, &finished.run)?;
+    loaded: LoadedRun,
+) -> Vec<Assertion> {
     let facts = RunFacts {
         id: finished.run.to_string(),
         dir: finished.dir.to_string_lossy().into_owned(),
@@ -198,7 +220,7 @@ fn judge(
         };
         Assertion { text: text.clone(), held, error }
     };
-    Ok(plans.assert.iter().zip(&plans.assert_texts).map(assertion).collect())
+    plans.assert.iter().zip(&plans.assert_texts).map(assertion).collect()
 }
 
 /// A TCP port on the loopback that nobody listens on now. It lies below the range from which the kernel hands out

@@ -1,14 +1,16 @@
 //! Folding one record into the state. Total: a record that this state does not allow is an error, never a guess.
 
 use crate::model::{
-    Cause, Event, FORMAT, Millis, Record, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId,
-    TaskKind, TaskVerdict, UndoneState,
+    Cause, Event, FORMAT, Millis, QuestionKind, Record, RunOutcome, StepId, StepOutcome, TaskEnd,
+    TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{OnFailure, Plan, StepIx};
 use crate::planted::{self, Bug};
 
 use super::group;
-use super::state::{Activity, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
+use super::state::{
+    Activity, InFlight, Lost, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+};
 
 impl State {
     /// Folds one record. The error says why the record is not possible here: the journal was written by another
@@ -70,8 +72,10 @@ impl State {
             Event::RollbackStarted { because } => {
                 self.rollback = Some(because.clone());
                 self.status = RunStatus::RollingBack { because: because.clone() };
+                self.steps.iter_mut().for_each(StepState::forget_undo_question);
                 Ok(())
             }
+            Event::TaskFound { task } => self.task_found(plan, task),
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 let ix = self.find(plan, step)?;
                 if !self.may_be_resolved(plan, ix) {
@@ -85,11 +89,17 @@ impl State {
             }
             // A run that ended only because it could not wait is answered when nobody drives it.
             Event::Answered { .. } if self.waits() => self.apply_to_step(plan, record),
+            Event::Notice { number, cause: cause @ Cause::Acknowledged { .. }, channels, .. } => {
+                self.told.notice(record.t, *number, cause, channels)
+            }
             _ if matches!(self.status, RunStatus::Ended(_)) => Err("the run has ended".into()),
             Event::CancelRequested { by, .. } => {
                 // The rollback was due, only its record is missing: a resume has to go on with it.
-                if let RunStatus::RollingBack { because } = &self.status {
-                    self.rollback.get_or_insert_with(|| because.clone());
+                if let RunStatus::RollingBack { because } = &self.status
+                    && self.rollback.is_none()
+                {
+                    self.rollback = Some(because.clone());
+                    self.steps.iter_mut().for_each(StepState::forget_undo_question);
                 }
                 self.status = RunStatus::Cancelling { by: by.clone() };
                 Ok(())
@@ -146,13 +156,13 @@ impl State {
             }
             Event::WaitStarted { step, length } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Waiting { until: t.saturating_add(*length) });
             }
             Event::GroupStarted { step, params } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.effect_at.get_or_insert(record.seq);
                 step.late_params.clone_from(params);
@@ -160,21 +170,25 @@ impl State {
             }
             Event::Notice { cause: Cause::Step { step }, .. } => {
                 let step = self.open_step(plan, step)?.1;
-                step.started.get_or_insert(t);
+                step.begin(t);
                 step.attempts = step.attempts.saturating_add(1);
                 step.status = StepStatus::Active(Activity::Told);
             }
             Event::Asked { step, number, question } => {
-                self.open_step(plan, step)?.1.ask(record, *number, question)?;
+                let (_, step) = match question.kind {
+                    QuestionKind::Undo => self.step(plan, step)?,
+                    _ => self.open_step(plan, step)?,
+                };
+                step.ask(record, *number, question)?;
             }
             Event::Answered { step, number, reply, by } => {
-                self.open_step(plan, step)?.1.hear(record.seq, *number, reply, by)?;
+                self.asked_step(plan, step)?.hear(record, *number, reply, by)?;
             }
             Event::QuestionExpired { step, number, then } => {
-                self.open_step(plan, step)?.1.expire(*number, *then)?;
+                self.asked_step(plan, step)?.expire(t, *number, *then)?;
             }
-            Event::TaskStarted { task, command, timeout, .. } => {
-                self.task_started(plan, record, task, command, *timeout)?;
+            Event::TaskStarted { task, .. } => {
+                self.task_started(plan, record, task)?;
             }
             Event::TaskEnded { task, end, verdict, outputs, result, no_retry } => {
                 let ix = self.task_ended(plan, t, task, end, verdict, *no_retry)?;
@@ -206,11 +220,14 @@ impl State {
                 let (ix, state) = self.open_step(plan, step)?;
                 state.status = StepStatus::Over(*outcome);
                 state.ended = Some(t);
-                state.started.get_or_insert(t);
+                state.begin(t);
                 state.why.clone_from(why);
                 state.choice.clone_from(choice);
                 if !outputs.is_empty() {
                     state.outputs.clone_from(outputs);
+                }
+                if *outcome == StepOutcome::Unknown {
+                    self.once_unknown.insert(ix);
                 }
                 self.after_end(plan, ix);
             }
@@ -244,14 +261,16 @@ impl State {
         }
     }
 
-    fn task_started(
-        &mut self,
-        plan: &Plan,
-        record: &Record,
-        task: &TaskId,
-        command: &str,
-        timeout: Option<Millis>,
-    ) -> Result<(), String> {
+    /// A step that is not over, or that is over and waits to be taken back.
+    fn asked_step(&mut self, plan: &Plan, id: &StepId) -> Result<&mut StepState, String> {
+        let ix = self.find(plan, id)?;
+        match self.steps[ix].asks_to_undo() {
+            true => Ok(&mut self.steps[ix]),
+            false => Ok(self.open_step(plan, id)?.1),
+        }
+    }
+
+    fn task_started(&mut self, plan: &Plan, record: &Record, task: &TaskId) -> Result<(), String> {
         let t = record.t;
         let lowest = TaskId { step: task.step.clone(), kind: TaskKind::Unless, attempt: 0, rerun: 0 };
         if let Some((other, _)) = self.in_flight.range(lowest..).next()
@@ -263,7 +282,11 @@ impl State {
             TaskKind::Undo => self.step(plan, &task.step)?,
             _ => self.open_step(plan, &task.step)?,
         };
-        step.started.get_or_insert(t);
+        if task.kind == TaskKind::Undo {
+            step.started.get_or_insert(t);
+        } else {
+            step.begin(t);
+        }
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
             TaskKind::Attempt => {
@@ -271,6 +294,7 @@ impl State {
                 step.round = step.round.saturating_add(u32::from(task.rerun > 0));
                 step.attempts = task.attempt;
                 step.reruns = task.rerun;
+                step.lost_there = None;
                 step.effect_at.get_or_insert(record.seq);
                 step.status = StepStatus::Active(Activity::Acting);
             }
@@ -292,8 +316,11 @@ impl State {
                 step.undo = UndoStatus::Running { tries: task.attempt };
             }
         }
-        let flight = InFlight { step: ix, seq: record.seq, since: t, command: command.to_owned(), timeout };
-        self.in_flight.insert(task.clone(), flight);
+        if let Event::TaskStarted { command, host, timeout, .. } = &record.event {
+            let (command, host) = (command.clone(), host.clone());
+            let flight = InFlight { step: ix, seq: record.seq, since: t, command, timeout: *timeout, host };
+            self.in_flight.insert(task.clone(), flight);
+        }
         Ok(())
     }
 
@@ -321,6 +348,10 @@ impl State {
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
+        if lost && task.kind == TaskKind::Attempt && flight.host.is_some() {
+            let (task, was_dirty) = (task.clone(), step.dirty);
+            step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
+        }
         match (task.kind, verdict) {
             (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
             // The check says what is there: nothing is in doubt any more.
@@ -354,6 +385,28 @@ impl State {
         Ok(ix)
     }
 
+    /// Like a person's word, this may follow the run's end: the resume that comes next goes on from it.
+    fn task_found(&mut self, plan: &Plan, task: &TaskId) -> Result<(), String> {
+        let ix = self.find(plan, &task.step)?;
+        let may = self.may_be_resolved(plan, ix) && self.is_in_doubt(plan, ix) && !self.is_rolling_back();
+        let step = &mut self.steps[ix];
+        let lost = step.lost_there.take_if(|lost| may && lost.task == *task);
+        let lost = lost.ok_or_else(|| format!("task {task} was not lost"))?;
+        step.status = StepStatus::Active(Activity::Acting);
+        step.dirty = lost.was_dirty;
+        (step.lost, step.ended, step.why) = (false, None, None);
+        self.in_flight.insert(lost.task, lost.flight);
+        Ok(())
+    }
+
+    /// Attempts whose hosts may know by now how they ended.
+    pub fn lost_elsewhere<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = &'s Lost> {
+        let asked = |ix: &StepIx| {
+            self.may_be_resolved(plan, *ix) && self.is_in_doubt(plan, *ix) && !self.is_rolling_back()
+        };
+        (0..self.steps.len()).filter(asked).filter_map(|ix| self.steps[ix].lost_there.as_deref())
+    }
+
     /// What the end of a step means for the run. A failure inside a group only concerns the group, unless it asks for
     /// a rollback.
     fn after_end(&mut self, plan: &Plan, ix: StepIx) {
@@ -367,6 +420,13 @@ impl State {
         if failed && asked_for && !group::is_in_alternative(plan, ix) {
             // `rollback` stays empty until the rollback's own record is there.
             self.status = RunStatus::RollingBack { because: format!("step {} failed: {why}", spec.id) };
+        } else if let Some(group) = plan.foreach_around(ix) {
+            // The last item may tell what an earlier one that nobody knows of means.
+            if let Some(item) = self.item_in_doubt(plan, group) {
+                let why = self.steps[item].why.clone().unwrap_or_default();
+                let why = format!("step {} is in doubt: {why}", plan.steps[item].id);
+                self.status = RunStatus::Stopping { why };
+            }
         } else if self.stops_the_run(plan, ix) {
             let verb = if failed { "failed" } else { "is in doubt" };
             self.status = RunStatus::Stopping { why: format!("step {} {verb}: {why}", spec.id) };
@@ -389,7 +449,9 @@ impl State {
     /// Nobody knows what became of the step, and no group around it has been settled without it.
     pub(super) fn is_in_doubt(&self, plan: &Plan, ix: StepIx) -> bool {
         let mut around = std::iter::successors(plan.steps[ix].parent, |p| plan.steps[*p].parent);
-        self.steps[ix].outcome() == Some(StepOutcome::Unknown) && around.all(|p| self.steps[p].is_inside())
+        self.steps[ix].outcome() == Some(StepOutcome::Unknown)
+            && around.all(|p| self.steps[p].is_inside())
+            && plan.foreach_around(ix).is_none_or(|group| self.item_in_doubt(plan, group).is_some())
     }
 
     /// It ended because only a person could go on with it.

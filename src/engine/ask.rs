@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{
     Answer, Binding, Choice, Event, OnTimeout, Person, Question, QuestionKind, Reply, RunOutcome, StepId,
-    StepOutcome, Via,
+    StepOutcome, UndoneState, Via,
 };
 use crate::plan::{Ask, Body, Choose, OnFailure, StepIx, template};
 use crate::planted::{self, Bug};
@@ -17,6 +17,12 @@ impl Engine {
     pub(super) fn ask_approval(&mut self, ix: StepIx, ask: &Ask) {
         let next = self.state.steps[ix].attempts.saturating_add(1);
         self.ask(ix, QuestionKind::Approval, ask, next, Vec::new(), None);
+    }
+
+    /// Asks whether the step may be taken back.
+    pub(super) fn ask_undo(&mut self, ix: StepIx, ask: &Ask) {
+        let last = self.state.steps[ix].attempts;
+        self.ask(ix, QuestionKind::Undo, ask, last, Vec::new(), None);
     }
 
     /// The person does the step.
@@ -81,6 +87,11 @@ impl Engine {
         let prompt = self.with_ctx(ix, &ask.prompt.uses, None, |ctx| template::render_text(&ask.prompt, ctx));
         let prompt = match prompt {
             Ok(prompt) => prompt,
+            Err(error) if kind == QuestionKind::Undo => {
+                let (step, why) = (self.plan.steps[ix].id.clone(), format!("the prompt: {error}"));
+                self.emit(Event::StepUndone { step, state: UndoneState::Failed { why } });
+                return;
+            }
             Err(error) => {
                 return self.end_step(ix, StepOutcome::Failed, Some(format!("the prompt: {error}")));
             }
@@ -134,7 +145,8 @@ impl Engine {
 
     /// Ends a step that has failed for good, or asks what now.
     pub(super) fn fail_step(&mut self, ix: StepIx, why: String) {
-        let group = matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. });
+        let group =
+            matches!(self.plan.steps[ix].body, Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_));
         let asks = self.plan.steps[ix].on_failure == OnFailure::Ask && !group;
         if asks && self.state.status == RunStatus::Running {
             self.ask_what_now(ix, why);
@@ -149,16 +161,19 @@ impl Engine {
             StepStatus::Active(Activity::Asking(_) | Activity::Heard(_)) if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
             }
-            StepStatus::Active(Activity::Asking(asking)) if !held => {
-                let due = asking.until.is_some_and(|until| self.now.t >= until);
-                if due && self.may_go_on() {
-                    let step = self.plan.steps[ix].id.clone();
-                    let then = asking.question.on_timeout;
-                    self.emit(Event::QuestionExpired { step, number: asking.number, then });
-                    self.later(ix);
-                }
+            StepStatus::Active(Activity::Asking(asking)) if !held && self.may_go_on() => {
+                self.expire_if_due(ix, &asking);
             }
             _ => {}
+        }
+    }
+
+    pub(super) fn expire_if_due(&mut self, ix: StepIx, asking: &Asking) {
+        if asking.until.is_some_and(|until| self.now.t >= until) {
+            let step = self.plan.steps[ix].id.clone();
+            let then = asking.question.on_timeout;
+            self.emit(Event::QuestionExpired { step, number: asking.number, then });
+            self.later(ix);
         }
     }
 
@@ -218,7 +233,7 @@ impl Engine {
     ) -> Result<(StepIx, u32), String> {
         let Some(ix) = self.plan.find(step) else { return Err(format!("the run has no step {step}")) };
         let state = &self.state.steps[ix];
-        let StepStatus::Active(Activity::Asking(asking)) = &state.status else {
+        let Some(asking) = state.asking() else {
             return Err(match state.asked {
                 0 => format!("step {step} asks nothing"),
                 _ => format!("too late: what step {step} asked is settled"),
@@ -227,6 +242,7 @@ impl Engine {
         match self.state.status {
             RunStatus::Running => {}
             RunStatus::Ended(ref end) if end.outcome == RunOutcome::Waiting => {}
+            RunStatus::RollingBack { .. } if asking.question.kind == QuestionKind::Undo => {}
             _ => return Err("the run is being ended, and nothing is started any more".into()),
         }
         if binding.is_some_and(|b| b.number != asking.number) {
@@ -245,12 +261,17 @@ impl Engine {
 
     /// Ends a run in which nothing goes on but by a person's word.
     pub(super) fn stop_waiting(&mut self) {
-        let idle = self.figures.busy == 0 && self.figures.undoing == 0 && self.state.in_flight.is_empty();
-        let settled = self.figures.heard.is_empty() && self.figures.ready.is_empty();
-        if !idle || !settled || self.figures.asking == 0 || self.state.status != RunStatus::Running {
+        let undos_asked = self.state.steps.iter().filter(|step| step.asks_to_undo()).count();
+        let idle = self.figures.busy == 0 && self.state.in_flight.is_empty();
+        let settled = match self.state.status {
+            RunStatus::Running => self.figures.heard.is_empty() && self.figures.ready.is_empty(),
+            RunStatus::RollingBack { .. } => undos_asked > 0,
+            _ => false,
+        };
+        if !idle || !settled || self.figures.asking == 0 || self.figures.undoing != undos_asked {
             return;
         }
-        let waits = |s: &super::state::StepState| matches!(s.status, StepStatus::Active(Activity::Asking(_)));
+        let waits = |s: &super::state::StepState| s.asking().is_some();
         let asking: Vec<String> = self
             .state
             .steps
@@ -268,38 +289,30 @@ impl Engine {
 /// Whether the answer is one that the question takes.
 fn fits(asking: &Asking, reply: &Reply) -> Result<(), String> {
     let question = &asking.question;
-    let yes = match (question.kind, &reply.answer) {
-        (QuestionKind::Approval, Answer::Approve)
-        | (QuestionKind::Manual | QuestionKind::Failure, Answer::Done) => true,
-        (QuestionKind::Approval, Answer::Reject)
-        | (QuestionKind::Manual, Answer::NotDone)
-        | (QuestionKind::Failure, Answer::Retry | Answer::Skip | Answer::RollBack | Answer::Abort) => false,
+    match (question.kind, &reply.answer) {
+        (QuestionKind::Approval | QuestionKind::Undo, Answer::Approve | Answer::Reject)
+        | (QuestionKind::Manual, Answer::Done | Answer::NotDone)
+        | (
+            QuestionKind::Failure,
+            Answer::Done | Answer::Retry | Answer::Skip | Answer::RollBack | Answer::Abort,
+        ) => {}
         (QuestionKind::Choice, Answer::Choose { option }) => {
-            let Some(known) = question.options.iter().find(|o| o.id == *option) else {
-                let ids: Vec<&str> = question.options.iter().map(|o| o.id.as_str()).collect();
+            let ids: Vec<&str> = question.options.iter().map(|o| o.id.as_str()).collect();
+            if !ids.contains(&option.as_str()) {
                 return Err(format!("there is no option {option:?}; the options are {}", ids.join(", ")));
-            };
-            if let Some(why) = &known.closed {
-                return Err(format!("option {option} cannot be taken now: {why}"));
             }
-            false
         }
         (kind, answer) => return Err(format!("{:?} is no answer to {}", answer.words(), asked_for(kind))),
-    };
-    if yes && question.evidence && reply.evidence.is_none() {
-        return Err("a file that shows it is asked for: add --evidence FILE".into());
     }
-    let needs_reason = matches!(reply.answer, Answer::Reject | Answer::NotDone | Answer::Skip)
-        || question.kind == QuestionKind::Failure && reply.answer == Answer::Done;
-    if needs_reason && reply.comment.as_ref().is_none_or(|c| c.trim().is_empty()) {
-        return Err("a reason is needed; it stands in the report".into());
+    match question.lacks(reply) {
+        None => Ok(()),
+        Some(lack) => Err(lack.to_string()),
     }
-    Ok(())
 }
 
 fn asked_for(kind: QuestionKind) -> &'static str {
     match kind {
-        QuestionKind::Approval => "a request for approval (approve or reject)",
+        QuestionKind::Approval | QuestionKind::Undo => "a request for approval (approve or reject)",
         QuestionKind::Choice => "a choice (name an option)",
         QuestionKind::Manual => "a manual step (done, or not done)",
         QuestionKind::Failure => "a failed step (retry, skip, done, rollback or abort)",

@@ -84,8 +84,26 @@ pub enum Input {
 #[derive(Debug)]
 pub enum Found {
     NeverStarted,
-    Ended { end: TaskEnd, output: Box<TaskOutput> },
-    Unknown { why: String },
+    Ended {
+        end: TaskEnd,
+        output: Box<TaskOutput>,
+    },
+    /// Only of a task that was given up, and is in flight again; its end will come.
+    Runs,
+    Unknown {
+        why: String,
+    },
+}
+
+impl Found {
+    /// More than that nobody knows.
+    fn says_more(&self) -> bool {
+        match self {
+            Self::NeverStarted | Self::Runs => true,
+            Self::Ended { end, .. } => !matches!(end.kind, TaskEndKind::Unknown { .. }),
+            Self::Unknown { .. } => false,
+        }
+    }
 }
 
 /// What is to be done once the records are synced.
@@ -266,6 +284,26 @@ impl Engine {
         std::mem::take(&mut self.out).records
     }
 
+    /// Records a remark, and tells those who keep the run as an alert if there is something to tell: for a run that nobody
+    /// drives. Nothing but [`record_told`](Self::record_told) may be asked of this engine afterwards.
+    pub fn record_remark(&mut self, now: Clock, remark: Option<Event>) -> Decision {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        if let Some(remark) = remark {
+            self.note(remark);
+        }
+        self.acknowledge();
+        std::mem::take(&mut self.out)
+    }
+
+    /// Records what became of a notice, and draws no conclusion from it.
+    pub fn record_told(&mut self, now: Clock, told: Vec<(u32, String, Delivery)>) -> Vec<Record> {
+        self.now = Clock { t: now.t.max(self.state.last_t), at: now.at };
+        for (number, channel, delivery) in told {
+            self.told(number, channel, delivery);
+        }
+        std::mem::take(&mut self.out).records
+    }
+
     /// The same for an end that was judged already, but could not be written with what followed from it.
     pub fn record_again(&mut self, event: Event) -> Vec<Record> {
         self.emit(event);
@@ -298,6 +336,13 @@ impl Engine {
         for event in before {
             self.note(event);
         }
+        // What was given up and is found again: then it is as if it had been in flight all the time.
+        for (task, found) in &found {
+            let lost = self.state.lost_elsewhere(&self.plan).any(|lost| lost.task == *task);
+            if lost && found.says_more() && rollback.is_none() {
+                self.emit(Event::TaskFound { task: task.clone() });
+            }
+        }
         // First of all: whatever happens after, a resume goes on with the rollback.
         if let Some(by) = rollback
             && !self.state.is_rolling_back()
@@ -314,6 +359,7 @@ impl Engine {
                     self.task_ended(task, end, &TaskOutput::none());
                 }
                 Found::NeverStarted => self.never_started(task),
+                Found::Runs => {}
             }
         }
     }
@@ -405,6 +451,10 @@ impl Engine {
         }
         match &record.event {
             Event::RunResumed(_) => self.look_at_everything(),
+            // Questions about undos are asked anew, each in its turn.
+            Event::RollbackStarted { .. } | Event::CancelRequested { .. } => {
+                self.figures = Figures::derive(&self.plan, &self.state);
+            }
             Event::PhaseStarted { .. } => self.figures.phase_started(&self.plan, &self.state),
             Event::PhaseEnded { .. } => self.figures.phase_moved(&self.state),
             _ => {}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{Millis, StepOutcome};
 use crate::plan::{Body, OnFailure, Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::state::{Activity, PhaseStatus, State, StepStatus, UndoStatus};
 use super::{group, undo};
@@ -50,6 +51,8 @@ pub(super) struct Figures {
     pub phase: usize,
     /// Needs that are not met yet, for each step.
     unmet: Vec<usize>,
+    /// Items of a `foreach` that are not begun.
+    items: BTreeSet<StepIx>,
     /// Steps that may start as soon as there is a place for them.
     pub ready: BTreeSet<StepIx>,
     /// Active steps that do something themselves; a group that only waits for its inside does not, and neither does a
@@ -86,6 +89,9 @@ impl Figures {
             figures.busy += usize::from(mark.busy);
             figures.asking += usize::from(mark.asking);
             figures.heard.extend(mark.heard.then_some(ix));
+            if mark.class == Class::Pending && plan.foreach_around(ix).is_some() {
+                figures.items.insert(ix);
+            }
             figures.undoing += usize::from(mark.undoing);
             figures.timers.extend(mark.timer.map(|at| (at, ix)));
             figures.undo_timers.extend(mark.undo_timer.map(|at| (at, ix)));
@@ -100,6 +106,7 @@ impl Figures {
         for ix in 0..steps {
             figures.consider(plan, state, ix);
             figures.offer(plan, state, ix);
+            figures.offer_items(plan, state, ix);
         }
         figures
     }
@@ -159,11 +166,19 @@ impl Figures {
             for &child in plan.inside(ix) {
                 self.consider(plan, state, child);
             }
+            self.offer_items(plan, state, ix);
         }
         if before.class != after.class {
             *self.slot(plan, ix, before.class) -= 1;
             *self.slot(plan, ix, after.class) += 1;
             self.consider(plan, state, ix);
+            if let Some(group) = plan.foreach_around(ix) {
+                match after.class {
+                    Class::Pending => self.items.insert(ix),
+                    _ => self.items.remove(&ix),
+                };
+                self.offer_items(plan, state, group);
+            }
             if after.class == Class::Ok {
                 for &dependent in &dependents[ix] {
                     self.unmet[dependent] -= 1;
@@ -172,6 +187,7 @@ impl Figures {
             }
             if after.class == Class::Bad
                 && let Some(parent) = plan.steps[ix].parent
+                && plan.foreach(parent).is_none()
             {
                 // The group will fail: nothing more of it starts.
                 plan.inside(parent).iter().for_each(|child| self.consider(plan, state, *child));
@@ -194,12 +210,12 @@ impl Figures {
         }
     }
 
-    /// Puts a step among the ready ones or takes it out. Alternatives are offered by their group instead.
+    /// Puts a step among the ready ones or takes it out. Alternatives and items are offered by their group instead.
     fn consider(&mut self, plan: &Plan, state: &State, ix: StepIx) {
         let step = &plan.steps[ix];
         let open = match step.parent {
             None => matches!(state.phases[step.phase], PhaseStatus::Running { .. }),
-            Some(parent) if matches!(plan.steps[parent].body, Body::AnyOf(_)) => return,
+            Some(parent) if matches!(plan.steps[parent].body, Body::AnyOf(_) | Body::ForEach(_)) => return,
             Some(parent) => state.steps[parent].is_inside() && self.groups[parent].bad == 0,
         };
         if open && self.unmet[ix] == 0 && state.steps[ix].status == StepStatus::Pending {
@@ -221,6 +237,23 @@ impl Figures {
                 self.ready.remove(&alternative);
             }
         }
+    }
+
+    /// Keeps as many items among the ready steps as may be begun now, in the order of the list.
+    fn offer_items(&mut self, plan: &Plan, state: &State, group: StepIx) {
+        let Some(each) = plan.foreach(group) else { return };
+        let (Some(first), Some(last)) = (each.steps.first(), each.steps.last()) else { return };
+        let offered: Vec<StepIx> = self.ready.range(first..=last).copied().collect();
+        offered.iter().for_each(|item| _ = self.ready.remove(item));
+        let tally = self.groups[group];
+        if !state.steps[group].is_inside() || each.is_halted(tally.bad) {
+            return;
+        }
+        let more = usize::from(planted::is(Bug::OneItemTooMany));
+        // More than the plan has places for are never begun together.
+        let most = each.max_parallel.map_or(plan.max_parallel, |most| most + more);
+        let free = most.saturating_sub(tally.active);
+        self.ready.extend(self.items.range(first..=last).take(free));
     }
 
     fn drop_blocked(&mut self, plan: &Plan) {
@@ -260,13 +293,14 @@ pub(super) fn mark(plan: &Plan, state: &State, ix: StepIx) -> Mark {
     };
     let undo_timer = match step.undo {
         UndoStatus::Backoff { until, .. } => Some(until),
+        UndoStatus::Asking(ref asking) => asking.until,
         _ => None,
     };
     let heard = matches!(step.status, StepStatus::Active(Activity::Heard(_)));
     Mark {
         class,
         busy: step.is_leaf_active() && !step.is_asking() && !heard,
-        asking: step.is_asking(),
+        asking: step.asking().is_some(),
         heard,
         inside: step.is_inside(),
         timer,

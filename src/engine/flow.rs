@@ -136,17 +136,26 @@ impl Engine {
             .clone()
             .filter(|ix| self.state.steps[*ix].own_outcome() == Some(StepOutcome::Failed))
             .find(counts);
+        // An item that enough others were done without.
+        let unknown = all
+            .clone()
+            .filter(|ix| self.state.steps[*ix].own_outcome() == Some(StepOutcome::Unknown))
+            .find(counts);
         let advisory = all.filter(|ix| !self.state.steps[*ix].advisories.is_empty()).find(counts);
-        let (outcome, why) = match (failed, advisory) {
-            (Some(ix), _) => (
+        let (outcome, why) = match (failed, unknown, advisory) {
+            (Some(ix), ..) => (
                 RunOutcome::Degraded,
                 Some(format!("step {} failed and the run went on", self.plan.steps[ix].id)),
             ),
-            (None, Some(ix)) => (
+            (None, Some(ix), _) => (
+                RunOutcome::Degraded,
+                Some(format!("nobody knows what step {} did; the run went on", self.plan.steps[ix].id)),
+            ),
+            (None, None, Some(ix)) => (
                 RunOutcome::Degraded,
                 Some(format!("an advisory check of step {} did not hold", self.plan.steps[ix].id)),
             ),
-            (None, None) => (RunOutcome::Recovered, None),
+            (None, None, None) => (RunOutcome::Recovered, None),
         };
         self.end_run(outcome, why);
     }

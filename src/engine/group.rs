@@ -65,8 +65,10 @@ impl Engine {
         if self.rolling_back() {
             return self.end_group_for_rollback(ix);
         }
-        if is_any_of(&plan, ix) {
-            return self.advance_any_of(ix);
+        match plan.steps[ix].body {
+            Body::AnyOf(_) => return self.advance_any_of(ix),
+            Body::ForEach(_) => return self.advance_items(ix),
+            _ => {}
         }
         let tally = self.figures.group(ix);
         if tally.bad > 0 && tally.active == 0 {
@@ -81,7 +83,11 @@ impl Engine {
         if self.figures.group(ix).active > 0 {
             return;
         }
-        let failed = !is_any_of(&self.plan, ix) && self.end_failed_group(ix);
+        let failed = match self.plan.steps[ix].body {
+            Body::AnyOf(_) => false,
+            Body::ForEach(_) => self.end_failed_items(ix),
+            _ => self.end_failed_group(ix),
+        };
         if !failed {
             self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
         }

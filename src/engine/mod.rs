@@ -14,8 +14,10 @@ mod figures;
 mod flow;
 mod group;
 mod hear;
+mod items;
 mod judge;
 mod objectives;
+mod projection;
 mod render;
 mod reopen;
 mod replan;
@@ -26,8 +28,9 @@ mod undo;
 
 pub use core::{Act, Clock, Decision, Engine, Found, Input, RunFacts, StartTask};
 pub use judge::default_expectation;
+pub use projection::{Overdue, Projection};
 pub use replan::Replan;
 pub use state::{
-    Activity, Asking, Heard, InFlight, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
+    Activity, Asking, Heard, InFlight, Lost, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus,
 };
 pub use tell::{Outgoing, Told};

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::model::{HttpOp, Op, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput};
+use crate::model::{
+    HERE, Host, HttpAuth, HttpOp, Op, Piece, ProcessOp, SecretText, SqlOp, TaskEnd, TaskOutput, nearest,
+    shows_password,
+};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{self, Ctx, RunVerdict, RunView, StepView, TemplateError};
-use crate::plan::{Action, Command, Expr, HttpBody, Shell, StepIx, Template, Use};
+use crate::plan::template::{self, Ctx, Dialect, ItemView, RunVerdict, RunView, StepView, TemplateError};
+use crate::plan::{Action, Auth, Command, Expr, Http, HttpBody, Plan, Shell, Sql, StepIx, Template, Use};
 
-use super::core::Engine;
+use super::core::{Engine, RunFacts};
+use super::state::State;
 
 /// A command ready to be recorded and started.
 pub(super) struct Rendered {
@@ -18,6 +22,8 @@ pub(super) struct Rendered {
     /// The values behind a script's variables.
     pub values: Vec<(String, String)>,
     pub workdir: Option<String>,
+    /// None: this machine.
+    pub host: Option<String>,
 }
 
 /// A value in the journal is for people to read; beyond this length it is cut, and says so.
@@ -32,7 +38,8 @@ impl Engine {
         result: Option<(&TaskEnd, &TaskOutput)>,
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(self.plan.steps[ix].scope, uses, (result, None), f)
+        let step = &self.plan.steps[ix];
+        with_names(self.known(), (step.scope, step.item.as_ref()), uses, (result, None), f)
     }
 
     /// Calls `f` with the names of a scope.
@@ -42,53 +49,17 @@ impl Engine {
         uses: &[Use],
         f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        self.with_names(scope, uses, (None, None), f)
+        with_names(self.known(), (scope, None), uses, (None, None), f)
     }
 
     /// Whether a drill's assertion holds, once the run is over.
     pub fn holds(&self, expr: &Expr, verdict: RunVerdict<'_>) -> Result<bool, TemplateError> {
-        self.with_names(0, &expr.uses, (None, Some(verdict)), |ctx| template::eval_bool(expr, ctx))
+        let verdict = (None, Some(verdict));
+        with_names(self.known(), (0, None), &expr.uses, verdict, |ctx| template::eval_bool(expr, ctx))
     }
 
-    fn with_names<T>(
-        &self,
-        scope: usize,
-        uses: &[Use],
-        (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
-        f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
-    ) -> Result<T, TemplateError> {
-        let steps: Vec<(&str, StepView<'_>)> = uses
-            .iter()
-            .map(|used| {
-                let state = &self.state.steps[used.step];
-                let view = StepView {
-                    outcome: state.outcome(),
-                    outputs: &state.outputs,
-                    choice: state.choice.as_deref(),
-                    result: state.result.as_ref(),
-                };
-                (used.name.as_str(), view)
-            })
-            .collect();
-        let spec = &self.plan.scopes[scope];
-        let late = spec.group.map(|g| &self.state.steps[g].late_params).filter(|late| !late.is_empty());
-        let merged: BTreeMap<String, Value>;
-        let params = match late {
-            None => &spec.params,
-            Some(late) => {
-                merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
-                &merged
-            }
-        };
-        let run = RunView {
-            id: &self.facts.id,
-            dir: &self.facts.dir,
-            started_at: &self.facts.started_at,
-            operator: &self.facts.operator,
-            environment: self.facts.environment.as_deref(),
-            verdict,
-        };
-        f(&Ctx { params, steps: &steps, run: &run, result, drill: self.plan.drill.as_ref() })
+    fn known(&self) -> Known<'_> {
+        (&self.plan, &self.state, &self.facts)
     }
 
     /// The parameters of an included playbook that are known only now.
@@ -118,10 +89,8 @@ impl Engine {
     pub(super) fn render(&self, ix: StepIx, command: &Command) -> Result<Rendered, String> {
         let mut values = Vec::new();
         let op = match &command.action {
-            Action::Sql { database, query } => Op::Sql(self.sql(ix, database, query)?),
-            Action::Http { method, url, headers, body } => {
-                Op::Http(self.http(ix, method, url, headers, body.as_ref())?)
-            }
+            Action::Sql(sql) => Op::Sql(self.sql(ix, sql)?),
+            Action::Http(http) => Op::Http(self.http(ix, http)?),
             Action::Script { shell, script } => {
                 let rendered = self
                     .template(ix, script, "the script", |ctx| template::render_script(script, *shell, ctx))?;
@@ -148,10 +117,15 @@ impl Engine {
             }
         };
         let workdir = match &op {
+            Op::Process(ProcessOp { workdir, host: Some(_), .. }) if workdir.as_os_str().is_empty() => None,
             Op::Process(p) if p.workdir != self.plan.root => Some(p.workdir.to_string_lossy().into_owned()),
             _ => None,
         };
-        Ok(Rendered { op, values, workdir })
+        let host = match &op {
+            Op::Process(ProcessOp { host: Some(host), .. }) => Some(host.name.clone()),
+            _ => None,
+        };
+        Ok(Rendered { op, values, workdir, host })
     }
 
     fn process(
@@ -160,9 +134,15 @@ impl Engine {
         command: &Command,
         commands: Vec<Vec<String>>,
     ) -> Result<ProcessOp, String> {
-        let workdir = match &command.workdir {
-            Some(template) => self.plan.root.join(self.text(ix, template, "workdir")?),
-            None => self.plan.root.clone(),
+        let host = match &command.on {
+            Some(template) => self.host(ix, template)?,
+            None => None,
+        };
+        let workdir = match (&command.workdir, &host) {
+            (Some(template), None) => self.plan.root.join(self.text(ix, template, "workdir")?),
+            (None, None) => self.plan.root.clone(),
+            (Some(template), Some(_)) => self.text(ix, template, "workdir")?.into(),
+            (None, Some(_)) => PathBuf::new(),
         };
         let mut env = Vec::with_capacity(command.env.len());
         for (name, value) in &command.env {
@@ -172,19 +152,64 @@ impl Engine {
             Some(template) => Some(self.secret_text(ix, template, "stdin")?),
             None => None,
         };
-        Ok(ProcessOp { commands, script: None, env, workdir, stdin })
+        Ok(ProcessOp { commands, script: None, env, host, workdir, stdin })
     }
 
-    fn sql(&self, ix: StepIx, database: &Template, query: &Template) -> Result<SqlOp, String> {
-        let database = self.secret_text(ix, database, "database")?;
+    /// None: this machine.
+    fn host(&self, ix: StepIx, template: &Template) -> Result<Option<Host>, String> {
+        let name = self.text(ix, template, "on")?;
+        if name == HERE {
+            return Ok(None);
+        }
+        let known = || self.plan.hosts.keys().map(String::as_str);
+        let Some(reach) = self.plan.hosts.get(&name) else {
+            let near =
+                nearest(&name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            return Err(format!("on: there is no host `{name}`{near}"));
+        };
+        Ok(Some(Host { name, reach: reach.clone() }))
+    }
+
+    fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {
+        let source = &sql.database;
+        let database = match Dialect::of(&source.src) {
+            Dialect::Postgres => {
+                self.template(ix, source, "database", |ctx| template::render_url(source, ctx))?
+            }
+            Dialect::Sqlite | Dialect::Unknown => self.secret_text(ix, source, "database")?,
+        };
+        if shows_password(&database.to_string(), "‹secret ") {
+            return Err(
+                "database: the password in the URL is no secret; declare it under `secrets`, and give it as \
+                        `password`"
+                    .into(),
+            );
+        }
+        let dialect = dialect_of(&database);
+        let query = &sql.query;
         let (query, binds) =
-            self.template(ix, query, "the query", |ctx| template::render_query(query, ctx))?;
-        Ok(SqlOp { database: self.absolute_sqlite(database), query, binds })
+            self.template(ix, query, "the query", |ctx| template::render_query(query, dialect, ctx))?;
+        let password = sql.password.as_ref().map(|text| self.proof(ix, text, "password")).transpose()?;
+        let ca_file = self.ca_file(ix, sql.ca_file.as_ref())?;
+        Ok(SqlOp { database: self.absolute_sqlite(database), password, ca_file, query, binds })
+    }
+
+    /// A text that only the other side may see. What is no secret would be in the journal.
+    fn proof(&self, ix: StepIx, template: &Template, what: &str) -> Result<SecretText, String> {
+        let text = self.secret_text(ix, template, what)?;
+        match text.0.iter().any(|piece| !matches!(piece, Piece::Plain(_))) {
+            true => Ok(text),
+            false => Err(format!("{what}: it is no secret; declare it under `secrets`")),
+        }
+    }
+
+    fn ca_file(&self, ix: StepIx, template: Option<&Template>) -> Result<Option<PathBuf>, String> {
+        let path = template.map(|template| self.text(ix, template, "ca_file")).transpose()?;
+        Ok(path.map(|path| self.plan.root.join(path)))
     }
 
     /// `sqlite:PATH` counts from the playbook's folder like every other path.
     fn absolute_sqlite(&self, database: SecretText) -> SecretText {
-        use crate::model::Piece;
         let mut pieces = database.0;
         if let Some(Piece::Plain(text)) = pieces.first_mut()
             && let Some(path) = text.strip_prefix("sqlite:")
@@ -196,14 +221,8 @@ impl Engine {
         SecretText(pieces)
     }
 
-    fn http(
-        &self,
-        ix: StepIx,
-        method: &str,
-        url: &Template,
-        headers: &[(String, Template)],
-        body: Option<&HttpBody>,
-    ) -> Result<HttpOp, String> {
+    fn http(&self, ix: StepIx, http: &Http) -> Result<HttpOp, String> {
+        let Http { method, url, headers, body, auth, ca_file } = http;
         let url = self.template(ix, url, "the URL", |ctx| template::render_url(url, ctx))?;
         let mut rendered = Vec::with_capacity(headers.len());
         for (name, value) in headers {
@@ -224,7 +243,16 @@ impl Engine {
                 Some(text)
             }
         };
-        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body })
+        let auth = match auth {
+            Some(Auth::Bearer(token)) => Some(HttpAuth::Bearer(self.proof(ix, token, "bearer")?)),
+            Some(Auth::Basic { user, password }) => Some(HttpAuth::Basic {
+                user: self.secret_text(ix, user, "user")?,
+                password: self.secret_text(ix, password, "password")?,
+            }),
+            None => None,
+        };
+        let ca_file = self.ca_file(ix, ca_file.as_ref())?;
+        Ok(HttpOp { method: method.to_owned(), url, headers: rendered, body, auth, ca_file })
     }
 
     fn text(&self, ix: StepIx, template: &Template, what: &str) -> Result<String, String> {
@@ -244,6 +272,74 @@ impl Engine {
     ) -> Result<T, String> {
         self.with_ctx(ix, &template.uses, None, f).map_err(|error| format!("{what}: {error}"))
     }
+}
+
+/// As far as a text tells whose first piece may be a secret.
+fn dialect_of(database: &SecretText) -> Dialect {
+    match database.0.first() {
+        Some(Piece::Plain(text)) => Dialect::of(text),
+        _ => Dialect::Unknown,
+    }
+}
+
+/// All that names are looked up in.
+pub(super) type Known<'a> = (&'a Plan, &'a State, &'a RunFacts);
+
+/// Calls `f` with the names of a scope of the plan.
+pub(super) fn with_names<T>(
+    (plan, state, facts): Known<'_>,
+    (scope, item): (usize, Option<&Value>),
+    uses: &[Use],
+    (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
+    f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
+) -> Result<T, TemplateError> {
+    let items: Vec<Option<Vec<ItemView<'_>>>> =
+        uses.iter().map(|used| items_of(plan, state, used.step)).collect();
+    let steps: Vec<(&str, StepView<'_>)> = uses
+        .iter()
+        .zip(&items)
+        .map(|(used, items)| {
+            let state = &state.steps[used.step];
+            let view = StepView {
+                outcome: state.outcome(),
+                outputs: &state.outputs,
+                choice: state.choice.as_deref(),
+                result: state.result.as_ref(),
+                items: items.as_deref(),
+            };
+            (used.name.as_str(), view)
+        })
+        .collect();
+    let spec = &plan.scopes[scope];
+    let late = spec.group.map(|g| &state.steps[g].late_params).filter(|late| !late.is_empty());
+    let merged: BTreeMap<String, Value>;
+    let params = match late {
+        None => &spec.params,
+        Some(late) => {
+            merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
+            &merged
+        }
+    };
+    let run = RunView {
+        id: &facts.id,
+        dir: &facts.dir,
+        started_at: &facts.started_at,
+        operator: &facts.operator,
+        environment: facts.environment.as_deref(),
+        verdict,
+    };
+    let (groups, drill) = (&plan.groups, plan.drill.as_ref());
+    f(&Ctx { params, steps: &steps, run: &run, item, result, groups, drill })
+}
+
+/// What the items of a step gave, if it has a `foreach`.
+fn items_of<'a>(plan: &'a Plan, state: &'a State, ix: StepIx) -> Option<Vec<ItemView<'a>>> {
+    let view = |ix: &StepIx| {
+        let item = plan.steps[*ix].item.as_ref()?;
+        let state = &state.steps[*ix];
+        Some(ItemView { item, outcome: state.outcome(), outputs: &state.outputs })
+    };
+    Some(plan.foreach(ix)?.steps.iter().filter_map(view).collect())
 }
 
 /// The argv that runs a script, strictly: a failing command or an unset variable ends it.

@@ -1,7 +1,7 @@
 //! What a resume and a person's word make of steps that are over.
 
 use crate::model::{
-    Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
+    Millis, Record, Resolution, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
 use crate::plan::{Body, OnFailure, Plan, Step, StepIx};
 use crate::planted::{self, Bug};
@@ -28,9 +28,11 @@ impl State {
             RunStatus::Stopping { .. } => !(0..self.steps.len()).any(|ix| self.stops_the_run(plan, ix)),
             RunStatus::NotStarted | RunStatus::Running | RunStatus::RollingBack { .. } => false,
         };
+        let waited = self.waits();
         if taken_up {
             self.told.go_on();
         }
+        self.told.resumed();
         for step in &mut self.steps {
             step.round = step.round.saturating_add(1);
         }
@@ -39,8 +41,14 @@ impl State {
                 true => RunStatus::Running,
                 false => RunStatus::RollingBack { because },
             };
-            if taken_up {
-                self.steps.iter_mut().for_each(StepState::undo_again);
+            // What only waited for an answer goes on as it was.
+            if taken_up && !waited {
+                let mut again = false;
+                self.steps.iter_mut().for_each(|step| again |= step.undo_again());
+                if again {
+                    // The order is a new one, and what is open is asked about again in its turn.
+                    self.steps.iter_mut().for_each(StepState::forget_undo_question);
+                }
             }
         } else if taken_up {
             self.status = RunStatus::Running;
@@ -78,6 +86,9 @@ impl State {
                 if matches!(spec.body, Body::AnyOf(_)) {
                     afresh[ix] = !self.undo_within_again(plan, ix);
                 }
+                if planted::is(Bug::RepeatDoneItems) && plan.foreach(ix).is_some() {
+                    plan.inside(ix).iter().for_each(|item| self.steps[*item].reopen(StepStatus::Pending));
+                }
             }
         }
     }
@@ -93,11 +104,12 @@ impl State {
         any
     }
 
-    /// Whether a person's word on the step can still change the run: its phase is not over, unless the run is rolled
-    /// back.
+    /// Whether a person's word on the step can still change the run: its phase is not over, and it is no item of a step that
+    /// is done; unless the run is rolled back.
     pub fn may_be_resolved(&self, plan: &Plan, ix: StepIx) -> bool {
         let over = matches!(self.phases[plan.steps[ix].phase], PhaseStatus::Ended { .. });
-        !over || self.is_rolling_back()
+        let changes = !over && !self.is_done_without(plan, ix);
+        changes || self.is_rolling_back()
     }
 
     /// In a rollback only one question is left: is there something to take back?
@@ -120,6 +132,7 @@ impl StepState {
     pub(super) fn resolve(&mut self, record: &Record, resolution: Resolution, (by, reason): (&str, &str)) {
         self.dirty = false;
         self.lost = false;
+        self.lost_there = None;
         self.done_by_hand = resolution == Resolution::Done;
         self.reopen(StepStatus::Pending);
         match resolution {
@@ -147,7 +160,7 @@ impl StepState {
 
     fn reopened_status(&self, spec: &Step) -> StepStatus {
         match (&spec.body, self.outcome()) {
-            (Body::AnyOf(_) | Body::Playbook { .. }, _) if self.attempts > 0 => {
+            (Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_), _) if self.attempts > 0 => {
                 StepStatus::Active(Activity::Inside)
             }
             (_, Some(StepOutcome::Unknown)) => StepStatus::Active(Activity::Deciding {
@@ -168,7 +181,8 @@ impl StepState {
     /// The step is no longer over, and its retries count anew.
     fn reopen(&mut self, status: StepStatus) {
         self.status = status;
-        (self.approved, self.roll_back) = (false, false);
+        (self.approved, self.undo_approved, self.roll_back) = (false, false, false);
+        (self.begun, self.waited) = (None, Millis::ZERO);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
         self.ended = None;
@@ -189,14 +203,18 @@ impl StepState {
     }
 
     /// A failed undo is tried again, and one that was cut short, each in its turn; one whose effect is unknown is not.
-    fn undo_again(&mut self) {
+    /// True if there is one.
+    fn undo_again(&mut self) -> bool {
         let cut_short = matches!(
             self.undo,
             UndoStatus::Backoff { .. }
                 | UndoStatus::Deciding { verdict: TaskVerdict::Cancelled | TaskVerdict::NotRun, .. }
         );
-        if cut_short || matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. })) {
-            self.undo = UndoStatus::None;
+        let again = cut_short || matches!(self.undo, UndoStatus::Over(UndoneState::Failed { .. }));
+        if again {
+            // Asked again as well: what was agreed to was the try before.
+            (self.undo, self.undo_approved) = (UndoStatus::None, false);
         }
+        again
     }
 }

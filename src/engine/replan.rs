@@ -28,8 +28,8 @@ pub struct Replan {
 /// Parts of a step that say what it does and what follows from it. Of a step that is done, a change of any other
 /// part changes nothing that was carried out: its title, its retries, its `undo`.
 const WEIGHTY: &[&str] = &[
-    "action", "any_of", "choose", "env", "expect", "manual", "nothing", "notify", "outputs", "params",
-    "playbook", "stdin", "verify", "wait", "when", "with", "workdir",
+    "action", "any_of", "choose", "env", "expect", "item", "manual", "nothing", "notify", "outputs",
+    "params", "playbook", "stdin", "verify", "wait", "when", "with", "workdir",
 ];
 
 impl Replan {

@@ -1,6 +1,6 @@
 //! What is known of a run after some of its records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -36,6 +36,8 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// One for each of [`Plan::phases`].
     pub phases: Vec<PhaseStatus>,
+    /// Steps that were unknown at some time: the only ones that can still be.
+    pub(super) once_unknown: BTreeSet<StepIx>,
     /// Started and not known to have ended.
     pub in_flight: BTreeMap<TaskId, InFlight>,
     /// Who was told what.
@@ -77,10 +79,23 @@ pub struct InFlight {
     pub since: Millis,
     pub command: String,
     pub timeout: Option<Millis>,
+    /// None: this machine.
+    pub host: Option<String>,
+}
+
+/// An attempt of which only its host may know how it ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lost {
+    pub task: TaskId,
+    pub flight: InFlight,
+    /// The step was in doubt before that, too.
+    pub was_dirty: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
+    /// The last attempt, if its outcome is unknown and it ran on another host.
+    pub lost_there: Option<Box<Lost>>,
     pub status: StepStatus,
     /// The last attempt's number, over all epochs.
     pub attempts: u32,
@@ -94,6 +109,10 @@ pub struct StepState {
     /// Nobody knows how the last attempt ended: it was not cut off, the knowledge was lost.
     pub lost: bool,
     pub started: Option<Millis>,
+    /// When it began for the last time: it may have been over before, and taken up again.
+    pub begun: Option<Millis>,
+    /// How long people have been waited for since then, in questions that are settled.
+    pub waited: Millis,
     pub ended: Option<Millis>,
     /// Why it failed, was skipped, is unknown.
     pub why: Option<String>,
@@ -121,6 +140,8 @@ pub struct StepState {
     pub roll_back: bool,
     /// The outcome before the step was undone.
     pub before_undo: Option<StepOutcome>,
+    /// The step may be taken back: somebody said so, and nothing has been taken up again since.
+    pub undo_approved: bool,
     pub undo: UndoStatus,
 }
 
@@ -190,6 +211,10 @@ pub struct Heard {
 #[derive(Debug, Clone, PartialEq)]
 pub enum UndoStatus {
     None,
+    /// A person is asked whether the step may be taken back.
+    Asking(Box<Asking>),
+    /// A person has answered, or the time is over, and what follows is not recorded yet.
+    Heard(Heard),
     Running {
         tries: u32,
     },
@@ -221,6 +246,7 @@ impl State {
             rollback: None,
             steps: plan.steps.iter().map(|_| StepState::new()).collect(),
             phases: plan.phases.iter().map(|_| PhaseStatus::Pending).collect(),
+            once_unknown: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             told: Told::default(),
         }
@@ -258,6 +284,8 @@ impl StepState {
             round: 0,
             lost: false,
             started: None,
+            begun: None,
+            waited: Millis::ZERO,
             ended: None,
             why: None,
             outputs: BTreeMap::new(),
@@ -265,6 +293,7 @@ impl StepState {
             choice: None,
             result: None,
             advisories: Vec::new(),
+            lost_there: None,
             effect_at: None,
             dirty: false,
             done_by_hand: false,
@@ -272,6 +301,7 @@ impl StepState {
             approved: false,
             roll_back: false,
             before_undo: None,
+            undo_approved: false,
             undo: UndoStatus::None,
         }
     }
@@ -279,6 +309,11 @@ impl StepState {
     /// Nothing was ever recorded of it. Resumes count for every step.
     pub(super) fn is_fresh(&self) -> bool {
         *self == Self { round: self.round, ..Self::new() }
+    }
+
+    pub(super) fn begin(&mut self, t: Millis) {
+        self.started.get_or_insert(t);
+        self.begun.get_or_insert(t);
     }
 
     pub fn outcome(&self) -> Option<StepOutcome> {
@@ -307,12 +342,18 @@ impl StepState {
         matches!(self.status, StepStatus::Active(Activity::Asking(_)))
     }
 
-    /// The open question.
+    /// The open question, about the step or about taking it back.
     pub fn asking(&self) -> Option<&Asking> {
-        match &self.status {
-            StepStatus::Active(Activity::Asking(asking)) => Some(asking),
+        match (&self.undo, &self.status) {
+            (UndoStatus::Asking(asking), _) => Some(asking),
+            (_, StepStatus::Active(Activity::Asking(asking))) => Some(asking),
             _ => None,
         }
+    }
+
+    /// A person is asked whether it may be taken back.
+    pub fn asks_to_undo(&self) -> bool {
+        matches!(self.undo, UndoStatus::Asking(_))
     }
 
     /// Its undo is under way.

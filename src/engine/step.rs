@@ -78,6 +78,9 @@ impl Engine {
                 }
             }
         }
+        if self.skip_without_items(ix) {
+            return;
+        }
         if step.unless.is_some() {
             return self.start_task(ix, TaskKind::Unless, 0, 0);
         }
@@ -130,7 +133,7 @@ impl Engine {
                 self.emit(Event::WaitStarted { step, length: *length });
                 self.later(ix);
             }
-            Body::AnyOf(_) | Body::Playbook { .. } => match self.late_params(ix) {
+            Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_) => match self.late_params(ix) {
                 Ok(params) => {
                     let step = plan.steps[ix].id.clone();
                     self.emit(Event::GroupStarted { step, params });
@@ -314,7 +317,7 @@ impl Engine {
     fn in_doubt(&mut self, ix: StepIx, attempt: u32, rerun: u32, why: String) {
         let running = self.may_go_on();
         let spec = &self.plan.steps[ix];
-        let may_be_repeated = spec.idempotent || planted::is(Bug::RepeatInDoubt);
+        let may_be_repeated = spec.may_be_repeated() || planted::is(Bug::RepeatInDoubt);
         if running && spec.check.is_some() {
             self.start_task(ix, TaskKind::Check, attempt, 0);
         } else if running && may_be_repeated && rerun < MOST_RERUNS {
@@ -326,7 +329,7 @@ impl Engine {
 
     fn still_in_doubt(&mut self, ix: StepIx, why: String) {
         let (attempts, reruns) = (self.state.steps[ix].attempts, self.state.steps[ix].reruns);
-        if self.may_go_on() && self.plan.steps[ix].idempotent && reruns < MOST_RERUNS {
+        if self.may_go_on() && self.plan.steps[ix].may_be_repeated() && reruns < MOST_RERUNS {
             self.start_task(ix, TaskKind::Attempt, attempts, reruns + 1);
         } else {
             let why = format!("its outcome is unknown, and the check could not tell: {why}");
@@ -394,12 +397,13 @@ impl Engine {
         let step = plan.steps[ix].id.clone();
         let task = TaskId { step: step.clone(), kind, attempt, rerun };
         match self.render(ix, command) {
-            Ok(Rendered { op, values, workdir }) => {
+            Ok(Rendered { op, values, workdir, host }) => {
                 let started = self.emit(Event::TaskStarted {
                     task: task.clone(),
                     command: op.describe(),
                     values,
                     workdir,
+                    host,
                     timeout: command.timeout,
                 });
                 if !started {
@@ -421,6 +425,12 @@ impl Engine {
             Err(why) if kind == TaskKind::Check => self.still_in_doubt(ix, why),
             Err(why) => self.fail_step(ix, why),
         }
+    }
+
+    /// What a task that is under way carries out.
+    pub fn command_of(&self, task: &TaskId) -> Option<&Command> {
+        let ix = self.plan.find(&task.step)?;
+        command_of(&self.plan.steps[ix], task.kind, self.remedy_number(ix, task.attempt))
     }
 
     /// The number (from 0) of the remedy that follows failed attempt `attempt`.

@@ -5,10 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Cause, ChannelKind, Delivery, Event, Millis, QuestionKind, RunOutcome, StepOutcome};
+use crate::model::{
+    Cause, ChannelKind, Delivery, Event, Millis, Percentile, QuestionKind, RunOutcome, STATUS_FILE, Spread,
+    StepOutcome,
+};
 use crate::plan::{Level, StepIx, Tell, template};
+use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine};
+use super::projection::{Ahead, Projection};
+use super::state::RunStatus;
 
 /// A notice on its way out; its record is synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +35,8 @@ pub struct Told {
     pub raised: BTreeMap<u32, Vec<String>>,
     /// All channels that were told anything.
     pub channels: BTreeSet<String>,
+    /// Channels that were told anything since it was last called off, and whether they know that somebody has it in hand.
+    pub alerts: BTreeMap<String, bool>,
     /// The number of the last update, and when it was.
     pub updates: u32,
     pub updated: Millis,
@@ -68,9 +76,21 @@ impl Told {
             }
             Cause::Step { .. } => {}
             Cause::Recovered => self.called_off = true,
+            Cause::Acknowledged { .. } => {}
         }
         self.last = number;
         self.channels.extend(channels.iter().cloned());
+        match cause {
+            Cause::Recovered => self.alerts.clear(),
+            Cause::Acknowledged { .. } => {
+                self.alerts.extend(channels.iter().map(|channel| (channel.clone(), true)));
+            }
+            Cause::Escalation { .. } | Cause::Update { .. } | Cause::Step { .. } => {
+                for channel in channels {
+                    self.alerts.entry(channel.clone()).or_insert(false);
+                }
+            }
+        }
         self.open.extend(channels.iter().map(|channel| (number, channel.clone())));
         Ok(())
     }
@@ -86,19 +106,33 @@ impl Told {
     pub(super) fn go_on(&mut self) {
         (self.finished, self.called_off) = (false, false);
     }
+
+    /// Another process goes on. What was said stays said, whatever became of it.
+    pub(super) fn resumed(&mut self) {
+        if planted::is(Bug::LevelsAgain) {
+            self.raised.clear();
+        }
+        if planted::is(Bug::AcknowledgeAgain) {
+            self.alerts.values_mut().for_each(|known| *known = false);
+        }
+    }
 }
 
 impl Engine {
     /// When a notice is due that only time brings.
     pub(super) fn next_notice(&self) -> Option<Millis> {
         let level = self.next_level().and_then(|level| level.after).map(|after| self.of_age(after));
-        [level, self.next_update()].into_iter().flatten().min()
+        let breach = self.next_breach().map(|(_, at)| at);
+        [level, breach, self.next_update()].into_iter().flatten().min()
     }
 
     /// Sends one notice that is due. False if none is.
     pub(super) fn notify(&mut self) -> bool {
         if !self.is_open() {
             return false;
+        }
+        if self.acknowledge() {
+            return true;
         }
         if let Some((level, why)) = self.level_due() {
             return self.raise(level, why);
@@ -128,10 +162,61 @@ impl Engine {
                 return Some((next.clone(), format!("phase {phase} missed its deadline")));
             }
         }
-        let level = self.next_level()?;
-        let after = level.after?;
-        let due = self.of_age(after) <= self.now.t;
-        due.then(|| (level.clone(), format!("the incident has lasted {after}")))
+        let timed = self.next_level().and_then(|level| Some((level, level.after?)));
+        if let Some((level, after)) = timed.filter(|(_, after)| self.of_age(*after) <= self.now.t) {
+            return Some((level.clone(), format!("the incident has lasted {after}")));
+        }
+        let (level, _) = self.next_breach().filter(|(_, at)| *at <= self.now.t)?;
+        Some((level.clone(), self.breach()))
+    }
+
+    /// The lowest level that is raised when the RTO is about to be missed, and when it is due as things stand.
+    fn next_breach(&self) -> Option<(&Level, Millis)> {
+        let rto = self.plan.objectives.rto?;
+        if self.is_acknowledged() || self.state.status != RunStatus::Running {
+            return None;
+        }
+        let raised = &self.state.told.raised;
+        let mut foreseen = None;
+        let levels = self.plan.escalation.iter().filter(|l| !raised.contains_key(&l.level));
+        let due = levels.filter_map(|level| {
+            let of = level.projected_breach?;
+            let ahead = *foreseen.get_or_insert_with(|| self.ahead());
+            Some((level, self.missed_at(rto, ahead, of)))
+        });
+        due.min_by_key(|(level, at)| (*at, level.level))
+    }
+
+    /// When it shows that the RTO is missed. Without past runs, when it is.
+    fn missed_at(&self, rto: Millis, ahead: Ahead, of: Percentile) -> Millis {
+        let before = self.before_start();
+        if before > rto {
+            return self.now.t;
+        }
+        let ahead = if planted::is(Bug::LateBreach) { Ahead::default() } else { ahead };
+        ahead.later_than(rto.saturating_sub(before), self.now.t, of)
+    }
+
+    fn ahead(&self) -> Ahead {
+        let past = self.state.start.as_ref().and_then(|start| start.past.as_deref());
+        past.map(|past| Ahead::of(&self.plan, &self.state, past)).unwrap_or_default()
+    }
+
+    fn breach(&self) -> String {
+        let rto = self.plan.objectives.rto.unwrap_or_default();
+        let before = self.before_start();
+        if before.saturating_add(self.now.t) > rto {
+            return format!("the RTO of {rto} has passed");
+        }
+        let Some(projection) = Projection::of(&self.plan, &self.state, self.now.t) else {
+            return format!("the RTO of {rto} is about to pass");
+        };
+        let end = projection.end.plus(Spread::both(before));
+        let later = if projection.is_earliest() { " or later" } else { "" };
+        format!(
+            "recovery is projected after {} (p50) to {} (p90){later}, and the RTO is {rto}",
+            end.p50, end.p90
+        )
     }
 
     /// Why the step calls for more people.
@@ -178,7 +263,8 @@ impl Engine {
 
     fn update(&mut self, last: bool) -> bool {
         let Some(updates) = &self.plan.updates else { return false };
-        let channels = updates.channels.clone();
+        let mut channels = updates.channels.clone();
+        channels.extend(updates.status_file.is_some().then(|| STATUS_FILE.to_owned()));
         let number = self.state.told.updates.saturating_add(1);
         self.send(Cause::Update { number, last }, channels, Vec::new(), None)
     }
@@ -209,7 +295,25 @@ impl Engine {
         let called = self.called();
         if over && !self.state.told.called_off && !called.is_empty() {
             self.send(Cause::Recovered, called, Vec::new(), None);
+        } else if !over {
+            // The final update may have been the first that they heard.
+            self.acknowledge();
         }
+    }
+
+    /// Tells those who keep the run as an alert that somebody has it in hand, each once for an alert. False if there is
+    /// nobody to tell.
+    pub(super) fn acknowledge(&mut self) -> bool {
+        let Some((_, by)) = self.state.acknowledged.first() else { return false };
+        let open = self.state.told.alerts.iter().filter(|(name, known)| !**known && self.keeps_alerts(name));
+        let channels: Vec<String> = open.map(|(name, _)| name.clone()).collect();
+        let cause = Cause::Acknowledged { by: by.clone() };
+        !channels.is_empty() && self.send(cause, channels, Vec::new(), None)
+    }
+
+    fn keeps_alerts(&self, name: &str) -> bool {
+        let channel = self.plan.channels.iter().find(|channel| channel.name == name);
+        channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Pagerduty(_)))
     }
 
     /// Whoever was called by a level, unless the final update told them; and all that know the run as an alert, for only a
@@ -217,12 +321,8 @@ impl Engine {
     fn called(&self) -> Vec<String> {
         let told = &self.state.told;
         let updated = self.plan.updates.as_ref().map(|u| u.channels.as_slice()).unwrap_or_default();
-        let keeps_alerts = |name: &String| {
-            let channel = self.plan.channels.iter().find(|channel| channel.name == *name);
-            channel.is_some_and(|channel| matches!(channel.kind, ChannelKind::Pagerduty(_)))
-        };
         let called = |name: &String| told.raised.values().flatten().any(|called| called == name);
-        let wanted = |name: &&String| keeps_alerts(name) || called(name) && !updated.contains(name);
+        let wanted = |name: &&String| self.keeps_alerts(name) || called(name) && !updated.contains(name);
         told.channels.iter().filter(wanted).cloned().collect()
     }
 
@@ -243,6 +343,9 @@ impl Engine {
             return;
         }
         let Delivery { delivered, unsure, attempts, why, .. } = delivery;
+        if !delivered && planted::is(Bug::SilentFailure) {
+            return;
+        }
         self.emit(Event::NoticeEnded { number, channel, delivered, attempts, unsure, why });
     }
 
@@ -263,7 +366,7 @@ impl Engine {
 
     /// Somebody has it in hand: nothing is escalated any more.
     fn is_acknowledged(&self) -> bool {
-        !self.state.acknowledged.is_empty()
+        !self.state.acknowledged.is_empty() && !planted::is(Bug::EscalateInHand)
     }
 
     /// How long the incident had lasted when the run started.

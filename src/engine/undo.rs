@@ -1,6 +1,6 @@
 //! Taking back: the whole run in reverse order, or the inside of one alternative that did not serve.
 
-use crate::model::{Event, RunOutcome, StepOutcome, TaskKind, TaskVerdict, UndoneState};
+use crate::model::{Answer, Event, RunOutcome, StepOutcome, TaskKind, TaskVerdict, UndoneState};
 use crate::plan::{Plan, StepIx};
 use crate::planted::{self, Bug};
 
@@ -118,7 +118,7 @@ impl Engine {
         let free = to_undo.iter().rev().find(|(_, ix)| !self.is_built_upon(*ix, all()));
         let next = if planted::is(Bug::UndoForward) { to_undo.first() } else { free };
         match next.copied() {
-            Some((_, ix)) => self.start_task(ix, TaskKind::Undo, 1, 0),
+            Some((_, ix)) => self.start_undo(ix),
             None => self.end_rollback(),
         }
         true
@@ -130,8 +130,27 @@ impl Engine {
         self.state.steps[ix].done_by_hand && those.any(|other| self.plan.ancestors(other).contains(&ix))
     }
 
+    /// Starts the undo, or asks first. While it is asked, what comes before it in the order waits as well.
+    fn start_undo(&mut self, ix: StepIx) {
+        let plan = self.plan.clone();
+        match plan.steps[ix].undo.as_ref().and_then(|undo| undo.approval.as_ref()) {
+            Some(ask) if !self.state.steps[ix].undo_approved && !planted::is(Bug::ForgetApproval) => {
+                self.ask_undo(ix, ask);
+            }
+            _ => self.start_task(ix, TaskKind::Undo, 1, 0),
+        }
+    }
+
     pub(super) fn advance_undo(&mut self, ix: StepIx) {
         match self.state.steps[ix].undo.clone() {
+            UndoStatus::Asking(asking) if self.may_undo() => self.expire_if_due(ix, &asking),
+            UndoStatus::Heard(heard) if self.may_undo() => match heard.answer {
+                Answer::Approve => self.start_task(ix, TaskKind::Undo, 1, 0),
+                _ => {
+                    let step = self.plan.steps[ix].id.clone();
+                    self.emit(Event::StepUndone { step, state: UndoneState::Failed { why: heard.why } });
+                }
+            },
             UndoStatus::Deciding { tries, verdict } => self.decide_undo(ix, tries, verdict),
             UndoStatus::Backoff { tries, until } if self.now.t >= until && self.may_undo() => {
                 self.start_task(ix, TaskKind::Undo, tries + 1, 0);
@@ -212,7 +231,7 @@ impl Engine {
             return true;
         }
         if self.figures.undoing == 0 && self.slot_is_free() {
-            self.start_task(next, TaskKind::Undo, 1, 0);
+            self.start_undo(next);
         } else {
             self.undo_wanted.insert(group);
         }

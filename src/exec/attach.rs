@@ -8,7 +8,7 @@ use super::notes::{Notes, TaskNote};
 use super::orphan::Orphan;
 use super::procfs;
 use super::protocol::EndedTask;
-use crate::model::TaskId;
+use crate::model::{TaskEndKind, TaskId};
 use crate::planted::{self, Bug};
 
 /// What the notes of a dead keeper say of one task.
@@ -50,6 +50,15 @@ pub(super) fn trace(notes: &Notes, task: &TaskId, boot_id: &str) -> Trace {
         ),
         None if notes.is_complete() => Trace::NeverStarted,
         None => unknown("the machine was restarted; whether it was started cannot be known"),
+    }
+}
+
+/// Whether only its host can say what became of a task that ran elsewhere.
+pub(super) fn must_ask(notes: &Notes, task: &TaskId) -> bool {
+    match notes.task(task) {
+        Some(TaskNote::Ended(ended)) => matches!(ended.end.kind, TaskEndKind::Unknown { .. }),
+        Some(TaskNote::Started { .. } | TaskNote::Intent) => true,
+        None => !notes.is_complete(),
     }
 }
 

@@ -2,21 +2,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::attach::{self, Trace};
+use super::far::{Content, Orders};
 use super::link::{self, Joined, Link};
 use super::notes::Notes;
 use super::orphan::{self, Orphan};
 use super::protocol::{Bytes, EndedTask, FromKeeper, StartTask, ToKeeper};
 use super::redact::Redactor;
+use super::{Abroad, InFlight};
 use super::{ExecConfig, ExecEvent, Finding, TaskSpec, http, outputs, procfs, sql};
-use crate::model::{Millis, Op, ProcessOp, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want};
+use crate::model::{
+    Host, Millis, Op, ProcessOp, Reach, Secret, SecretText, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want,
+};
 
 /// How long a living keeper may take to answer a runner that joins.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long hosts may take to say how a task stands, before it is called running.
+const ANSWER_ABROAD: Duration = Duration::from_secs(60);
 
 /// What the keeper was told to carry out.
 struct Kept {
@@ -24,11 +31,13 @@ struct Kept {
     /// To be handed to another keeper, should this one die before it has begun. Absent once that was done, and for
     /// what an earlier process has handed over.
     order: Option<Box<StartTask>>,
+    /// To ask its host what became of it, should the way there break. Once.
+    far: Option<Box<Abroad>>,
 }
 
 impl Kept {
     fn joined(want: Want) -> Self {
-        Self { want, order: None }
+        Self { want, order: None, far: None }
     }
 }
 
@@ -47,9 +56,13 @@ pub struct Exec {
     /// Commands that outlived their keeper; to send ends them, `true` by force.
     orphans: BTreeMap<TaskId, mpsc::UnboundedSender<bool>>,
     ready: VecDeque<ExecEvent>,
+    /// Tasks of which their hosts say that they run.
+    runs: Vec<TaskId>,
+    /// Tasks of which nobody knows how they ended: what there is of them on other hosts must stay.
+    doubtful: Vec<TaskId>,
     answers: mpsc::UnboundedReceiver<Answer>,
     answer: mpsc::UnboundedSender<Answer>,
-    http: http::Client,
+    http: http::Clients,
 }
 
 impl Exec {
@@ -64,9 +77,11 @@ impl Exec {
             others: BTreeMap::new(),
             orphans: BTreeMap::new(),
             ready: VecDeque::new(),
+            runs: Vec::new(),
+            doubtful: Vec::new(),
             answers,
             answer,
-            http: http::Client::default(),
+            http: http::Clients::default(),
         }
     }
 
@@ -74,25 +89,35 @@ impl Exec {
     /// what became of it.
     pub async fn attach(
         config: ExecConfig,
-        in_flight: Vec<(TaskId, Want)>,
+        in_flight: Vec<InFlight>,
     ) -> io::Result<(Self, Vec<(TaskId, Finding)>)> {
         let mut exec = Self::new(config);
         // Before joining: an end may come along with the keeper's answer.
-        exec.kept.extend(in_flight.iter().map(|(task, want)| (task.clone(), Kept::joined(*want))));
+        exec.kept.extend(in_flight.iter().map(|flight| (flight.task.clone(), Kept::joined(flight.want))));
         let running = exec.join().await?;
         let boot_id = procfs::boot_id();
         // Read after the keeper has answered: what does not run by then has all its notes.
         let notes = Notes::read(&exec.config.run_dir, &boot_id)?;
         let mut findings = Vec::new();
-        for (task, want) in in_flight {
-            let finding = if running.contains(&task) {
-                Finding::Running
-            } else {
-                exec.kept.remove(&task);
-                exec.find(&notes, &task, want, &boot_id)
-            };
-            findings.push((task, finding));
+        let mut asked = Vec::new();
+        for InFlight { task, want, abroad } in in_flight {
+            if running.contains(&task) {
+                findings.push((task, Finding::Running));
+                continue;
+            }
+            exec.kept.remove(&task);
+            match abroad.filter(|_| attach::must_ask(&notes, &task)) {
+                Some(abroad) => {
+                    exec.ask(&task, want, abroad);
+                    asked.push(task);
+                }
+                None => {
+                    let finding = exec.find(&notes, &task, want, &boot_id);
+                    findings.push((task, finding));
+                }
+            }
         }
+        exec.hear_answers(asked, &mut findings).await;
         Ok((exec, findings))
     }
 
@@ -124,6 +149,60 @@ impl Exec {
             }
             self.link = Some(link);
             return Ok(running);
+        }
+    }
+
+    /// What the hosts say of the tasks; what still runs there, or is not answered in time, goes on.
+    async fn hear_answers(&mut self, mut asked: Vec<TaskId>, findings: &mut Vec<(TaskId, Finding)>) {
+        let deadline = tokio::time::Instant::now() + ANSWER_ABROAD;
+        let mut later = Vec::new();
+        while !asked.is_empty() {
+            let Ok(event) = tokio::time::timeout_at(deadline, self.next()).await else { break };
+            match event {
+                ExecEvent::Ended { task, end, output } if asked.contains(&task) => {
+                    asked.retain(|other| *other != task);
+                    let finding = match end.kind {
+                        // Nothing was started by asking: what never began is told so.
+                        TaskEndKind::NotStarted { .. } => Finding::NeverStarted,
+                        TaskEndKind::Unknown { why } => Finding::Unknown { why },
+                        _ => Finding::Ended { end, output },
+                    };
+                    findings.push((task, finding));
+                }
+                other => later.push(other),
+            }
+            let runs = std::mem::take(&mut self.runs);
+            asked.retain(|task| !runs.contains(task));
+            findings.extend(runs.into_iter().map(|task| (task, Finding::Running)));
+        }
+        findings.extend(asked.into_iter().map(|task| (task, Finding::Running)));
+        later.into_iter().rev().for_each(|event| self.ready.push_front(event));
+    }
+
+    /// Asks the task's host what became of it; its end follows.
+    fn ask(&mut self, task: &TaskId, want: Want, abroad: Abroad) {
+        let orders = Orders { run_dir: &self.config.run_dir, task, host: &abroad.host };
+        let start = StartTask {
+            task: task.clone(),
+            commands: vec![orders.argv()],
+            workdir: self.way_folder(&abroad.host, &abroad.root),
+            env: Vec::new(),
+            stdin: Some(Bytes(orders.ask(abroad.age))),
+            timeout: abroad.timeout,
+            grace: abroad.grace,
+            want,
+            sensitive: abroad.sensitive,
+            far: Some(Box::new(orders.far(true))),
+        };
+        self.hand_over(start, false, None);
+    }
+
+    /// Where a process that leads to a host starts: the shared connection is found from the run's folder, and a program of
+    /// the playbook from the playbook's.
+    fn way_folder(&self, host: &Host, root: &Path) -> PathBuf {
+        match host.reach {
+            Reach::Ssh(_) => self.config.run_dir.clone(),
+            _ => root.to_owned(),
         }
     }
 
@@ -167,10 +246,18 @@ impl Exec {
 
     /// Starts a task. Whatever goes wrong comes as its `Ended`.
     pub fn begin(&mut self, spec: TaskSpec) {
-        let TaskSpec { task, op, timeout, grace, want, sensitive, env } = spec;
+        let TaskSpec { task, op, timeout, grace, want, sensitive, env, root } = spec;
         match op {
             Op::Process(op) => {
-                let started = self.start(&task, op, env).map(|mut start| {
+                let abroad = op.host.clone().map(|host| Abroad {
+                    host,
+                    root: root.clone(),
+                    sensitive,
+                    timeout,
+                    grace,
+                    age: Millis::ZERO,
+                });
+                let started = self.start(&task, op, env, sensitive, &root).map(|mut start| {
                     start.timeout = timeout;
                     start.grace = grace;
                     start.want = want;
@@ -178,37 +265,45 @@ impl Exec {
                     start
                 });
                 match started {
-                    Ok(start) => self.hand_over(start, true),
+                    Ok(start) => self.hand_over(start, true, abroad.map(Box::new)),
                     Err(error) => self.not_started(task, error),
                 }
             }
             Op::Http(op) => match http::Request::new(&op, &self.config.secrets) {
                 Ok(request) => {
-                    let (client, redactor) = (self.http.clone(), self.redactor.clone());
+                    let (clients, redactor) = (self.http.clone(), self.redactor.clone());
                     self.answer_later(task, async move |stop| {
-                        http::carry_out(client, request, timeout, redactor, stop).await
+                        http::carry_out(clients, request, timeout, redactor, stop).await
                     });
                 }
                 Err(error) => self.not_started(task, error),
             },
-            Op::Sql(op) => match op.database.resolve(|name| self.config.secrets.get(name)) {
-                Ok(database) => {
+            Op::Sql(op) => match sql::Statement::new(op, |text| self.resolve(text)) {
+                Ok(statement) => {
                     let redactor = self.redactor.clone();
                     self.answer_later(task, async move |stop| {
-                        sql::carry_out(database, op.query, op.binds, timeout, redactor, stop).await
+                        statement.carry_out(timeout, redactor, stop).await
                     });
                 }
-                Err(error) => self.not_started(task, error.to_string()),
+                Err(error) => self.not_started(task, error),
             },
         }
     }
 
-    fn start(&self, task: &TaskId, op: ProcessOp, env: Vec<(String, String)>) -> Result<StartTask, String> {
-        let resolve = |text: &crate::model::SecretText| {
-            text.resolve(|name| self.config.secrets.get(name))
-                .map(|secret| Bytes(secret.expose().to_vec()))
-                .map_err(|error| error.to_string())
-        };
+    /// The text with its secrets in it.
+    fn resolve(&self, text: &SecretText) -> Result<Secret, String> {
+        text.resolve(|name| self.config.secrets.get(name)).map_err(|error| error.to_string())
+    }
+
+    fn start(
+        &self,
+        task: &TaskId,
+        op: ProcessOp,
+        env: Vec<(String, String)>,
+        sensitive: bool,
+        root: &Path,
+    ) -> Result<StartTask, String> {
+        let resolve = |text: &SecretText| self.resolve(text).map(|secret| Bytes(secret.expose().to_vec()));
         let mut all: Vec<(String, Bytes)> =
             env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
         for (name, value) in &op.env {
@@ -217,21 +312,39 @@ impl Exec {
         if let Some((name, _)) = all.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
             return Err(format!("{name:?} cannot be the name of a variable"));
         }
-        Ok(StartTask {
+        let mut start = StartTask {
             task: task.clone(),
-            commands: op.commands,
-            workdir: op.workdir,
+            commands: Vec::new(),
+            workdir: PathBuf::new(),
             env: all,
             stdin: op.stdin.as_ref().map(resolve).transpose()?,
             timeout: None,
             grace: Millis::ZERO,
             want: Want::default(),
             sensitive: false,
-        })
+            far: None,
+        };
+        if let Some(host) = &op.host {
+            if let Some(why) = host.reach.problem() {
+                return Err(format!("{}: {why}", host.name));
+            }
+            // This run's folder is not there.
+            start.env.retain(|(name, _)| name != "RUNBOOK_DIR");
+            let orders = Orders { run_dir: &self.config.run_dir, task, host };
+            let content = Content { op: &op, env: &start.env, stdin: start.stdin.as_ref(), sensitive };
+            start.stdin = Some(Bytes(orders.start(&content)?));
+            start.env.clear();
+            start.commands = vec![orders.argv()];
+            start.workdir = self.way_folder(host, root);
+            start.far = Some(Box::new(orders.far(false)));
+        } else {
+            (start.commands, start.workdir) = (op.commands, op.workdir);
+        }
+        Ok(start)
     }
 
     /// With `again`, another keeper gets it if this one dies before it has begun.
-    fn hand_over(&mut self, start: StartTask, again: bool) {
+    fn hand_over(&mut self, start: StartTask, again: bool, far: Option<Box<Abroad>>) {
         if self.link.is_none() {
             match Link::start(&self.config.keeper_binary, &self.config.run_dir) {
                 Ok(mut link) => {
@@ -245,7 +358,7 @@ impl Exec {
             }
         }
         let order = again.then(|| Box::new(start.clone()));
-        self.kept.insert(start.task.clone(), Kept { want: start.want, order });
+        self.kept.insert(start.task.clone(), Kept { want: start.want, order, far });
         if let Some(link) = &mut self.link {
             link.send(&ToKeeper::Start(Box::new(start)));
         }
@@ -332,16 +445,40 @@ impl Exec {
     fn hear(&mut self, message: FromKeeper) {
         match message {
             FromKeeper::Joined { .. } => {}
+            FromKeeper::Runs { task } => self.runs.push(task),
             FromKeeper::Output { task, stream, bytes } => {
                 self.ready.push_back(ExecEvent::Output { task, stream, bytes });
             }
             FromKeeper::Ended(ended) => {
-                if let Some(Kept { want, .. }) = self.kept.remove(&ended.task) {
+                if let Some(Kept { want, far, .. }) = self.kept.remove(&ended.task) {
+                    // The way broke: over another one, if there is one, the host tells how it goes on.
+                    if let (true, Some(mut abroad)) = (ended.severed, far) {
+                        abroad.age = ended.end.duration;
+                        abroad.timeout =
+                            abroad.timeout.map(|t| t.saturating_sub(abroad.age).max(Millis::secs(1)));
+                        self.ask(&ended.task, want, *abroad);
+                        return;
+                    }
+                    self.note_doubt(&ended);
                     let (task, end) = (ended.task.clone(), ended.end.clone());
                     let output = self.load(*ended, want);
                     self.ready.push_back(ExecEvent::Ended { task, end, output });
                 }
             }
+        }
+    }
+
+    fn note_doubt(&mut self, ended: &EndedTask) {
+        if matches!(ended.end.kind, TaskEndKind::Unknown { .. }) {
+            self.doubtful.push(ended.task.clone());
+        }
+    }
+
+    /// All ends are recorded, and nothing more will be begun: what tasks left on other hosts is cleared away once the
+    /// keeper goes, but for what is in doubt.
+    pub fn recorded(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.send(&ToKeeper::Clean { keep: std::mem::take(&mut self.doubtful) });
         }
     }
 
@@ -365,10 +502,17 @@ impl Exec {
         let boot_id = procfs::boot_id();
         let notes = Notes::read(&self.config.run_dir, &boot_id).ok();
         self.ready.push_back(ExecEvent::KeeperLost { why: why.clone() });
-        let mut orders = Vec::new();
-        for (task, Kept { want, order }) in kept {
+        let (mut orders, mut asks) = (Vec::new(), Vec::new());
+        for (task, Kept { want, order, far }) in kept {
             let unknown =
                 |why: String| (TaskEnd::new(TaskEndKind::Unknown { why }, Millis::ZERO), TaskOutput::none());
+            if let Some(abroad) = far
+                && notes.as_ref().is_none_or(|notes| attach::must_ask(notes, &task))
+                && !lingers
+            {
+                asks.push((task, want, abroad));
+                continue;
+            }
             let trace = notes.as_ref().map(|notes| attach::trace(notes, &task, &boot_id));
             let (end, output) = match trace {
                 Some(Trace::Ended(ended)) => (ended.end.clone(), self.load(*ended, want)),
@@ -393,7 +537,11 @@ impl Exec {
             self.ready.push_back(ExecEvent::Ended { task, end, output });
         }
         for order in orders {
-            self.hand_over(*order, false);
+            let far = None;
+            self.hand_over(*order, false, far);
+        }
+        for (task, want, abroad) in asks {
+            self.ask(&task, want, *abroad);
         }
     }
 }

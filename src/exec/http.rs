@@ -4,50 +4,85 @@
 //! something (any method but GET, HEAD, OPTIONS) and was sent, but never answered, may have taken effect: `Unknown`.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::oneshot;
 
 use super::outputs::READ_LIMIT;
 use super::redact::Redactor;
 use crate::model::{
-    HttpAnswer, HttpOp, Millis, Secret, SecretName, SecretText, TaskEndKind, TaskOutput, format_bytes,
-    format_millis,
+    HttpAnswer, HttpAuth, HttpOp, Millis, Secret, SecretName, SecretText, TaskEndKind, TaskOutput,
+    format_bytes, format_millis,
 };
+use crate::text::fault::explain;
 
-/// Made at the first request: reading the system's certificates takes time and memory.
+/// How long a server may take to accept a connection, where the step's own limit is not shorter.
+const CONNECT: Millis = Millis::secs(60);
+
+/// What clients differ in.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Trust {
+    ca_file: Option<PathBuf>,
+    /// Shorter than the step's limit, so that a request that reached nobody is known as such.
+    connect: Millis,
+}
+
+/// Made at the first request of each kind: reading the system's certificates takes time and memory.
 #[derive(Clone, Default)]
-pub(super) struct Client(Arc<OnceLock<Result<reqwest::Client, String>>>);
+pub(super) struct Clients(Arc<Mutex<BTreeMap<Trust, reqwest::Client>>>);
 
-impl Client {
-    fn get(&self) -> Result<&reqwest::Client, String> {
-        self.0
-            .get_or_init(|| {
-                // An error means that somebody has chosen a provider before; any will do.
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                reqwest::Client::builder()
-                    .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")))
-                    .redirect(reqwest::redirect::Policy::custom(redirect))
-                    .build()
-                    .map_err(|e| innermost(&e))
-            })
-            .as_ref()
-            .map_err(Clone::clone)
+impl Clients {
+    fn get(&self, trust: &Trust) -> Result<reqwest::Client, String> {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(trust) {
+            return Ok(client.clone());
+        }
+        let client = build(trust)?;
+        clients.insert(trust.clone(), client.clone());
+        Ok(client)
     }
 }
 
+fn build(trust: &Trust) -> Result<reqwest::Client, String> {
+    // An error means that somebody has chosen a provider before; any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("runbook/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(trust.connect.std())
+        .redirect(reqwest::redirect::Policy::custom(redirect));
+    if let Some(file) = &trust.ca_file {
+        let wrong = |why: String| format!("`ca_file` {}: {why}", file.display());
+        let pem = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| wrong("these are no certificates in PEM".into()))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    builder.build().map_err(|e| format!("TLS could not be set up: {}", explain(&e, "TLS").why))
+}
+
 /// Redirects are followed on the same host only. Another host is not the one the playbook names: it would be given the
-/// request's headers, which may hold secrets, and its answer would pass for the answer of the first.
+/// request's headers, which may hold secrets, and its answer would pass for the answer of the first. Nor is one followed
+/// out of TLS.
 fn redirect(attempt: reqwest::redirect::Attempt<'_>) -> reqwest::redirect::Action {
     const MOST: usize = 10;
-    let place = |url: &reqwest::Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
+    let host = |url: &reqwest::Url| url.host_str().map(str::to_owned);
     let same = attempt.previous().last().is_some_and(|before| {
-        // From http to https on the same host is the one change of port that means no other server.
-        let upgraded = (before.scheme(), attempt.url().scheme()) == ("http", "https");
-        place(before) == place(attempt.url()) || upgraded && before.host_str() == attempt.url().host_str()
+        let after = attempt.url();
+        host(before) == host(after)
+            && match (before.scheme(), after.scheme()) {
+                // The one change of port that means no other server.
+                ("http", "https") => true,
+                (one, other) => {
+                    one == other && before.port_or_known_default() == after.port_or_known_default()
+                }
+            }
     });
     match attempt.previous().len() {
         n if n > MOST => attempt.error("too many redirects"),
@@ -62,8 +97,11 @@ pub(super) struct Request {
     url: reqwest::Url,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
+    ca_file: Option<PathBuf>,
     /// The request as a person may see it.
     shown: String,
+    /// What the run's own redactor does not know: a user and a password, joined.
+    own: Vec<Secret>,
 }
 
 impl Request {
@@ -89,8 +127,35 @@ impl Request {
             value.set_sensitive(true);
             headers.append(key, value);
         }
+        let mut own = Vec::new();
+        if let Some(auth) = &op.auth {
+            if url.scheme() == "http" && !is_this_machine(&url) {
+                return Err(format!("{}: `auth` goes over https only: this network could read it", op.url));
+            }
+            let value = match auth {
+                HttpAuth::Bearer(token) => [b"Bearer ", resolve(token)?.expose().trim_ascii()].concat(),
+                HttpAuth::Basic { user, password } => {
+                    let (user, password) = (resolve(user)?, resolve(password)?);
+                    if user.expose().contains(&b':') {
+                        return Err(
+                            "the user of `basic` holds a colon, which would begin the password".into()
+                        );
+                    }
+                    let both = Secret::new([user.expose(), b":", password.expose()].concat());
+                    let encoded = STANDARD.encode(both.expose());
+                    let value = format!("Basic {encoded}").into_bytes();
+                    // Its end as well, which depends on where a text ends.
+                    own = vec![both, Secret::new(encoded.into_bytes())];
+                    value
+                }
+            };
+            let mut value = HeaderValue::from_bytes(&value)
+                .map_err(|_| "`auth` holds what a header cannot, such as a line break".to_owned())?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
         let body = op.body.as_ref().map(resolve).transpose()?.map(|b| b.expose().to_vec());
-        Ok(Self { method, url, headers, body, shown })
+        Ok(Self { method, url, headers, body, ca_file: op.ca_file.clone(), shown, own })
     }
 
     /// Whether doing it twice could do harm.
@@ -99,79 +164,76 @@ impl Request {
     }
 }
 
-/// How the exchange went, when nobody interrupted it.
-enum Exchange {
-    Answered(HttpAnswer),
-    Failed(TaskEndKind),
+fn is_this_machine(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) async fn carry_out(
-    client: Client,
-    request: Request,
+    clients: Clients,
+    mut request: Request,
     timeout: Option<Millis>,
     redactor: Redactor,
     stop: oneshot::Receiver<()>,
 ) -> (TaskEndKind, TaskOutput) {
     let risky = request.changes_something();
     let shown = request.shown.clone();
+    let own = Redactor::new(&std::mem::take(&mut request.own));
+    let clean = |text: &str| {
+        // The whole first: a part of it is a secret of the run.
+        redactor.redact_text(&own.redact_text(text))
+    };
+    let connect = timeout.map_or(CONNECT, |t| Millis(t.0 / 4 * 3).min(CONNECT).max(Millis(1)));
     let limit = async {
         match timeout {
             Some(timeout) => super::boot::sleep(timeout).await,
             None => std::future::pending().await,
         }
     };
+    // It may have been sent by then, and nobody waits for what the server says.
+    let cut_off = |why: String, otherwise| match risky {
+        true => TaskEndKind::Unknown { why: format!("{shown}: {why}; the server may still carry it out") },
+        false => otherwise,
+    };
     let exchange = tokio::select! {
-        exchange = exchange(client, request) => exchange,
-        () = limit => Exchange::Failed(match timeout {
-            Some(t) if risky => {
-                let why = format!("{shown}: no answer within {}; the server may still carry it out", format_millis(t));
-                TaskEndKind::Unknown { why }
-            }
-            _ => TaskEndKind::TimedOut,
-        }),
-        _ = stop => Exchange::Failed(TaskEndKind::Cancelled),
+        exchange = exchange(clients, request, connect) => exchange,
+        () = limit => {
+            let limit = timeout.map(format_millis).unwrap_or_default();
+            Err(cut_off(format!("no answer within {limit}"), TaskEndKind::TimedOut))
+        }
+        _ = stop => Err(cut_off("ended by a person before there was an answer".into(), TaskEndKind::Cancelled)),
     };
     match exchange {
-        Exchange::Answered(answer) => {
-            let output = TaskOutput { http: Some(mask(answer, &redactor)), ..TaskOutput::none() };
+        Ok(answer) => {
+            let output = TaskOutput { http: Some(mask(answer, clean)), ..TaskOutput::none() };
             (TaskEndKind::Answered, output)
         }
-        Exchange::Failed(kind) => {
-            let clean = |text: String| redactor.redact_text(&text);
-            let kind = match kind {
-                TaskEndKind::Errored { error } => TaskEndKind::Errored { error: clean(error) },
-                TaskEndKind::Unknown { why } => TaskEndKind::Unknown { why: clean(why) },
-                other => other,
-            };
-            (kind, TaskOutput::none())
-        }
+        Err(kind) => (kind.map_text(clean), TaskOutput::none()),
     }
 }
 
-async fn exchange(client: Client, request: Request) -> Exchange {
+async fn exchange(clients: Clients, request: Request, connect: Millis) -> Result<HttpAnswer, TaskEndKind> {
     let risky = request.changes_something();
-    let Request { method, url, headers, body, shown } = request;
-    let errored = |why: String| Exchange::Failed(TaskEndKind::Errored { error: format!("{shown}: {why}") });
-    let client = match client.get() {
-        Ok(client) => client,
-        Err(why) => return errored(format!("TLS could not be set up: {why}")),
-    };
+    let Request { method, url, headers, body, ca_file, shown, own: _ } = request;
+    let errored = |why: String| TaskEndKind::Errored { error: format!("{shown}: {why}") };
+    let client = clients.get(&Trust { ca_file, connect }).map_err(errored)?;
     let host = url.host_str().unwrap_or_default().to_owned();
     let mut builder = client.request(method, url).headers(headers);
     if let Some(body) = body {
         builder = builder.body(body);
     }
     match builder.send().await {
-        Ok(response) => Exchange::Answered(read(response).await),
+        Ok(response) => Ok(read(response).await),
         Err(e) => {
-            let why = explain(&e, &host);
+            let why = words(&e, &host);
             if risky && !e.is_connect() && !e.is_builder() {
                 let why = format!(
                     "{shown}: it was sent but not answered ({why}); the server may have carried it out"
                 );
-                return Exchange::Failed(TaskEndKind::Unknown { why });
+                return Err(TaskEndKind::Unknown { why });
             }
-            errored(why)
+            Err(errored(why))
         }
     }
 }
@@ -194,7 +256,7 @@ async fn read(mut response: reqwest::Response) -> HttpAnswer {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break String::from_utf8(body).map_err(|_| "the answer is not UTF-8".to_owned()),
-            Err(e) => break Err(format!("the answer broke off: {}", innermost(&e))),
+            Err(e) => break Err(format!("the answer broke off: {}", explain(&e, "the server").why)),
         }
         if body.len() > READ_LIMIT {
             break Err(format!("the answer is longer than {}", format_bytes(READ_LIMIT as u64)));
@@ -204,52 +266,17 @@ async fn read(mut response: reqwest::Response) -> HttpAnswer {
 }
 
 /// The cause in a person's words. Never holds the URL: it may hold a secret.
-fn explain(error: &reqwest::Error, host: &str) -> String {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            match io.kind() {
-                std::io::ErrorKind::ConnectionRefused => return format!("{host} refuses the connection"),
-                std::io::ErrorKind::ConnectionReset => return "the connection was reset".into(),
-                std::io::ErrorKind::TimedOut => return format!("{host} could not be reached in time"),
-                _ => {}
-            }
-        }
-        let text = cause.to_string();
-        if text.contains("dns error") || text.contains("failed to lookup address") {
-            return format!("the name {host} cannot be resolved");
-        }
-        source = cause.source();
-    }
+fn words(error: &reqwest::Error, host: &str) -> String {
     if error.is_redirect() {
         return "too many redirects".into();
     }
-    innermost(error)
+    explain(error, host).why
 }
 
-fn innermost(error: &reqwest::Error) -> String {
-    let mut source = error.source();
-    let mut text = None;
-    while let Some(cause) = source {
-        text = Some(cause.to_string());
-        source = cause.source();
-    }
-    text.unwrap_or_else(|| {
-        if error.is_builder() { "it is not a valid request".into() } else { "it failed".into() }
-    })
-}
-
-fn mask(answer: HttpAnswer, redactor: &Redactor) -> HttpAnswer {
-    if redactor.is_idle() {
-        return answer;
-    }
+fn mask(answer: HttpAnswer, clean: impl Fn(&str) -> String) -> HttpAnswer {
     HttpAnswer {
         status: answer.status,
-        headers: answer
-            .headers
-            .into_iter()
-            .map(|(name, value)| (name, redactor.redact_text(&value)))
-            .collect(),
-        body: answer.body.map(|body| redactor.redact_text(&body)),
+        headers: answer.headers.into_iter().map(|(name, value)| (name, clean(&value))).collect(),
+        body: answer.body.map(|body| clean(&body)),
     }
 }

@@ -1,26 +1,30 @@
-//! Carries out one task: local processes through the keeper, SQL, HTTP.
+//! Carries out one task: processes through the keeper, here and on other hosts; SQL, HTTP.
 //!
 //! The runner has synced the task's start record before it calls [`Exec::begin`].
 //!
 //! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
-//! - `tree`, `mark`: every process of a task · `orphan`: a command that outlived its keeper · `boot`: the clock
+//! - `tree`, `mark`: every process of a task · `kin`: of a command that is none · `orphan`: a command that outlived its keeper
+//! - `boot`: the clock
 //! - `outputs`: what a task left behind, secrets taken out by [`crate::text`] · `procfs`: who a process is
+//! - `far`: commands on other hosts
 //! - `http`, `sql`: carried out in the runner itself · `descriptors`: how many may be open, here and in what is started
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::{Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, Want};
+use crate::model::{Host, Millis, Op, Secret, SecretName, TaskEnd, TaskId, TaskOutput, Want};
 use crate::text::redact;
 
 mod attach;
 mod boot;
 mod client;
 mod descriptors;
+mod far;
 mod http;
 mod keeper;
+mod kin;
 mod link;
 mod mark;
 mod notes;
@@ -35,6 +39,7 @@ pub use boot::sleep;
 pub use client::Exec;
 pub use descriptors::{give_limit_back, raise_descriptor_limit};
 pub use keeper::keeper_main;
+pub use kin::kill_with_children;
 pub use redact::{RedactStream, Redactor};
 
 /// A task to start.
@@ -50,6 +55,31 @@ pub struct TaskSpec {
     pub sensitive: bool,
     /// `RUNBOOK_RUN`, `RUNBOOK_STEP`, ...; `RUNBOOK_OUTPUT` is added here.
     pub env: Vec<(String, String)>,
+    /// Where the programs of a playbook are found that lead to other hosts.
+    pub root: PathBuf,
+}
+
+/// A task that was in flight when the runner before this one ended, or whose outcome was not known.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    pub task: TaskId,
+    pub want: Want,
+    /// None: it ran here.
+    pub abroad: Option<Abroad>,
+}
+
+/// What it takes to ask another host about a task.
+#[derive(Debug, Clone)]
+pub struct Abroad {
+    pub host: Host,
+    /// Where the programs of a playbook are found.
+    pub root: PathBuf,
+    pub sensitive: bool,
+    /// What is left of its time.
+    pub timeout: Option<Millis>,
+    pub grace: Millis,
+    /// How long ago it was to begin.
+    pub age: Millis,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

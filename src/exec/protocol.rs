@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::Stream;
+use super::far::Far;
 use crate::model::{Millis, TaskEnd, TaskId, Want};
 
 const TAG_MESSAGE: u8 = b'm';
@@ -54,6 +55,10 @@ pub(super) enum ToKeeper {
         task: TaskId,
         force: bool,
     },
+    /// All that has ended is recorded: what it left on other hosts can go, but for these.
+    Clean {
+        keep: Vec<TaskId>,
+    },
     /// The runner is about to be stopped by its terminal: the commands rest, and their timeouts with them.
     Pause,
     Continue,
@@ -72,11 +77,18 @@ pub(super) struct StartTask {
     pub grace: Millis,
     pub want: Want,
     pub sensitive: bool,
+    /// The command leads to another host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<Box<Far>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum FromKeeper {
+    /// A host that was asked says that the task still runs there. Its end follows.
+    Runs {
+        task: TaskId,
+    },
     Joined {
         running: Vec<TaskId>,
     },
@@ -98,6 +110,9 @@ pub(super) struct EndedTask {
     /// Nothing of its output was written down.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sensitive: bool,
+    /// How it ended is unknown only because the way to its host broke.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub severed: bool,
     /// Why an output is in no file although something was written; stdout, stderr.
     #[serde(default, skip_serializing_if = "is_empty")]
     pub not_kept: [Option<String>; 2],
@@ -108,7 +123,7 @@ pub(super) struct EndedTask {
 
 impl EndedTask {
     pub fn new(task: TaskId, end: TaskEnd, sensitive: bool) -> Self {
-        Self { task, end, sensitive, not_kept: [None, None], memory: [None, None] }
+        Self { task, end, sensitive, severed: false, not_kept: [None, None], memory: [None, None] }
     }
 }
 

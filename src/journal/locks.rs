@@ -54,13 +54,31 @@ struct Note {
     since: Timestamp,
 }
 
+/// The run that took the key last.
+pub(super) fn key_run(locks: &Folder, key: &str) -> Result<Option<RunId>, StateError> {
+    let name = file_of(key);
+    let path = locks.path().join(&name);
+    let Some(file) = locks.file(&name, Access::Read)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(KEY_LIMIT).read_to_end(&mut bytes).map_err(|error| IoFault::new("read", &path, error))?;
+    let note: Note = serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
+        path: path.clone(),
+        why: format!("{error}; if no run is at work, remove it"),
+    })?;
+    Ok(Some(note.run))
+}
+
+fn file_of(key: &str) -> String {
+    format!("{}.json", sha256_hex(key.as_bytes()))
+}
+
 pub(super) fn lock_key(
     locks: &Folder,
     key: &str,
     run: &RunId,
     open: &dyn Fn(&RunId) -> Option<Holder>,
 ) -> Result<KeyGuard, StateError> {
-    let name = format!("{}.json", sha256_hex(key.as_bytes()));
+    let name = file_of(key);
     let path = locks.path().join(&name);
 
     let guard_fault = |error: std::io::Error| IoFault::new("lock", &locks.path().join(GUARD_FILE), error);
@@ -69,19 +87,12 @@ pub(super) fn lock_key(
         .ok_or_else(|| guard_fault(std::io::ErrorKind::NotFound.into()))?;
     guard.lock().map_err(guard_fault)?;
 
-    if let Some(file) = locks.file(&name, Access::Read)? {
-        let mut bytes = Vec::new();
-        file.take(KEY_LIMIT).read_to_end(&mut bytes).map_err(|error| IoFault::new("read", &path, error))?;
-        let held: Note = serde_json::from_slice(&bytes).map_err(|error| StateError::Damaged {
-            path: path.clone(),
-            why: format!("{error}; if no run is at work, remove it"),
-        })?;
-        if held.run != *run
-            && !planted::is(Bug::ShareKey)
-            && let Some(holder) = open(&held.run)
-        {
-            return Err(StateError::Locked { key: key.to_owned(), run: held.run, holder });
-        }
+    if let Some(held) = key_run(locks, key)?
+        && held != *run
+        && !planted::is(Bug::ShareKey)
+        && let Some(holder) = open(&held)
+    {
+        return Err(StateError::Locked { key: key.to_owned(), run: held, holder });
     }
     let host = nix::unistd::gethostname().map_err(|error| IoFault::new("lock", &path, error))?;
     let note = Note {

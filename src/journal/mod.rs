@@ -37,7 +37,7 @@ mod writer;
 pub use error::{IoFault, JournalError, StateError};
 pub use line::MAX_LINE;
 pub use locks::{Holder, KeyGuard};
-pub use reader::{Contents, JOURNAL_FILE, Tail, read};
+pub use reader::{Contents, JOURNAL_FILE, Tail, length, read};
 pub use run_dir::{Driver, RunDir, WriterLock};
 pub use state_dir::StateDir;
 pub use verify::{

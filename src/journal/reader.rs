@@ -37,6 +37,11 @@ pub fn read(dir: &RunDir) -> Result<(Contents, Option<u64>), JournalError> {
     Ok((contents, torn))
 }
 
+/// How long the journal is, in bytes; none if it cannot be opened.
+pub fn length(dir: &RunDir) -> Option<u64> {
+    Some(open(dir, Access::Read).ok()?.metadata().ok()?.len())
+}
+
 /// Opens the journal's file.
 pub(super) fn open(dir: &RunDir, access: Access) -> Result<File, JournalError> {
     dir.folder()

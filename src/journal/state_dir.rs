@@ -1,15 +1,20 @@
 //! The place of all runs.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::find::{self, Found};
-use super::folder::Folder;
+use super::folder::{Access, Folder};
 use super::{Holder, IoFault, JOURNAL_FILE, KeyGuard, RunDir, StateError, locks};
 use crate::model::RunId;
 
 const RUNS: &str = "runs";
 const LOCKS: &str = "locks";
+const DRILLS: &str = "drills";
+const DRILL_FILE: &str = "drill.json";
+/// A drill's report is a few thousand bytes long.
+const DRILL_LIMIT: u64 = 4 << 20;
 
 /// The state folder: `runs/` with a folder for each run, and `locks/`.
 #[derive(Debug)]
@@ -118,6 +123,39 @@ impl StateDir {
         open: &dyn Fn(&RunId) -> Option<Holder>,
     ) -> Result<KeyGuard, StateError> {
         locks::lock_key(&self.root.sub_or_create(LOCKS)?, key, run, open)
+    }
+}
+
+/// What drills leave behind. A drill's own part of the folder is written by `runbook drill`.
+impl StateDir {
+    /// The report of each drill that came to its end, by the name of its folder: at least of all those of the playbook.
+    pub fn drills(&self, playbook: &str) -> Result<Vec<(String, Vec<u8>)>, StateError> {
+        let Some(drills) = self.root.sub(DRILLS)? else { return Ok(Vec::new()) };
+        let path = drills.path();
+        let fault = |error| IoFault::new("read", path, error);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(fault)? {
+            let name = entry.map_err(fault)?.file_name().to_string_lossy().into_owned();
+            // Its name begins so, as do those of playbooks with longer names.
+            if !name.strip_prefix(playbook).is_some_and(|rest| rest.starts_with('-')) {
+                continue;
+            }
+            let Some(folder) = drills.sub(&name)? else { continue };
+            if let Some(file) = folder.file(DRILL_FILE, Access::Read)? {
+                let mut bytes = Vec::new();
+                file.take(DRILL_LIMIT).read_to_end(&mut bytes).map_err(fault)?;
+                found.push((name, bytes));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The run that took the key last. Whether it still holds it is not looked at, and nothing is locked.
+    pub fn key_run(&self, key: &str) -> Result<Option<RunId>, StateError> {
+        match self.root.sub(LOCKS)? {
+            Some(locks) => locks::key_run(&locks, key),
+            None => Ok(None),
+        }
     }
 }
 

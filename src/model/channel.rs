@@ -230,6 +230,9 @@ pub enum NoticeAction {
     Info,
 }
 
+/// Where updates are written besides the channels. It stands among them in records, and no channel has this name.
+pub const STATUS_FILE: &str = "status file";
+
 /// Word of a run, not yet in any channel's form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

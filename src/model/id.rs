@@ -112,6 +112,11 @@ impl RunId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The playbook's name in it.
+    pub fn playbook(&self) -> &str {
+        self.0.rsplitn(3, '-').nth(2).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for RunId {
@@ -249,7 +254,8 @@ mod tests {
         for bad in ["../x", "/etc/passwd", "x", "db-20260101T000000Z-abc", "db-20260101T000000Z-ab/d"] {
             assert!(RunId::parse(bad).is_err(), "{bad:?}");
         }
-        assert!(RunId::parse("db-corruption-20260101T000000Z-ab1d").is_ok());
+        let run = RunId::parse("db-corruption-20260101T000000Z-ab1d").unwrap();
+        assert_eq!(run.playbook(), "db-corruption");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Millis, SecretText};
+use super::{Host, Millis, SecretText};
 
 /// One thing to carry out. Nothing in it is a template any more; secrets still stand by name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ pub enum Op {
     Http(HttpOp),
 }
 
-/// One local command, or a pipeline of commands without a shell.
+/// One command, or a pipeline of commands without a shell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessOp {
@@ -28,7 +28,10 @@ pub struct ProcessOp {
     pub script: Option<String>,
     /// Added to the inherited environment.
     pub env: Vec<(String, SecretText)>,
-    /// Absolute.
+    /// None: this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// Absolute. On another host as typed; empty: where its commands start.
     pub workdir: PathBuf,
     /// Empty input if absent.
     pub stdin: Option<SecretText>,
@@ -38,10 +41,15 @@ pub struct ProcessOp {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqlOp {
-    /// `sqlite:PATH`, the path absolute. `sqlite:PATH?mode=ro` opens it read-only.
+    /// `sqlite:PATH`, the path absolute, or `postgres://USER@HOST:PORT/DATABASE`. With `?mode=ro` nothing can be changed.
     pub database: SecretText,
+    /// Of a server, where it does not stand in `database`.
+    pub password: Option<SecretText>,
+    /// The authority that must have signed the server's certificate, in place of the system's. Absolute.
+    pub ca_file: Option<PathBuf>,
     pub query: String,
-    /// Bound to `?1`, `?2`, ...: null, bool, integer, float or text.
+    /// Bound to `?1`, `?2`, ... (PostgreSQL: `$1`, `$2`, ...): null, bool, integer, float or text; lists and maps for a
+    /// server that has such types.
     pub binds: Vec<Value>,
 }
 
@@ -54,6 +62,17 @@ pub struct HttpOp {
     pub url: SecretText,
     pub headers: Vec<(String, SecretText)>,
     pub body: Option<SecretText>,
+    pub auth: Option<HttpAuth>,
+    /// An authority to trust beside those of the system. Absolute.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who asks, and the proof of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum HttpAuth {
+    Bearer(SecretText),
+    Basic { user: SecretText, password: SecretText },
 }
 
 impl Op {
@@ -119,6 +138,18 @@ pub enum TaskEndKind {
     Unknown {
         why: String,
     },
+}
+
+impl TaskEndKind {
+    /// The same with its words, where it has some, gone through `change`.
+    pub fn map_text(self, change: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::NotStarted { error } => Self::NotStarted { error: change(&error) },
+            Self::Errored { error } => Self::Errored { error: change(&error) },
+            Self::Unknown { why } => Self::Unknown { why: change(&why) },
+            other => other,
+        }
+    }
 }
 
 /// The end of a task, as it is recorded.
@@ -205,4 +236,6 @@ pub struct SqlAnswer {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<Value>>,
     pub affected: u64,
+    /// What the server had to say beside the answer, such as `WARNING 01000: ...`.
+    pub notices: Vec<String>,
 }

@@ -89,7 +89,7 @@ impl RunOutcome {
             Self::InDoubt => 5,
             Self::RolledBack => 6,
             Self::Stuck => 7,
-            Self::Cancelled => 130,
+            Self::Cancelled => exit_code::CANCELLED,
         }
     }
 }
@@ -102,6 +102,10 @@ impl fmt::Display for RunOutcome {
 
 /// Exit codes that are not a run's outcome.
 pub mod exit_code {
+    /// Failed.
+    pub const FAILED: u8 = 1;
+    /// Ended by a person.
+    pub const CANCELLED: u8 = 130;
     /// Wrong use of the command line, or an invalid playbook.
     pub const USAGE: u8 = 2;
     /// Refused: locked, guarded, a requirement is unmet, or the journal is suspect.

@@ -18,6 +18,8 @@ pub enum QuestionKind {
     Manual,
     /// The step failed: what now?
     Failure,
+    /// May the step be taken back?
+    Undo,
 }
 
 /// A question as a person sees it: everything in it is rendered.
@@ -25,7 +27,7 @@ pub enum QuestionKind {
 #[serde(deny_unknown_fields)]
 pub struct Question {
     pub kind: QuestionKind,
-    /// The attempt that it lets through, or that failed.
+    /// The attempt that it lets through, or that failed; the last one, of a step that is taken back.
     pub attempt: u32,
     pub prompt: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -118,7 +120,7 @@ impl Question {
     /// The words that answer it, for whoever is asked.
     pub fn takes(&self) -> String {
         match self.kind {
-            QuestionKind::Approval => "yes, or no with a reason".into(),
+            QuestionKind::Approval | QuestionKind::Undo => "yes, or no with a reason".into(),
             QuestionKind::Manual => "done, or failed with a reason".into(),
             QuestionKind::Failure => "retry, rollback or abort; skip or done with a reason".into(),
             QuestionKind::Choice => {
@@ -135,16 +137,40 @@ impl Question {
         let (word, rest) = typed.split_at(end);
         let comment = rest.trim_start_matches([' ', ':', ',']).trim();
         let answer = self.word(&word.to_lowercase()).ok_or_else(|| match word {
-            "" => format!("answer {}", self.takes()),
-            _ => format!("{word:?} is no answer here: {}", self.takes()),
+            "" => format!("nothing was typed; type {}", self.takes()),
+            _ => format!("{word:?} is no answer here; type {}", self.takes()),
         })?;
         Ok(Reply { answer, comment: (!comment.is_empty()).then(|| comment.to_owned()), evidence: None })
     }
 
+    /// What the answer lacks to be taken; nothing if it is whole.
+    pub fn lacks(&self, reply: &Reply) -> Option<Lack> {
+        if let Answer::Choose { option } = &reply.answer
+            && let Some(Choice { closed: Some(why), .. }) = self.options.iter().find(|o| o.id == *option)
+        {
+            return Some(Lack::Closed { option: option.clone(), why: why.clone() });
+        }
+        let yes = matches!(
+            (self.kind, &reply.answer),
+            (QuestionKind::Approval | QuestionKind::Undo, Answer::Approve)
+                | (QuestionKind::Manual | QuestionKind::Failure, Answer::Done)
+        );
+        if yes && self.evidence && reply.evidence.is_none() {
+            return Some(Lack::Evidence);
+        }
+        let reasoned = match reply.answer {
+            Answer::Reject | Answer::NotDone | Answer::Skip => true,
+            Answer::Done => self.kind == QuestionKind::Failure,
+            _ => false,
+        };
+        let given = reply.comment.as_ref().is_some_and(|c| !c.trim().is_empty());
+        (reasoned && !given).then_some(Lack::Reason)
+    }
+
     fn word(&self, word: &str) -> Option<Answer> {
         Some(match (self.kind, word) {
-            (QuestionKind::Approval, "y" | "yes" | "approve") => Answer::Approve,
-            (QuestionKind::Approval, "n" | "no" | "reject") => Answer::Reject,
+            (QuestionKind::Approval | QuestionKind::Undo, "y" | "yes" | "approve") => Answer::Approve,
+            (QuestionKind::Approval | QuestionKind::Undo, "n" | "no" | "reject") => Answer::Reject,
             (QuestionKind::Manual, "y" | "yes" | "done") => Answer::Done,
             (QuestionKind::Manual, "n" | "no" | "failed" | "reject" | "not-done") => Answer::NotDone,
             (QuestionKind::Failure, "retry") => Answer::Retry,
@@ -165,6 +191,29 @@ impl Question {
     pub fn is_for(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|n| n == name);
         !named(&self.excluded) && (self.approvers.is_empty() || named(&self.approvers))
+    }
+}
+
+/// Why an answer that fits the question is not taken yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    Reason,
+    /// A file that shows it.
+    Evidence,
+    /// The option cannot be taken now.
+    Closed {
+        option: String,
+        why: String,
+    },
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reason => f.write_str("a reason is needed; it stands in the report"),
+            Self::Evidence => f.write_str("a file that shows it is asked for: add --evidence FILE"),
+            Self::Closed { option, why } => write!(f, "option {option} cannot be taken now: {why}"),
+        }
     }
 }
 

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::planted::{self, Bug};
+
 use super::{
-    Answer, Millis, OnTimeout, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome, TaskEnd,
-    TaskId, TaskVerdict, Timestamp,
+    Answer, Millis, OnTimeout, Past, Person, Question, Reply, RunId, RunOutcome, StepId, StepOutcome,
+    TaskEnd, TaskId, TaskVerdict, Timestamp,
 };
 
 /// The version of the record format.
@@ -91,6 +93,9 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         values: Vec<(String, String)>,
         workdir: Option<String>,
+        /// The host that it ran on; absent: this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
         timeout: Option<Millis>,
     },
     TaskEnded {
@@ -106,6 +111,10 @@ pub enum Event {
         /// `retry.when` said that another attempt is of no use.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         no_retry: bool,
+    },
+    /// The host of a task whose outcome was unknown knows of it after all: it is in flight again, and its end follows.
+    TaskFound {
+        task: TaskId,
     },
     /// Attempt `failed` did not serve; the next starts after `delay`.
     RetryScheduled {
@@ -251,13 +260,17 @@ pub enum Cause {
     Step { step: StepId },
     /// Those who were called by an escalation need not come any more.
     Recovered,
+    /// Somebody has it in hand; for those who keep the run as an alert. It may follow the run's end.
+    Acknowledged { by: String },
 }
 
 impl Event {
     /// The step that it is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {
-            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } => Some(&task.step),
+            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } | Self::TaskFound { task } => {
+                Some(&task.step)
+            }
             Self::StepSkipped { step, .. }
             | Self::WaitStarted { step, .. }
             | Self::GroupStarted { step, .. }
@@ -291,16 +304,19 @@ impl Event {
         }
     }
 
-    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before.
+    /// Only words: it may follow the run's end, and the run is as over, and took as long, as before. So is what a writer
+    /// found of a write that was cut short: whoever opens the journal next tells of it, also after the end.
     pub fn is_remark(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Noted { .. }
-                | Self::HandedOver { .. }
-                | Self::Acknowledged { .. }
-                | Self::AnswerRefused { .. }
-                | Self::NoticeEnded { .. }
-        )
+            | Self::HandedOver { .. }
+            | Self::Acknowledged { .. }
+            | Self::AnswerRefused { .. }
+            | Self::Notice { cause: Cause::Acknowledged { .. }, .. }
+            | Self::NoticeEnded { .. } => true,
+            Self::TailSetAside { .. } => !planted::is(Bug::TailReopens),
+            _ => false,
+        }
     }
 }
 
@@ -330,6 +346,9 @@ pub struct StartInfo {
     /// The run proves the playbook in a drill's world.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub drill: bool,
+    /// What past runs say of the steps. Absent if nobody looked; there with no run in it if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<Box<Past>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -103,6 +103,19 @@ impl SecretText {
     }
 }
 
+/// Whether a URL's password can be read in it: there is one, and nothing of it is `hidden`.
+pub fn shows_password(url: &str, hidden: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let who = place.split('/').next().and_then(|place| place.rsplit_once('@')).map_or("", |(who, _)| who);
+    let in_front = who.split_once(':').map(|(_, password)| password);
+    let behind = query.split('&').find_map(|pair| pair.strip_prefix("password="));
+    [in_front, behind]
+        .into_iter()
+        .flatten()
+        .any(|password| !password.is_empty() && !password.contains(hidden))
+}
+
 /// For people: the plain text, each secret as `‹secret NAME›`.
 impl fmt::Display for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,6 +134,22 @@ impl fmt::Display for SecretText {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_that_can_be_read_is_seen() {
+        for (url, shown) in [
+            ("postgres://u:hunter2@h/d", true),
+            ("postgres://u:{{ secrets.p }}@h/d", false),
+            ("postgres://u:a{{ secrets.p }}@h/d", false),
+            ("postgres://u@h/d?password=x", true),
+            ("postgres://u@h/d?a=b&password={{ secrets.p }}", false),
+            ("postgres://u:@h:5432/d?mode=ro", false),
+            ("postgres://h/d@e:f@g", false),
+            ("sqlite:a:b@c", false),
+        ] {
+            assert_eq!(shows_password(url, "{{"), shown, "{url}");
+        }
+    }
 
     #[test]
     fn a_secret_is_written_as_its_place_asks() {

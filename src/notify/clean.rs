@@ -1,6 +1,7 @@
 //! A notice without anything that could do harm, and the texts that channels share.
 
 use crate::model::Notice;
+use crate::planted::{self, Bug};
 use crate::text::{Redactor, neutral};
 
 /// Characters of a subject, and of each name and fact.
@@ -10,6 +11,8 @@ const LONGEST_TEXT: usize = 16_000;
 
 /// The notice as every channel gets it: no secret, no control character, nothing endless, and a drill marked as one.
 pub fn clean(notice: &Notice, redactor: &Redactor) -> Notice {
+    let nothing = Redactor::default();
+    let redactor = if planted::is(Bug::BareNotice) { &nothing } else { redactor };
     let line = |text: &str| clip(&neutral::line(redactor.redact_text(text)), LONGEST_LINE);
     let block = |text: &str| clip(neutral::block(redactor.redact_text(text)).trim_end(), LONGEST_TEXT);
     let drill = if notice.drill { "[drill] " } else { "" };

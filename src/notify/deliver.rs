@@ -1,5 +1,6 @@
 //! The one loop of tries, the same for all channels.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clean::clean;
@@ -8,6 +9,7 @@ use super::email::Mail;
 use super::http::{Client, Post};
 use super::{Keys, pagerduty, pause, slack, webhook};
 use crate::model::{Channel, ChannelKind, Delivery, Millis, Notice, format_millis};
+use crate::planted::{self, Bug};
 use crate::text::neutral;
 
 /// How one try went.
@@ -55,6 +57,47 @@ impl Way {
     }
 }
 
+/// How far a notice has come, for whoever cannot wait any longer.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<Tries>);
+
+#[derive(Debug, Default)]
+struct Tries {
+    begun: u32,
+    /// One is under way.
+    trying: bool,
+    /// One before may have arrived.
+    unsure: bool,
+    /// How the last one ended.
+    why: Option<String>,
+}
+
+impl Progress {
+    /// A panic elsewhere cannot have left it half changed.
+    fn change(&self, change: impl FnOnce(&mut Tries)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is to be said of the notice if nobody waits for it any more. The text is as safe as that of a delivery.
+    pub fn left(&self) -> Delivery {
+        let tries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = match &tries.why {
+            _ if tries.begun == 0 => "its turn had not come".to_owned(),
+            _ if tries.trying => "there was no answer yet".to_owned(),
+            Some(why) => format!("{why}; it was not tried again"),
+            None => "it was not tried again".to_owned(),
+        };
+        Delivery {
+            delivered: false,
+            unsure: (tries.trying || tries.unsure) && !planted::is(Bug::SureOfTheLast),
+            attempts: tries.begun,
+            why: Some(why),
+            answered: None,
+            duration: Millis::ZERO,
+        }
+    }
+}
+
 /// A channel, with what is worth keeping between two notices.
 pub struct Line {
     channel: Channel,
@@ -67,11 +110,11 @@ impl Line {
         Self { channel, client }
     }
 
-    pub async fn send(&self, notice: &Notice, keys: &Keys) -> Delivery {
+    pub async fn send(&self, notice: &Notice, keys: &Keys, progress: &Progress) -> Delivery {
         let began = Instant::now();
         let notice = clean(notice, keys.redactor());
         let mut delivery = match self.way(&notice, keys) {
-            Ok(way) => self.tries(way, began).await,
+            Ok(way) => self.tries(way, began, keys, progress).await,
             Err(why) => Delivery {
                 delivered: false,
                 unsure: false,
@@ -82,13 +125,8 @@ impl Line {
             },
         };
         delivery.duration = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        let safe = |text: &mut Option<String>| {
-            if let Some(text) = text {
-                *text = neutral::line(keys.redactor().redact_text(text));
-            }
-        };
-        safe(&mut delivery.why);
-        safe(&mut delivery.answered);
+        delivery.why = delivery.why.map(|text| safe(&text, keys));
+        delivery.answered = delivery.answered.map(|text| safe(&text, keys));
         delivery
     }
 
@@ -106,13 +144,14 @@ impl Line {
         })
     }
 
-    async fn tries(&self, mut way: Way, began: Instant) -> Delivery {
+    async fn tries(&self, mut way: Way, began: Instant, keys: &Keys, progress: &Progress) -> Delivery {
         let limit = self.channel.timeout;
         let over = began + self.channel.retry_for.std();
         let mut attempts = 0;
         let mut unsure = false;
         loop {
             attempts += 1;
+            progress.change(|tries| (tries.begun, tries.trying) = (attempts, true));
             let tried = match tokio::time::timeout(limit.std(), way.attempt(&self.client)).await {
                 Ok(tried) => tried,
                 Err(_) => Tried::Later {
@@ -152,7 +191,14 @@ impl Line {
                 };
                 return done(false, unsure, Some(why), answered);
             }
+            progress.change(|tries| {
+                (tries.trying, tries.unsure, tries.why) = (false, unsure, Some(safe(&why, keys)));
+            });
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+fn safe(text: &str, keys: &Keys) -> String {
+    neutral::line(keys.redactor().redact_text(text))
 }

@@ -16,9 +16,9 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{Error, response::Response};
 
 use super::deliver::Tried;
-use super::{Keys, clean, fault, http};
+use super::{Keys, clean, http};
 use crate::model::{EmailChannel, Notice, SmtpSecurity, SmtpServer};
-use crate::text::neutral;
+use crate::text::{fault, neutral};
 
 /// Saying goodbye is polite, not important.
 const GOODBYE: Duration = Duration::from_secs(1);

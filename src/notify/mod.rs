@@ -9,7 +9,7 @@
 //! - `clean` makes a notice harmless before any channel sees it (secrets out, control characters visible, length bounded)
 //!   and gives the texts that the channels share.
 //! - `slack`, `pagerduty`, `webhook`: what is posted, a `http::Post`; `http` posts it and judges the answer.
-//! - `email`, `command`: the ways that are no HTTP. `fault` puts errors of the network into words.
+//! - `email`, `command`: the ways that are no HTTP.
 //!
 //! # Adding a kind of channel
 //!
@@ -25,7 +25,6 @@ mod clean;
 mod command;
 mod deliver;
 mod email;
-mod fault;
 mod http;
 mod keys;
 mod pagerduty;
@@ -43,5 +42,5 @@ pub use webhook::signature;
 /// Sends one notice and comes back when it is delivered or given up: at the latest after the channel's `retry_for` and
 /// one `timeout`. It may be dropped at any time; then nobody knows whether the notice arrived.
 pub async fn send(channel: &Channel, notice: &Notice, keys: &Keys) -> Delivery {
-    deliver::Line::new(channel.clone()).send(notice, keys).await
+    deliver::Line::new(channel.clone()).send(notice, keys, &deliver::Progress::default()).await
 }

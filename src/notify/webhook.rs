@@ -7,6 +7,7 @@ use sha2::Sha256;
 use super::Keys;
 use super::http::Post;
 use crate::model::{Notice, WebhookChannel};
+use crate::planted::{self, Bug};
 
 /// What the body is, for receivers. A released field never changes its meaning.
 const FORMAT: &str = "runbook-notice/v1";
@@ -41,8 +42,10 @@ pub fn body(notice: &Notice) -> Result<Value, String> {
 pub fn signature(key: &[u8], now: u64, body: &[u8]) -> String {
     // A key of any length is good for HMAC.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return format!("t={now}") };
-    mac.update(now.to_string().as_bytes());
-    mac.update(b".");
+    if !planted::is(Bug::SignWithoutTime) {
+        mac.update(now.to_string().as_bytes());
+        mac.update(b".");
+    }
     mac.update(body);
     let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
     format!("t={now},v1={hex}")

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Body, Command, Plan, Step, StepIx};
+use super::{Body, Command, ForEach, Plan, Step, StepIx};
 use crate::model::StepId;
 
 /// What is not the same in two plans of one playbook.
@@ -87,6 +87,8 @@ fn whole(plan: &Plan) -> Fields {
         channel_secrets,
         escalation,
         updates,
+        hosts,
+        groups,
         requires,
         max_parallel,
         lock,
@@ -117,6 +119,8 @@ fn whole(plan: &Plan) -> Fields {
         ("channel_secrets", plain(plan, channel_secrets)),
         ("escalation", plain(plan, escalation)),
         ("updates", plain(plan, updates)),
+        ("hosts", plain(plan, hosts)),
+        ("groups", plain(plan, groups)),
         ("requires", plain(plan, requires)),
         ("max_parallel", plain(plan, max_parallel)),
         ("lock", plain(plan, lock)),
@@ -154,6 +158,7 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         destructive,
         sensitive,
         keep_result,
+        item,
     } = step;
     let ids = |steps: &[StepIx]| steps.iter().map(|ix| Value::from(plan.steps[*ix].id.as_str())).collect();
     let mut needs: Vec<&str> = needs.iter().map(|ix| plan.steps[*ix].id.as_str()).collect();
@@ -171,6 +176,13 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
             let late = plan.scopes.get(*scope).map(|scope| &scope.late);
             fields.push(("playbook", Value::from(true)));
             fields.push(("with", plain(plan, &late)));
+        }
+        Body::ForEach(each) => {
+            let ForEach { steps, max_parallel, on_item_failure, at_least } = each;
+            fields.push(("foreach", ids(steps)));
+            fields.push(("max_parallel", plain(plan, max_parallel)));
+            fields.push(("on_item_failure", plain(plan, on_item_failure)));
+            fields.push(("at_least", plain(plan, at_least)));
         }
         Body::Choose(choose) => fields.push(("choose", plain(plan, choose))),
         Body::Manual(ask) => fields.push(("manual", plain(plan, ask))),
@@ -194,16 +206,18 @@ fn definition(plan: &Plan, ix: StepIx) -> Fields {
         ("destructive", plain(plan, destructive)),
         ("sensitive", plain(plan, sensitive)),
         ("keep_result", plain(plan, keep_result)),
+        ("item", plain(plan, item)),
     ]);
     fields
 }
 
 fn command_fields(plan: &Plan, command: &Command, fields: &mut Fields) {
     // `want` follows from the expressions.
-    let Command { action, env, workdir, stdin, timeout, grace, want: _ } = command;
+    let Command { action, env, on, workdir, stdin, timeout, grace, want: _ } = command;
     fields.extend([
         ("action", plain(plan, action)),
         ("env", plain(plan, env)),
+        ("on", plain(plan, on)),
         ("workdir", plain(plan, workdir)),
         ("stdin", plain(plan, stdin)),
         ("timeout", plain(plan, timeout)),

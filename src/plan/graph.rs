@@ -2,16 +2,32 @@
 
 use std::collections::VecDeque;
 
-use super::template::{Place, analyse};
-use super::{Action, Body, Command, HttpBody, JsonTemplate, Plan, Step, StepIx, Template};
+use super::template::{Dialect, Place, analyse};
+use super::{
+    Action, Auth, Body, Command, ForEach, Http, HttpBody, JsonTemplate, Plan, Sql, Step, StepIx, Template,
+};
 
 impl Plan {
     /// The steps directly inside a group; none for what is no group.
     pub fn inside(&self, ix: StepIx) -> &[StepIx] {
         match self.steps.get(ix).map(|step| &step.body) {
             Some(Body::AnyOf(steps) | Body::Playbook { steps, .. }) => steps,
+            Some(Body::ForEach(each)) => &each.steps,
             _ => &[],
         }
+    }
+
+    /// The `foreach` of a step, if it has one.
+    pub fn foreach(&self, ix: StepIx) -> Option<&ForEach> {
+        match self.steps.get(ix).map(|step| &step.body) {
+            Some(Body::ForEach(each)) => Some(each),
+            _ => None,
+        }
+    }
+
+    /// The group of an item's step.
+    pub fn foreach_around(&self, ix: StepIx) -> Option<StepIx> {
+        self.steps.get(ix)?.parent.filter(|parent| self.foreach(*parent).is_some())
     }
 
     /// The steps in waves: each in the earliest wave in which it can start if every step takes one wave. A group
@@ -48,6 +64,7 @@ impl Plan {
                     }
                 }
                 Body::Playbook { steps, .. } => end = self.place(steps, end, wave),
+                Body::ForEach(each) => end = self.place(&each.steps, end, wave),
                 _ => {}
             }
             ends.insert(ix, end);
@@ -186,6 +203,11 @@ impl Plan {
 impl Step {
     /// Every template of the step with the place it stands in.
     pub fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
+        self.for_each_command(&mut |command| command.for_each_template(visit));
+    }
+
+    /// Every command that the step may carry out.
+    pub fn for_each_command<'s>(&'s self, visit: &mut dyn FnMut(&'s Command)) {
         let mut commands: Vec<&Command> = Vec::new();
         if let Body::Command(command) = &self.body {
             commands.push(command);
@@ -197,22 +219,48 @@ impl Step {
             commands.extend(undo.retry.remedies.iter().map(|(_, c)| c));
         }
         for command in commands {
-            command.for_each_template(visit);
+            visit(command);
         }
     }
 }
 
+impl Step {
+    /// Whether its action may be carried out again when nobody knows how it ended.
+    pub fn may_be_repeated(&self) -> bool {
+        self.idempotent || matches!(&self.body, Body::Command(command) if command.only_asks())
+    }
+}
+
 impl Command {
+    /// A request or a query that changes nothing, by its method or its `?mode=ro`.
+    fn only_asks(&self) -> bool {
+        match &self.action {
+            Action::Http(http) => matches!(http.method.as_str(), "GET" | "HEAD"),
+            Action::Sql(sql) => {
+                let options = sql.database.src.rsplit_once('?').map_or("", |(_, options)| options);
+                options.split('&').any(|option| option == "mode=ro")
+            }
+            Action::Script { .. } | Action::Exec(_) => false,
+        }
+    }
+
+    /// Carried out by a process of its own, which outlives this one.
+    pub fn is_process(&self) -> bool {
+        matches!(self.action, Action::Script { .. } | Action::Exec(_))
+    }
+
     /// Every template of the command with the place it stands in.
     pub fn for_each_template(&self, visit: &mut dyn FnMut(&Template, Place)) {
         match &self.action {
             Action::Script { shell, script } => visit(script, Place::Script(*shell)),
             Action::Exec(commands) => commands.iter().flatten().for_each(|arg| visit(arg, Place::Text)),
-            Action::Sql { database, query } => {
-                visit(database, Place::SecretText);
-                visit(query, Place::Query);
+            Action::Sql(Sql { database, password, ca_file, query }) => {
+                visit(database, database_place(database));
+                password.iter().for_each(|text| visit(text, Place::SecretText));
+                ca_file.iter().for_each(|path| visit(path, Place::Text));
+                visit(query, Place::Query(Dialect::of(&database.src)));
             }
-            Action::Http { url, headers, body, .. } => {
+            Action::Http(Http { url, headers, body, auth, ca_file, .. }) => {
                 visit(url, Place::Url);
                 headers.iter().for_each(|(_, value)| visit(value, Place::SecretText));
                 match body {
@@ -220,11 +268,28 @@ impl Command {
                     Some(HttpBody::Json(json)) => json.for_each_template(visit),
                     None => {}
                 }
+                match auth {
+                    Some(Auth::Bearer(token)) => visit(token, Place::SecretText),
+                    Some(Auth::Basic { user, password }) => {
+                        visit(user, Place::SecretText);
+                        visit(password, Place::SecretText);
+                    }
+                    None => {}
+                }
+                ca_file.iter().for_each(|path| visit(path, Place::Text));
             }
         }
         self.env.iter().for_each(|(_, value)| visit(value, Place::SecretText));
-        self.workdir.iter().for_each(|path| visit(path, Place::Text));
+        self.on.iter().chain(&self.workdir).for_each(|text| visit(text, Place::Text));
         self.stdin.iter().for_each(|text| visit(text, Place::SecretText));
+    }
+}
+
+/// A server's URL is a URL: what stands in it is percent-encoded, a password above all. A path is not.
+pub(super) fn database_place(database: &Template) -> Place {
+    match Dialect::of(&database.src) {
+        Dialect::Postgres => Place::Url,
+        Dialect::Sqlite | Dialect::Unknown => Place::SecretText,
     }
 }
 

@@ -3,7 +3,9 @@
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Body, Check, Command, Expr, PLAN_FORMAT, Plan, Retry, Step, StepIx, Template, Use};
+use super::{
+    Body, Check, Command, Expr, ForEach, OnFailure, PLAN_FORMAT, Plan, Retry, Step, StepIx, Template, Use,
+};
 
 /// Groups inside groups in a plan that is read; more than the compiler makes.
 const MAX_DEPTH: usize = 64;
@@ -137,6 +139,10 @@ impl Plan {
                 return Err(format!("it needs {}, which stands elsewhere", need.id));
             }
         }
+        let of_an_item = step.parent.is_some_and(|p| self.foreach(p).is_some());
+        if step.item.is_some() != of_an_item {
+            return Err("it has an item, and is not done for each of a list".into());
+        }
         match &step.body {
             Body::AnyOf(inside) => self.check_list(inside, Some(ix), step.phase, listed)?,
             Body::Playbook { scope, steps } => {
@@ -144,6 +150,10 @@ impl Plan {
                     return Err("its inner scope is not its own".into());
                 }
                 self.check_list(steps, Some(ix), step.phase, listed)?;
+            }
+            Body::ForEach(each) => {
+                self.check_items(ix, each)?;
+                self.check_list(&each.steps, Some(ix), step.phase, listed)?;
             }
             Body::Command(command) => self.check_command(command)?,
             Body::Choose(choose) => {
@@ -156,6 +166,8 @@ impl Plan {
             Body::Wait(_) | Body::Nothing => {}
         }
         step.approval.iter().try_for_each(|ask| self.check_ask(ask))?;
+        let undo = step.undo.iter().filter_map(|undo| undo.approval.as_ref());
+        undo.into_iter().try_for_each(|ask| self.check_ask(ask))?;
         step.when.iter().chain(&step.expect).try_for_each(|e| self.check_expr(e))?;
         step.outputs.iter().try_for_each(|(_, e)| self.check_expr(e))?;
         self.check_retry(&step.retry)?;
@@ -164,6 +176,30 @@ impl Plan {
             self.check_command(&undo.command)?;
             undo.expect.iter().try_for_each(|e| self.check_expr(e))?;
             self.check_retry(&undo.retry)?;
+        }
+        Ok(())
+    }
+
+    /// The items' steps follow their group, and hold nothing that is done once for all of them.
+    fn check_items(&self, group: StepIx, each: &ForEach) -> Result<(), String> {
+        if each.max_parallel == Some(0) {
+            return Err("no item may run".into());
+        }
+        if each.at_least.is_some_and(|least| least == 0 || least > each.steps.len()) {
+            return Err("so many items cannot be done".into());
+        }
+        for (number, ix) in each.steps.iter().enumerate() {
+            let step = self.step(*ix)?;
+            let alone = step.needs.is_empty() && step.when.is_none() && step.approval.is_none();
+            let acts = match step.body {
+                Body::Command(_) => true,
+                Body::Nothing => !step.verify.is_empty(),
+                _ => false,
+            };
+            let sound = alone && acts && step.item.is_some() && step.on_failure == OnFailure::Stop;
+            if *ix != group + 1 + number || !sound {
+                return Err(format!("step {} is no step of an item", step.id));
+            }
         }
         Ok(())
     }

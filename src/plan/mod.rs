@@ -4,9 +4,11 @@
 
 mod compile;
 mod difference;
+mod foreach;
 mod graph;
 mod json;
 pub mod params;
+mod requires;
 mod tell;
 pub mod template;
 mod types;
@@ -15,6 +17,8 @@ pub use compile::{
     CompileError, DrillPlans, ParamProblem, Request, channels, compile, compile_drill, lint, tidy,
 };
 pub use difference::{Difference, FieldChange, StepChange};
+pub use foreach::{ForEach, ItemCount, ItemsVerdict, OnItemFailure};
 pub use json::PlanError;
+pub use requires::{Address, Requires, Version, VersionNumber};
 pub use tell::{Cadence, Level, Tell, Updates};
 pub use types::*;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::types::Template;
-use crate::model::Millis;
+use crate::model::{Millis, Percentile};
 
 /// A message of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,8 +21,11 @@ pub struct Tell {
 pub struct Level {
     /// At least 1, and higher than that of the level before.
     pub level: u32,
-    /// From the start of the incident. Without it, only a failure or a missed deadline raises the level.
+    /// From the start of the incident.
     pub after: Option<Millis>,
+    /// Raised when the RTO is projected to be missed, by this figure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projected_breach: Option<Percentile>,
     /// Channels.
     pub notify: Vec<String>,
     /// Roles resolved.

@@ -7,9 +7,11 @@ use std::sync::OnceLock;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::foreach::ForEach;
 use super::params::ParamSpec;
+use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
-use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, SecretName, StepId};
+use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -36,6 +38,12 @@ pub struct Plan {
     pub escalation: Vec<Level>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updates: Option<Updates>,
+    /// Where commands can run besides this machine, as it stood when the plan was made: those that it may need.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, Reach>,
+    /// Hosts by group: those groups that some text reads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, Vec<String>>,
     pub requires: Requires,
     pub max_parallel: usize,
     /// One open run at a time for the same key.
@@ -100,15 +108,6 @@ pub enum SecretSource {
     /// Absolute.
     File(PathBuf),
     Command(Vec<String>),
-}
-
-/// Checked before the first step.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Requires {
-    pub commands: Vec<String>,
-    pub files: Vec<PathBuf>,
-    pub free_space: Option<(PathBuf, u64)>,
 }
 
 /// The names a group of steps sees.
@@ -204,6 +203,9 @@ pub struct Step {
     pub sensitive: bool,
     /// A later expression reads `steps.<id>.result`, so it is kept in the journal.
     pub keep_result: bool,
+    /// What it is done for, inside of a `foreach`: what `item` means in its texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Value>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -222,6 +224,9 @@ pub enum Body {
         scope: usize,
         steps: Vec<StepIx>,
     },
+    /// The same for each item of a list.
+    #[serde(rename = "foreach")]
+    ForEach(ForEach),
     /// A person, or the suggestion when nobody answers, picks an option.
     Choose(Box<Choose>),
     /// A person does it.
@@ -272,7 +277,10 @@ pub struct PlannedOption {
 pub struct Command {
     pub action: Action,
     pub env: Vec<(String, Template)>,
-    /// A path; relative ones count from [`Plan::root`].
+    /// Names one host, or [`crate::model::HERE`]. None: this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Template>,
+    /// A path; relative ones count from [`Plan::root`], on another host from where its commands start.
     pub workdir: Option<Template>,
     pub stdin: Option<Template>,
     /// None: no limit.
@@ -292,16 +300,42 @@ pub enum Action {
     },
     /// One argv, or a pipeline of several.
     Exec(Vec<Vec<Template>>),
-    Sql {
-        database: Template,
-        query: Template,
-    },
-    Http {
-        method: String,
-        url: Template,
-        headers: Vec<(String, Template)>,
-        body: Option<HttpBody>,
-    },
+    Sql(Sql),
+    Http(Http),
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sql {
+    pub database: Template,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Template>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Template>,
+    pub query: Template,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub method: String,
+    pub url: Template,
+    pub headers: Vec<(String, Template)>,
+    pub body: Option<HttpBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<Template>,
+}
+
+/// Who asks, with the proof of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Auth {
+    Bearer(Template),
+    Basic { user: Template, password: Template },
 }
 
 /// A request's body.
@@ -343,6 +377,9 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Undo {
+    /// Asked before the step is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Ask>>,
     pub command: Command,
     pub expect: Vec<Expr>,
     pub retry: Retry,

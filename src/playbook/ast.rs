@@ -4,7 +4,7 @@ use chrono::NaiveDate;
 use serde_json::{Number, Value};
 
 use super::source::{Span, Spanned, Text};
-use crate::model::{IncidentStatus, Millis};
+use crate::model::{IncidentStatus, Millis, Percentile};
 
 /// A YAML value as typed, for places that take any value (parameters, JSON bodies).
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +61,8 @@ pub struct Playbook {
     pub updates: Option<Updates>,
     /// Accounts by role; the first of each is the primary.
     pub roles: Vec<(Text, Vec<Text>)>,
+    pub hosts: Vec<HostDecl>,
+    pub groups: Vec<(Text, Vec<Text>)>,
     pub requires: Requires,
     pub defaults: Defaults,
     pub max_parallel: Option<Spanned<u32>>,
@@ -154,12 +156,57 @@ pub struct Environment {
     pub confirm: bool,
 }
 
+/// A place where commands run. All texts are templates over `params`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostDecl {
+    pub name: Text,
+    pub kind: HostKind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostKind {
+    Ssh {
+        to: Text,
+        port: Option<Text>,
+        user: Option<Text>,
+        config: Option<Text>,
+        identity: Option<Text>,
+        options: Vec<(Text, Text)>,
+    },
+    Container {
+        name: Text,
+        engine: Option<Text>,
+        user: Option<Text>,
+    },
+    Kubectl {
+        target: Text,
+        container: Option<Text>,
+        namespace: Option<Text>,
+        context: Option<Text>,
+    },
+    Via(Vec<Text>),
+}
+
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Requires {
     pub commands: Vec<Text>,
+    pub versions: Vec<Version>,
     /// Templates over `params`.
     pub files: Vec<Text>,
     pub free_space: Option<FreeSpace>,
+    /// Templates over `params`.
+    pub free_ports: Vec<Text>,
+    /// Templates over `params`.
+    pub open_ports: Vec<Text>,
+    pub env: Vec<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub command: Text,
+    pub at_least: Text,
+    /// Empty: the command with `--version`.
+    pub ask: Vec<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -204,6 +251,7 @@ pub struct Step {
     /// Absent for a step that only verifies.
     pub action: Option<Action>,
     pub options: Options,
+    pub foreach: Option<Box<ForEach>>,
     pub needs: Option<Vec<Text>>,
     pub when: Option<Text>,
     pub unless: Option<Box<Check>>,
@@ -221,6 +269,30 @@ pub struct Step {
     pub escalate: Option<Spanned<u32>>,
     pub destructive: bool,
     pub sensitive: bool,
+}
+
+/// The step is done for each item of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ForEach {
+    /// Of the list.
+    pub span: Span,
+    pub items: Items,
+    pub max_parallel: Option<Spanned<u32>>,
+    pub on_item_failure: Option<Spanned<OnItemFailure>>,
+    pub at_least: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Items {
+    /// Texts in it are templates.
+    List(Vec<Node>),
+    Expression(Text),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnItemFailure {
+    Stop,
+    Continue,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +355,7 @@ pub struct Tell {
 pub struct Level {
     pub level: Spanned<u32>,
     pub after: Option<Spanned<Millis>>,
+    pub projected_breach: Option<Spanned<Percentile>>,
     /// Channels.
     pub notify: Vec<Text>,
     /// Accounts, roles, or words for people.
@@ -315,6 +388,8 @@ pub struct Options {
     pub workdir: Option<Text>,
     pub stdin: Option<Text>,
     pub shell: Option<Spanned<Shell>>,
+    /// A template that names one host.
+    pub on: Option<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -330,10 +405,7 @@ pub enum ActionKind {
     Run(Text),
     /// One argv or a pipeline of them; templates.
     Exec(Vec<Vec<Text>>),
-    Sql {
-        database: Text,
-        query: Text,
-    },
+    Sql(Sql),
     Http(Http),
     Wait(Spanned<Millis>),
     Choose(Box<Choose>),
@@ -347,6 +419,14 @@ pub enum ActionKind {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+pub struct Sql {
+    pub database: Text,
+    pub password: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub query: Text,
+}
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// `get`, `post`, `put`, `patch`, `delete` or `head`, in upper case.
     pub method: Spanned<&'static str>,
@@ -355,6 +435,14 @@ pub struct Http {
     pub body: Option<Text>,
     /// A JSON body whose texts are templates.
     pub json: Option<Node>,
+    pub auth: Option<Auth>,
+    pub ca_file: Option<Text>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Auth {
+    Bearer(Text),
+    Basic { user: Text, password: Text },
 }
 
 /// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom`.
@@ -376,6 +464,8 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Undo {
     pub span: Span,
+    /// Asked before the step is taken back.
+    pub approval: Option<Box<Ask>>,
     /// `run`, `exec`, `sql` or `http`.
     pub action: Action,
     pub options: Options,
@@ -411,6 +501,8 @@ pub struct Remedy {
 
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Drill {
+    /// In namespaces of its own.
+    pub isolated: bool,
     /// Steps without `needs`; an `id` that is not typed is `world-1`, `inject-2`, `teardown-1`.
     pub world: Vec<Step>,
     pub params: Vec<(Text, Node)>,
@@ -421,6 +513,41 @@ pub struct Drill {
     /// What people say, by step.
     pub answers: Vec<(Text, Text)>,
     pub teardown: Vec<Step>,
+    /// Several drills on worlds that have much in common.
+    pub variants: Vec<Variant>,
+}
+
+/// One of several drills of a playbook.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    pub name: Text,
+    pub title: Option<Text>,
+    /// What it adds to the drill; neither isolated nor with variants of its own.
+    pub adds: Drill,
+}
+
+impl Drill {
+    /// The drill that a variant makes of this one: its steps, checks and assertions come after those that all have (in
+    /// the teardown before them), its parameters and answers instead of those of the same name.
+    #[must_use]
+    pub fn with(&self, variant: &Variant) -> Self {
+        fn instead<T: Clone>(all: &[(Text, T)], own: &[(Text, T)]) -> Vec<(Text, T)> {
+            let kept = all.iter().filter(|(name, _)| !own.iter().any(|(n, _)| n.value == name.value));
+            kept.chain(own).cloned().collect()
+        }
+        let adds = &variant.adds;
+        Self {
+            isolated: self.isolated,
+            world: [self.world.as_slice(), &adds.world].concat(),
+            params: instead(&self.params, &adds.params),
+            inject: [self.inject.as_slice(), &adds.inject].concat(),
+            symptom: [self.symptom.as_slice(), &adds.symptom].concat(),
+            assert: [self.assert.as_slice(), &adds.assert].concat(),
+            answers: instead(&self.answers, &adds.answers),
+            teardown: [adds.teardown.as_slice(), &self.teardown].concat(),
+            variants: Vec::new(),
+        }
+    }
 }
 
 /// `runbook.yaml`: what playbooks share.
@@ -430,6 +557,8 @@ pub struct Config {
     pub playbooks: Vec<Text>,
     pub state: Option<Text>,
     pub environments: Vec<Environment>,
+    pub hosts: Vec<HostDecl>,
+    pub groups: Vec<(Text, Vec<Text>)>,
     pub channels: Vec<Channel>,
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,

@@ -10,14 +10,19 @@ use crate::model::IncidentStatus;
 
 mod action;
 mod check;
+mod foreach;
+mod hosts;
 mod map;
 mod people;
+mod requires;
 mod tell;
 
 use action::{action, options, shell};
 use check::{check, checks, retry, undo};
+use foreach::foreach;
 use map::{Map, list, text, texts};
 use people::ask;
+use requires::requires;
 use tell::{channels, escalation, updates};
 
 /// The playbook of a tree; None if it has no name. `source` is the text of the file.
@@ -61,6 +66,8 @@ pub fn playbook(root: &Node, source: &str) -> Option<Playbook> {
         escalation: escalation(map),
         updates: map.map("updates").map(updates),
         roles: lists(map, "roles"),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         requires: map.map("requires").map(requires).unwrap_or_default(),
         defaults: map.map("defaults").map(defaults).unwrap_or_default(),
         max_parallel: map.u32("max_parallel"),
@@ -78,6 +85,8 @@ pub fn config(root: &Node, source: &str) -> Option<Config> {
         playbooks: map.texts("playbooks"),
         state: map.text("state"),
         environments: environments(map),
+        hosts: hosts::hosts(map),
+        groups: lists(map, "groups"),
         channels: channels(map),
         escalation: escalation(map),
         updates: map.map("updates").map(updates),
@@ -164,19 +173,6 @@ fn environments(map: Map<'_>) -> Vec<Environment> {
         .collect()
 }
 
-fn requires(map: Map<'_>) -> Requires {
-    Requires {
-        commands: map.texts("commands"),
-        files: map.texts("files"),
-        free_space: map.map("free_space").and_then(|space| {
-            Some(FreeSpace {
-                path: space.text("path")?,
-                at_least: space.word("at_least", |size| read::size(size).ok())?,
-            })
-        }),
-    }
-}
-
 fn defaults(map: Map<'_>) -> Defaults {
     Defaults {
         timeout: map.timeout(),
@@ -226,6 +222,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
         title: map.text("title"),
         action: action(map),
         options: options(map),
+        foreach: foreach(map).map(Box::new),
         needs: map.list("needs").map(texts),
         when: map.text("when"),
         unless: map.map("unless").and_then(check).map(Box::new),
@@ -254,11 +251,29 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
 }
 
 fn drill(map: Map<'_>) -> Drill {
+    Drill { isolated: map.flag("isolated"), variants: variants(map), ..sections(map, "") }
+}
+
+fn variants(map: Map<'_>) -> Vec<Variant> {
+    let each = map.entries("variants").filter_map(|(name, node)| {
+        let map = Map::of(node, map.source)?;
+        let adds = sections(map, &format!("{}-", name.value));
+        Some(Variant { name: name.clone(), title: map.text("title"), adds })
+    });
+    each.collect()
+}
+
+/// What a drill and its variants have in common. `prefix` is of the ids that nobody typed.
+fn sections(map: Map<'_>, prefix: &str) -> Drill {
     let steps = |key: &str| {
         let items = map.list(key).unwrap_or_default().iter().enumerate();
-        items.filter_map(|(n, node)| step(node, map.source, Some(format!("{key}-{}", n + 1)))).collect()
+        items
+            .filter_map(|(n, node)| step(node, map.source, Some(format!("{prefix}{key}-{}", n + 1))))
+            .collect()
     };
     Drill {
+        isolated: false,
+        variants: Vec::new(),
         world: steps("world"),
         params: map.values("params"),
         inject: steps("inject"),

@@ -7,7 +7,10 @@ mod channels;
 mod check;
 mod drill;
 mod failure;
+mod foreach;
+mod hosts;
 mod people;
+mod requires;
 mod tell;
 
 use action::{
@@ -18,7 +21,11 @@ use channels::CHANNELS;
 use check::{CHECK_ONCE, CHECKS, WITHIN_ELSEWHERE};
 use drill::DRILL;
 use failure::{RETRY, UNDO};
+use foreach::FOREACH_FIELDS;
+pub use foreach::MAX_ITEMS;
+use hosts::{HOST_GROUPS, HOSTS, ON_FIELD, ON_ONLY_PROCESS};
 use people::{APPROVAL, CHOOSE, MANUAL};
+use requires::REQUIRES;
 use tell::{ESCALATION, NOTIFY, UPDATES};
 
 /// The version of the format that this program reads.
@@ -111,6 +118,12 @@ pub static PLAYBOOK: Object = Object {
             Kind::Map { keys: Keys::Name, values: &TEXTS },
             "Who holds each role, by account: the first is the primary, the others back them up.",
         ),
+        optional(
+            "hosts",
+            HOSTS,
+            "Where else commands run: `on`. One of the same name in `runbook.yaml` is set aside.",
+        ),
+        optional("groups", HOST_GROUPS, "Hosts under one name: `groups.NAME` in expressions is the list."),
         optional("requires", Kind::Object(&REQUIRES), "What must be there before the first step."),
         optional("defaults", Kind::Object(&DEFAULTS), "Options for every step that does not say otherwise."),
         optional("max_parallel", Kind::Int { min: 1, max: 1000 }, "How many steps run at once. Default: 8."),
@@ -130,7 +143,6 @@ pub static PLAYBOOK: Object = Object {
     ]],
     rules: &[Rule::One { what: "one of `steps` and `phases`", keys: &["steps", "phases"], or: &[] }],
     refused: &[
-        ("hosts", Refusal::Later),
         ("timeout", Refusal::Because("a timeout for every step is written below `defaults`")),
         ("env", Refusal::Because("variables for every step are written below `defaults`")),
     ],
@@ -191,29 +203,6 @@ static ENVIRONMENT: Object = Object {
             Kind::Choice(&["name"]),
             "`name`: the environment's name must be typed to start. No drill runs against it.",
         ),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static REQUIRES: Object = Object {
-    name: "the requirements",
-    doc: "Checked before the first step.",
-    fields: &[&[
-        optional("commands", TEXTS, "Commands that must be found."),
-        optional("files", Kind::List(&Kind::Template), "Files that must exist."),
-        optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
-    ]],
-    rules: &[],
-    refused: &[],
-};
-
-static FREE_SPACE: Object = Object {
-    name: "the free space",
-    doc: "Room on the file system that holds `path`.",
-    fields: &[&[
-        needed("path", Kind::Template, "A path on the file system."),
-        needed("at_least", Kind::Size, "How much must be free."),
     ]],
     rules: &[],
     refused: &[],
@@ -299,6 +288,7 @@ const STEP_RULES: &[Rule] = &[
     STDIN_ONLY_PROCESS,
     ENV_ONLY_PROCESS,
     GRACE_ONLY_PROCESS,
+    ON_ONLY_PROCESS,
     Rule::Not { key: "retry", with: GROUPS, because: "the steps inside have their own attempts" },
     Rule::Not { key: "timeout", with: GROUPS, because: "the steps inside have their own timeouts" },
     Rule::Not { key: "workdir", with: GROUPS, because: "the steps inside have their own folders" },
@@ -352,6 +342,7 @@ const STEP_RULES: &[Rule] = &[
     Rule::Only { key: "workdir", with: ACTIONS },
     Rule::Only { key: "stdin", with: ACTIONS },
     Rule::Only { key: "shell", with: ACTIONS },
+    Rule::Only { key: "on", with: ACTIONS },
     Rule::Only { key: "expect", with: ACTIONS },
     Rule::Only { key: "outputs", with: ACTIONS },
     Rule::Only { key: "undo", with: ACTIONS },
@@ -362,6 +353,13 @@ const STEP_RULES: &[Rule] = &[
         with: &["irreversible"],
         because: "a step that can be undone is not irreversible",
     },
+    foreach::NOT_GROUPS,
+    foreach::NOT_WAIT,
+    foreach::NOT_PEOPLE,
+    foreach::NOT_ALONE,
+    foreach::PARALLEL_ONLY,
+    foreach::FAILURE_ONLY,
+    foreach::QUORUM_ONLY,
 ];
 
 pub static STEP: Object = Object {
@@ -379,17 +377,16 @@ pub static STEP: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: STEP_RULES,
     refused: STEP_REFUSED,
 };
 
 const STEP_REFUSED: &[(&str, Refusal)] = &[
-    ("on", Refusal::Later),
-    ("foreach", Refusal::Later),
-    ("max_parallel", Refusal::Later),
     ("within", Refusal::Because(WITHIN_ELSEWHERE)),
     ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ("required", Refusal::Because("only a check of `verify` can be advisory")),
@@ -406,15 +403,14 @@ static ALTERNATIVE: Object = Object {
         ],
         &COMMAND_FIELDS,
         &GROUP_FIELDS,
+        &FOREACH_FIELDS,
         &STEP_FIELDS,
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: STEP_RULES,
     refused: &[
         ("needs", Refusal::Because("alternatives are tried in order, one after the other")),
-        ("on", Refusal::Later),
-        ("foreach", Refusal::Later),
-        ("max_parallel", Refusal::Later),
         ("within", Refusal::Because(WITHIN_ELSEWHERE)),
         ("every", Refusal::Because(WITHIN_ELSEWHERE)),
     ],
@@ -444,6 +440,8 @@ pub static CONFIG: Object = Object {
             Kind::Map { keys: Keys::Name, values: &Kind::Object(&ENVIRONMENT) },
             "Environments for every playbook.",
         ),
+        optional("hosts", HOSTS, "Hosts for every playbook. Without templates."),
+        optional("groups", HOST_GROUPS, "Groups of hosts for every playbook."),
         optional("channels", CHANNELS, "Where word of a run can be sent, for every playbook."),
         optional("escalation", ESCALATION, "For every playbook that has none of its own."),
         optional("updates", UPDATES, "For every playbook that has none of its own."),
@@ -470,7 +468,6 @@ pub static CONFIG: Object = Object {
     ]],
     rules: &[],
     refused: &[
-        ("hosts", Refusal::Later),
         ("steps", Refusal::Because("steps belong into a playbook, a file of its own")),
         ("phases", Refusal::Because("phases belong into a playbook, a file of its own")),
     ],

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::ast::{Action, ActionKind, Channel, Config, Level, Playbook, SecretDecl, Step, Updates};
+use super::ast::{Action, ActionKind, Channel, Config, HostDecl, Level, Playbook, SecretDecl, Step, Updates};
 use super::diagnostic::{Diagnostic, Severity};
 use super::source::{FileId, SourceMap, Text};
 use super::{decode_bytes, parse, parse_config, yaml};
@@ -112,6 +112,8 @@ pub struct Shared {
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,
     pub secrets: Vec<SecretDecl>,
+    pub hosts: Vec<HostDecl>,
+    pub groups: Vec<(Text, Vec<Text>)>,
 }
 
 impl Loaded {
@@ -183,6 +185,8 @@ impl Library {
             escalation: file.config.escalation.clone(),
             updates: file.config.updates.clone(),
             secrets: file.config.secrets.clone(),
+            hosts: file.config.hosts.clone(),
+            groups: file.config.groups.clone(),
         })
     }
 

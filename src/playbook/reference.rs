@@ -68,6 +68,7 @@ impl Page {
                 words.join(", ")
             }
             Kind::Value => "any value".into(),
+            Kind::Items => "list of any values, or expression".into(),
             Kind::List(item) | Kind::Some(item) => format!("list: {}", self.kind(item)),
             Kind::OneOrList(item) => {
                 let item = self.kind(item);

@@ -32,7 +32,15 @@ pub fn check(playbook: &Playbook, stem: Option<&str>) -> Vec<Diagnostic> {
         for list in [&drill.world, &drill.inject, &drill.teardown] {
             steps(list, &mut ids, &mut found);
         }
-        unique("steps of the drill", ids.into_iter(), &mut found);
+        unique("steps of the drill", ids.iter().copied(), &mut found);
+        for variant in &drill.variants {
+            let adds = &variant.adds;
+            let mut ids = ids.clone();
+            for list in [&adds.world, &adds.inject, &adds.teardown] {
+                steps(list, &mut ids, &mut found);
+            }
+            unique("steps of the drill", ids.into_iter(), &mut found);
+        }
     }
     if let Some(of) = &playbook.defaults.retry {
         retry(of, &mut found);
@@ -270,8 +278,9 @@ fn measure(kind: ParamType, node: &Node) -> Option<f64> {
 
 /// An environment, or the drill, may only set parameters that exist.
 fn environments(playbook: &Playbook, found: &mut Vec<Diagnostic>) {
-    let sets =
-        playbook.environments.iter().map(|e| &e.params).chain(playbook.drill.iter().map(|d| &d.params));
+    let drills = playbook.drill.iter();
+    let drills = drills.flat_map(|d| std::iter::once(d).chain(d.variants.iter().map(|v| &v.adds)));
+    let sets = playbook.environments.iter().map(|e| &e.params).chain(drills.map(|d| &d.params));
     for (name, _) in sets.flatten() {
         if playbook.params.iter().any(|param| param.name.value == name.value) {
             continue;

@@ -109,6 +109,10 @@ impl Definitions {
                 json!({ "enum": words })
             }
             Kind::Value => json!({}),
+            Kind::Items => json!({ "anyOf": [
+                { "type": "string", "minLength": 1 },
+                { "type": "array", "minItems": 1 },
+            ] }),
             Kind::EnvValue => json!({ "type": ["string", "number", "boolean"] }),
             Kind::List(item) => json!({ "type": "array", "items": self.kind(item) }),
             Kind::Some(item) => json!({ "type": "array", "minItems": 1, "items": self.kind(item) }),

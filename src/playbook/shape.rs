@@ -36,6 +36,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// Any value at all.
     Value,
+    /// A list that is not empty, of any values, or an expression that gives a list.
+    Items,
     /// Text; a number or a boolean is taken as it was typed.
     EnvValue,
     List(&'static Kind),
@@ -91,8 +93,6 @@ pub struct Field {
 
 #[derive(Debug)]
 pub enum Refusal {
-    /// A later version will have it.
-    Later,
     /// It belongs somewhere else, or is not needed.
     Because(&'static str),
 }
@@ -136,6 +136,7 @@ impl Kind {
             Self::Date => "a date, such as 2026-11-01".into(),
             Self::Choice(words) => words.join(" or "),
             Self::Value => "a value".into(),
+            Self::Items => "a list, or an expression (text) that gives one".into(),
             Self::List(_) | Self::Some(_) => "a list".into(),
             Self::OneOrList(kind) => format!("{} or a list of them", kind.words()),
             Self::Argv => "a list of texts: the command and its arguments".into(),

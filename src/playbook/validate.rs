@@ -98,6 +98,13 @@ impl<'n> Walker<'n> {
                 self.items(items, item);
             }
             (Kind::OneOrList(item), NodeKind::Text(_)) => self.value(node, item, key),
+            (Kind::Items, NodeKind::List(items)) => {
+                if items.is_empty() {
+                    self.empty_list(node);
+                }
+                self.items(items, &Kind::Value);
+            }
+            (Kind::Items, NodeKind::Text(_)) => self.value(node, &Kind::Expression, key),
             (Kind::Argv, NodeKind::List(items)) => self.argv(node, items),
             (Kind::Pipeline, NodeKind::List(items)) => self.pipeline(node, items),
             (Kind::Map { keys, values }, NodeKind::Map(entries)) => {
@@ -221,6 +228,7 @@ impl<'n> Walker<'n> {
             | Kind::Int { .. }
             | Kind::Number { .. }
             | Kind::Value
+            | Kind::Items
             | Kind::List(_)
             | Kind::Some(_)
             | Kind::OneOrList(_)
@@ -337,11 +345,6 @@ impl<'n> Walker<'n> {
         let name = key.value.as_str();
         let shown: String = name.chars().take(60).collect();
         let diagnostic = match object.refused.iter().find(|(refused, _)| *refused == name) {
-            Some((_, Refusal::Later)) => {
-                Diagnostic::error("unknown-key", key.span, format!("the key `{shown}` is not supported yet"))
-                    .label(format!("not a key of {}", object.name))
-                    .help(format!("this version does not support `{shown}` yet: remove it"))
-            }
             Some((_, Refusal::Because(why))) => Diagnostic::error(
                 "misplaced-key",
                 key.span,

@@ -8,8 +8,10 @@ use serde::Serialize;
 use super::history::History;
 use super::incident;
 use super::look::{self, Look, Tone};
+use super::outlook::Outlook;
 use super::rollback::failures;
 use super::status::{Budget, InFlightRow, PhaseStatus, Status};
+use super::told::{NoticeRow, Tally};
 use super::waves::run_order;
 use super::{neutral, words};
 use crate::model::{Millis, Record, RunId, RunOutcome, StepId, StepOutcome, Timestamp};
@@ -44,6 +46,8 @@ pub struct Brief {
     pub acknowledged: Vec<String>,
     pub elapsed: Millis,
     pub rto: Option<Budget>,
+    /// As in `status`.
+    pub projection: Option<Outlook>,
     pub phase: Option<PhaseStatus>,
     /// Steps that are over as the plan wants them, and all there are.
     pub done: usize,
@@ -57,6 +61,10 @@ pub struct Brief {
     /// Steps ahead that destroy something or cannot be taken back.
     pub risks: Vec<Risk>,
     pub point_of_no_return: Option<PointOfNoReturn>,
+    /// Who was told, in numbers; absent if nobody was to be told.
+    pub told: Option<Tally>,
+    /// The newest notice: when, what, and by which channels.
+    pub last_told: Option<String>,
     /// The last notes and handovers, the newest last.
     pub notes: Vec<Note>,
     /// What to type next.
@@ -146,6 +154,8 @@ impl Brief {
                 let passed = history.steps[*ix].acted();
                 PointOfNoReturn { step: plan.steps[*ix].id.clone(), passed }
             }),
+            told: status.told,
+            last_told: history.notices.0.iter().rfind(|n| !n.deliveries.is_empty()).map(last_told),
             notes: notes(&history),
             commands,
             run: status.run,
@@ -161,6 +171,7 @@ impl Brief {
             acknowledged: status.acknowledged,
             elapsed: status.elapsed,
             rto: status.rto,
+            projection: status.projection,
             phase: status.phase,
             running: status.in_flight,
         }
@@ -176,6 +187,7 @@ impl Brief {
         self.head(&mut screen);
         self.now(&mut screen);
         self.ahead(&mut screen);
+        self.told(&mut screen);
         for (n, note) in self.notes.iter().rev().take(SHOWN).rev().enumerate() {
             let text = format!("{} {}: {}", note.at.clock(), note.by, note.text);
             screen.line(if n == 0 { "notes" } else { "" }, Tone::Plain, &text);
@@ -212,6 +224,16 @@ impl Brief {
                 screen.line("time", tone, &format!("{used} of {of} (RTO), {left}; run for {}", self.elapsed));
             }
             None => screen.line("time", Tone::Plain, &format!("{}; no RTO is set", self.elapsed)),
+        }
+        if let Some(outlook) = &self.projection {
+            if outlook.recovery.is_some() || self.rto.is_some() {
+                let room = screen.columns.saturating_sub(LABEL);
+                screen.line("ahead", outlook.tone(), &outlook.sentence_within(room));
+            }
+            if let Some(basis) = outlook.basis() {
+                screen.line("", Tone::Dim, &basis);
+            }
+            outlook.overdue().take(2).for_each(|line| screen.line("late", Tone::Warn, &line));
         }
         let steps = format!("{} of {} done", self.done, words::count(self.total, "step"));
         match &self.phase {
@@ -257,6 +279,16 @@ impl Brief {
             screen.command("", &waiting.command);
         }
         screen.more(self.waiting.len(), 2, "question");
+    }
+
+    /// Who knows, and the last that should and does not.
+    fn told(&self, screen: &mut Screen) {
+        let Some(told) = &self.told else { return };
+        let last = self.last_told.as_ref().map(|last| format!("; last {last}")).unwrap_or_default();
+        screen.line("told", told.tone(), &format!("{}{last}", told.short()));
+        if let Some(problem) = told.problems.last() {
+            screen.line("", Tone::Warn, problem);
+        }
     }
 
     fn ahead(&self, screen: &mut Screen) {
@@ -379,6 +411,11 @@ fn wrong(plan: &Plan, records: &[Record], history: &History) -> Vec<String> {
     all.sort_by_key(|(t, _)| *t);
     let from = all.len().saturating_sub(KEPT);
     all.into_iter().skip(from).map(|(_, text)| text).collect()
+}
+
+fn last_told(notice: &NoticeRow) -> String {
+    let by: Vec<&str> = notice.deliveries.iter().map(|delivery| delivery.channel.as_str()).collect();
+    format!("{} {} by {}", notice.at.clock(), notice.what, by.join(", "))
 }
 
 fn notes(history: &History) -> Vec<Note> {

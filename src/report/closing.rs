@@ -8,7 +8,7 @@ use super::look::{Look, Sign, Tone};
 use super::output::last_lines;
 use super::rollback::{Rollback, Taken, failures};
 use super::{TailFn, neutral, words};
-use crate::model::{RunOutcome, StepOutcome, TaskKind};
+use crate::model::{Millis, RunOutcome, StepOutcome, TaskKind};
 use crate::plan::{Plan, StepIx};
 
 /// More failed steps than this are only counted: the report has them all.
@@ -64,6 +64,18 @@ pub fn write_closing(
                     look.paint(words::objective_tone(objective), &look.fit(words::objective(objective)));
                 out.line(name, &text);
             }
+        }
+    }
+    let waited = history.waiting_for_people();
+    // Answers from a file take no time worth a line.
+    if waited >= Millis::secs(1) {
+        out.line("people", &format!("waited for {waited} of {}", history.last_t));
+    }
+    let told = history.notices.tally();
+    if let (Some(text), false) = (told.text(), told.delivered == told.deliveries) {
+        out.line("notices", &look.paint(told.tone(), &text));
+        for problem in told.problems.iter().rev().take(MAX_FAILURES).rev() {
+            out.line("", &look.fit(problem.clone()));
         }
     }
     out.line("journal", &format!("{} records, head {}", history.seq, neutral::line(closing.head)));

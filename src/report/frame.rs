@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::look::{self, Look, Tone};
+use super::outlook::Outlook;
 use super::output::Tail;
 use super::{neutral, words};
 use crate::engine::{Activity, PhaseStatus, RunStatus, State, StepState, StepStatus, UndoStatus};
-use crate::model::{Millis, TaskId, TaskKind, format_millis};
+use crate::model::{Millis, OnTimeout, TaskId, TaskKind, format_millis};
 use crate::plan::{Plan, Step, StepIx};
 
 /// The terminal in rows and columns.
@@ -39,17 +40,19 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
     // The last column stays free: a terminal that is written full to its edge may wrap.
     let columns = view.size.columns.saturating_sub(1).max(1);
     let budget = view.size.rows.saturating_sub(1).max(1);
-    let mut lines: Vec<Vec<Segment>> = header(view);
-    // The questions are what a person has to see: what they need is kept free.
-    let asked = questions(view, columns, budget.saturating_sub(lines.len()));
+    let outlook = Outlook::of(view.plan, view.state, view.now);
+    let mut lines: Vec<Vec<Segment>> = header(view, outlook.as_ref());
+    // The questions are what a person has to see: what they need is kept free, before all else.
+    let asked = questions(view, columns, budget);
     let budget_above = budget.saturating_sub(asked.len());
+    lines.truncate(budget_above);
     let active: Vec<StepIx> =
-        (0..view.plan.steps.len()).filter(|ix| is_active(&view.state.steps[*ix])).collect();
+        (0..view.plan.steps.len()).filter(|ix| is_active(view.plan, *ix, &view.state.steps[*ix])).collect();
     let free = budget_above.saturating_sub(lines.len());
     let shown = if active.len() > free { free.saturating_sub(1) } else { active.len() };
     let tail_lines = (free - shown).checked_div(shown).unwrap_or(0).min(Tail::LINES);
     for ix in &active[..shown] {
-        lines.push(step_line(view, *ix));
+        lines.push(step_line(view, *ix, outlook.as_ref()));
         lines.extend(tail(view, *ix, tail_lines));
     }
     if shown < active.len() && free > 0 {
@@ -62,57 +65,96 @@ pub fn frame(view: &View<'_>) -> Vec<String> {
 
 /// The open questions, the one that is answered here last, above the line on which it is. At most `most` lines.
 fn questions(view: &View<'_>, columns: usize, most: usize) -> Vec<Vec<Segment>> {
+    let run = view.state.start.as_ref().map_or("RUN", |start| start.run.as_str());
     let mut open = view.state.open_questions();
     open.sort_by_key(|ix| view.prompt.is_some_and(|(step, ..)| step == *ix));
     let mut lines: Vec<Vec<Segment>> = Vec::new();
+    // Where the last question begins.
+    let mut last = 0;
     for ix in open {
         let step = &view.plan.steps[ix];
         let Some(asking) = view.state.steps[ix].asking() else { continue };
+        last = lines.len();
         lines.push(vec![
             (Tone::Warn, "? ".to_owned()),
             (Tone::Bold, step.id.to_string()),
-            (Tone::Plain, format!("  {}", activity(view, ix, step, &view.state.steps[ix]))),
-            (Tone::Dim, format!("  {}", neutral::line(&step.title))),
+            (Tone::Plain, format!("  {}", super::question::heading(&asking.question, &step.title))),
         ]);
+        let inner = columns.saturating_sub(4).max(10);
         let text = super::question::lines(&asking.question, &asking.agreed);
-        let wrapped = text.iter().flat_map(|line| look::wrap(line, columns.saturating_sub(4).max(10)));
+        let wrapped = text.iter().flat_map(|line| super::question::wrapped(line, inner));
         lines.extend(wrapped.map(|line| vec![(Tone::Plain, format!("    {line}"))]));
+        let dim = |text: &str| {
+            let pieces = look::wrap(text, inner);
+            pieces.into_iter().map(|piece| vec![(Tone::Dim, format!("    {piece}"))]).collect::<Vec<_>>()
+        };
+        lines.extend(dim(&time_to_answer(view, asking)));
         match view.prompt {
             Some((at, line, note)) if at == ix => {
-                let note = if note.is_empty() { asking.question.takes() } else { note.to_owned() };
-                lines.push(vec![(Tone::Dim, format!("    {}", neutral::line(note)))]);
-                lines.push(vec![
-                    (Tone::Accent, "  > ".to_owned()),
-                    (Tone::Bold, neutral::line(line)),
-                    (Tone::Plain, "_".into()),
-                ]);
+                if note.is_empty() {
+                    lines.extend(dim(&super::question::hint(&asking.question, run, &step.id)));
+                } else {
+                    let pieces = look::wrap(&neutral::line(note), inner);
+                    lines.extend(pieces.into_iter().map(|piece| vec![(Tone::Warn, format!("    {piece}"))]));
+                }
+                lines.push(typed_line(line, columns));
             }
             _ => {
-                let run = view.state.start.as_ref().map_or("RUN", |start| start.run.as_str());
-                let how = words::answer_command(asking.question.kind);
-                lines.push(vec![(Tone::Dim, format!("    answer with: runbook {how} {run} {}", step.id))]);
+                lines.extend(dim(&format!(
+                    "answer with: {}",
+                    words::answer_line(&asking.question, run, &step.id)
+                )));
             }
         }
     }
-    // The end is where it is answered.
+    // The end is where it is answered, and for what is said above it.
     let skipped = lines.len().saturating_sub(most);
-    lines.drain(..skipped);
+    if skipped > last && most > 3 {
+        let more = vec![(Tone::Dim, "    (more than fits here)".to_owned())];
+        lines.splice(last + 1..=skipped + 1, [more]);
+        lines.drain(..last);
+    } else {
+        lines.drain(..skipped);
+    }
     lines
 }
 
-fn is_active(step: &StepState) -> bool {
+/// How long it has been asked, and what follows when nobody answers.
+fn time_to_answer(view: &View<'_>, asking: &crate::engine::Asking) -> String {
+    let since = whole_seconds(view.now.saturating_sub(asking.since));
+    let asked = format!("{} for {since}", words::asked(asking.question.kind));
+    let Some(until) = asking.until else { return asked };
+    let left = whole_seconds(until.saturating_sub(view.now));
+    let then = match (&asking.question.suggestion, asking.question.on_timeout) {
+        (Some(option), OnTimeout::Suggest) => format!("{option} is taken"),
+        _ => words::unanswered(&asking.question).to_owned(),
+    };
+    format!("{asked}; {left} left, then {}", neutral::line(then))
+}
+
+/// What stands on the line, the end of it if it is too long.
+fn typed_line(line: &str, columns: usize) -> Vec<Segment> {
+    let line = neutral::line(line);
+    let room = columns.saturating_sub(6).max(8);
+    let from = line.char_indices().map(|(at, _)| at).find(|at| look::width(&line[*at..]) <= room);
+    let shown = &line[from.unwrap_or(line.len())..];
+    vec![(Tone::Accent, "  > ".to_owned()), (Tone::Bold, shown.to_owned()), (Tone::Plain, "_".into())]
+}
+
+fn is_active(plan: &Plan, ix: StepIx, step: &StepState) -> bool {
     if step.is_asking() {
         return false;
     }
+    let items = step.is_inside() && plan.foreach(ix).is_some();
     let undoing = matches!(
         step.undo,
         UndoStatus::Running { .. } | UndoStatus::Deciding { .. } | UndoStatus::Backoff { .. }
     );
-    // A group's own line would say nothing that the steps inside do not say.
-    undoing || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
+    // A group's own line would say nothing that the steps inside do not say; that of a list tells how far it is.
+    undoing || items || matches!(&step.status, StepStatus::Active(activity) if *activity != Activity::Inside)
 }
 
-fn header(view: &View<'_>) -> Vec<Vec<Segment>> {
+fn header(view: &View<'_>, outlook: Option<&Outlook>) -> Vec<Vec<Segment>> {
     let (plan, state) = (view.plan, view.state);
     let Some(start) = &state.start else { return Vec::new() };
     let mut first = vec![(Tone::Bold, start.run.to_string())];
@@ -132,6 +174,15 @@ fn header(view: &View<'_>) -> Vec<Vec<Segment>> {
         };
         let text = format!("RTO {} of {} ", whole_seconds(used), words::target_text(target));
         lines.push(vec![(tone, text), (tone, bar(view.look, used, target, 24))]);
+    }
+    if let Some(outlook) = outlook.filter(|o| o.recovery.is_some() || plan.objectives.rto.is_some()) {
+        let columns = view.size.columns.saturating_sub(1);
+        let text = outlook.sentence_within(columns);
+        let basis = outlook.basis().map(|basis| format!("  {basis}"));
+        let basis = basis.filter(|basis| look::width(&text) + look::width(basis) <= columns);
+        let mut line = vec![(outlook.tone(), text)];
+        line.extend(basis.map(|basis| (Tone::Dim, basis)));
+        lines.push(line);
     }
     lines.push(progress(view));
     lines
@@ -173,14 +224,19 @@ fn progress(view: &View<'_>) -> Vec<Segment> {
     line
 }
 
-fn step_line(view: &View<'_>, ix: StepIx) -> Vec<Segment> {
+fn step_line(view: &View<'_>, ix: StepIx, outlook: Option<&Outlook>) -> Vec<Segment> {
     let (step, state) = (&view.plan.steps[ix], &view.state.steps[ix]);
-    vec![
+    let mut line = vec![
         (Tone::Accent, format!("{} ", spinner(view.look, view.now))),
         (Tone::Bold, step.id.to_string()),
         (Tone::Plain, format!("  {}", activity(view, ix, step, state))),
-        (Tone::Dim, format!("  {}", neutral::line(&step.title))),
-    ]
+    ];
+    let late = outlook.and_then(|outlook| outlook.recovery.as_ref()).map(|r| &r.overdue);
+    if let Some(row) = late.into_iter().flatten().find(|row| row.step == step.id) {
+        line.push((Tone::Warn, format!("  late: {} in past runs (p90)", row.p90)));
+    }
+    line.push((Tone::Dim, format!("  {}", neutral::line(&step.title))));
+    line
 }
 
 /// What the step does now, and against which limit.
@@ -194,7 +250,8 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
         UndoStatus::Backoff { tries, until } => {
             return format!("undo try {tries} failed, next in {}", left(*until));
         }
-        UndoStatus::None | UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
+        UndoStatus::None | UndoStatus::Asking(_) | UndoStatus::Heard(_) => {}
+        UndoStatus::Deciding { .. } | UndoStatus::Over(_) => {}
     }
     let StepStatus::Active(activity) = &state.status else { return String::new() };
     let of = step.retry.attempts;
@@ -217,12 +274,13 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
             format!("verifying{title}, poll {poll}, {used}{limit}")
         }
         Activity::Checking => format!("looking whether it took effect {}", running(view, ix)),
-        Activity::Asking(asking) => {
-            let since = whole_seconds(view.now.saturating_sub(asking.since));
-            let limit = asking.until.map_or_else(String::new, |until| format!(", {} left", left(until)));
-            format!("{} for {since}{limit}", words::asked(asking.question.kind))
+        Activity::Inside => {
+            view.state.item_count(view.plan, ix).map_or_else(String::new, |count| words::items_done(&count))
         }
-        Activity::Inside | Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => String::new(),
+        // A question has lines of its own.
+        Activity::Asking(_) | Activity::Told | Activity::Deciding { .. } | Activity::Heard(_) => {
+            String::new()
+        }
     }
 }
 
@@ -230,9 +288,10 @@ fn activity(view: &View<'_>, ix: StepIx, step: &Step, state: &StepState) -> Stri
 fn running(view: &View<'_>, ix: StepIx) -> String {
     let Some((_, task)) = in_flight(view.state, view.plan, ix) else { return String::new() };
     let elapsed = whole_seconds(view.now.saturating_sub(task.since));
+    let on = task.host.as_ref().map_or_else(String::new, |host| format!("on {} ", neutral::line(host)));
     match task.timeout {
-        Some(timeout) => format!("{elapsed} of {}", words::target_text(timeout)),
-        None => elapsed,
+        Some(timeout) => format!("{on}{elapsed} of {}", words::target_text(timeout)),
+        None => format!("{on}{elapsed}"),
     }
 }
 

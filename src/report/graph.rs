@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use super::look::{Look, Sign};
 use super::show::nested;
-use super::waves::children;
-use super::{neutral, words};
+use super::waves::shown_inside;
+use super::{neutral, rendered, words};
 use crate::plan::{Body, Plan, StepIx};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ fn parts(plan: &Plan, steps: &[StepIx]) -> Vec<Part> {
             open.pop();
             out.push(Part::Close);
         }
-        if children(&plan.steps[ix]).is_empty() {
+        if shown_inside(&plan.steps[ix]).is_empty() {
             out.push(Part::Node(ix));
         } else {
             open.push(depth);
@@ -113,11 +113,22 @@ fn mermaid(plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn mermaid_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
-    format!("{}<br/>{}", mermaid_text(step.id.as_str()), mermaid_text(&step.title))
+    let each = plan.foreach(ix).map_or_else(String::new, |each| format!("<br/>{}", words::for_each(each)));
+    format!("{}<br/>{}{each}", mermaid_text(step.id.as_str()), mermaid_text(&titled(plan, ix)))
+}
+
+/// The title, and where the step runs if that is not this machine.
+fn titled(plan: &Plan, ix: StepIx) -> String {
+    let step = &plan.steps[ix];
+    let on = match &step.body {
+        Body::Command(command) => rendered::on(plan, step.scope, command),
+        _ => None,
+    };
+    on.map_or_else(|| step.title.clone(), |on| format!("{} on {on}", step.title))
 }
 
 fn mermaid_class(plan: &Plan, ix: StepIx) -> &'static str {
-    let step = &plan.steps[ix];
+    let step = words::each_does(plan, ix);
     match (step.destructive, step.irreversible) {
         (true, _) => ":::destructive",
         (_, true) => ":::irreversible",
@@ -172,7 +183,7 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
                     depth += 1;
                 }
                 Part::Node(ix) => {
-                    let step = &plan.steps[ix];
+                    let step = words::each_does(plan, ix);
                     let mut extra = String::new();
                     if step.destructive {
                         extra.push_str(", color=\"#c0392b\", penwidth=2");
@@ -194,7 +205,7 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
             attributes.push("style=dotted, label=\"else\"".to_owned());
         }
         for (ix, end) in [(from, "ltail"), (to, "lhead")] {
-            if !children(&plan.steps[ix]).is_empty() {
+            if !shown_inside(&plan.steps[ix]).is_empty() {
                 attributes.push(format!("{end}=cluster_s{ix}"));
             }
         }
@@ -213,7 +224,8 @@ fn dot(plan: &Plan, out: &mut String) -> std::fmt::Result {
 
 fn dot_label(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
-    format!("{}\\n{}", dot_text(step.id.as_str()), dot_text(&step.title))
+    let each = plan.foreach(ix).map_or_else(String::new, |each| format!("\\n{}", words::for_each(each)));
+    format!("{}\\n{}{each}", dot_text(step.id.as_str()), dot_text(&titled(plan, ix)))
 }
 
 /// Inside double quotes dot knows `\"`, and reads other backslashes as layout: each is doubled.
@@ -234,8 +246,9 @@ fn text(plan: &Plan, look: Look, out: &mut String) -> std::fmt::Result {
             let after =
                 if needs.is_empty() { String::new() } else { format!("{} {arrow} ", needs.join(", ")) };
             let inside = match &step.body {
-                Body::AnyOf(_) => "  (the first that serves)",
-                _ => "",
+                Body::AnyOf(_) => "  (the first that serves)".to_owned(),
+                Body::ForEach(each) => format!("  ({})", words::for_each(each)),
+                _ => String::new(),
             };
             let blank = "  ".repeat(depth + usize::from(named));
             writeln!(out, "{blank}{after}{}{inside}", step.id)?;

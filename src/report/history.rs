@@ -8,12 +8,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::outlook::Outlook;
+use crate::engine::State;
 use crate::model::{
-    Answer, Cause, Event, Millis, OnTimeout, Person, Question, Record, ReplanInfo, Reply, Resolution,
-    ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict, Timestamp,
-    UndoneState,
+    Answer, Cause, Event, Millis, OnTimeout, Person, Question, QuestionKind, Record, ReplanInfo, Reply,
+    Resolution, ResumeInfo, RunEnd, StartInfo, StepId, StepOutcome, TaskEnd, TaskId, TaskKind, TaskVerdict,
+    Timestamp, UndoneState,
 };
-use crate::plan::{Plan, StepIx};
+use crate::plan::{ItemCount, Plan, StepIx};
+
+use super::told::Ledger;
 
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -41,10 +45,15 @@ pub struct History {
     pub handoffs: Vec<(Millis, String, Person, Option<String>)>,
     /// Who has taken notice.
     pub acknowledged: Vec<(Millis, Person)>,
+    /// Who was told what.
+    pub notices: Ledger,
     /// Sentences about the journal and the clock.
     pub remarks: Vec<(Millis, String)>,
     /// Absent while the run is open. A run that was resumed after an end is open again.
     pub end: Option<RunEnd>,
+    /// What the engine makes of the records, for what lies ahead. Absent if nothing is known of past runs, or once a
+    /// record does not fold.
+    state: Option<Box<State>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -87,6 +96,8 @@ pub struct TaskHistory {
     pub command: String,
     pub values: Vec<(String, String)>,
     pub workdir: Option<String>,
+    /// None: this machine.
+    pub host: Option<String>,
     pub timeout: Option<Millis>,
     /// Absent: the records do not say what became of it.
     pub end: Option<(Millis, TaskEnd, TaskVerdict)>,
@@ -122,6 +133,8 @@ pub struct CheckHistory {
     pub attempt: u32,
     pub check: u16,
     pub command: String,
+    /// None: this machine.
+    pub host: Option<String>,
     pub polls: u32,
     pub started: Millis,
     pub ended: Option<Millis>,
@@ -131,10 +144,29 @@ pub struct CheckHistory {
 }
 
 impl History {
+    /// How far the items of the step are, whatever was taken back later. None for one without a `foreach`.
+    pub fn item_count(&self, plan: &Plan, ix: StepIx) -> Option<ItemCount> {
+        let mut count = ItemCount::default();
+        for item in &plan.foreach(ix)?.steps {
+            let past = &self.steps[*item];
+            *match past.outcome {
+                Some(StepOutcome::Succeeded | StepOutcome::Satisfied) => &mut count.done,
+                Some(StepOutcome::Skipped) => &mut count.skipped,
+                Some(StepOutcome::Unknown) => &mut count.unknown,
+                Some(StepOutcome::Cancelled) => &mut count.cancelled,
+                Some(_) => &mut count.failed,
+                None if past.started.is_some() => &mut count.active,
+                None => &mut count.pending,
+            } += 1;
+        }
+        Some(count)
+    }
+
     pub fn new(plan: &Plan) -> Self {
         Self {
             steps: vec![StepHistory::default(); plan.steps.len()],
             phases: vec![PhaseHistory::default(); plan.phases.len()],
+            state: Some(Box::new(State::new(plan))),
             ..Self::default()
         }
     }
@@ -156,6 +188,10 @@ impl History {
         if self.end.is_none() || !record.event.is_remark() {
             (self.last_t, self.last_at) = (record.t, Some(record.at));
         }
+        self.notices.apply(record);
+        self.state =
+            self.state.take().filter(|_| !matches!(&record.event, Event::RunStarted(i) if i.past.is_none()));
+        self.state = self.state.take().and_then(|mut state| state.apply(plan, record).ok().map(|()| state));
         let t = record.t;
         match &record.event {
             Event::RunStarted(info) => {
@@ -177,7 +213,11 @@ impl History {
             Event::PhaseStarted { phase } => self.phase(plan, phase, |p| p.started = Some(t)),
             Event::PhaseEnded { phase } => self.phase(plan, phase, |p| p.ended = Some(t)),
             Event::PhaseDeadlineMissed { phase, .. } => self.phase(plan, phase, |p| p.late = true),
-            Event::RollbackStarted { because } => self.rollback = Some((t, because.clone())),
+            Event::RollbackStarted { because } => {
+                self.rollback = Some((t, because.clone()));
+                // They are asked again, each in its turn.
+                self.steps.iter_mut().for_each(|step| step.close_undo_question(t));
+            }
             Event::CancelRequested { by, how } => {
                 self.cancelling = true;
                 self.cancels.push((t, by.clone(), how.clone()));
@@ -210,6 +250,10 @@ impl History {
             }),
             Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
             Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
+            Event::TaskFound { task } => self.step(plan, &task.step, |s| {
+                s.begin(t);
+                s.tasks.iter_mut().filter(|known| known.task == *task).for_each(|known| known.end = None);
+            }),
             Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {
                 s.outputs.extend(outputs.iter().map(|(name, value)| (name.clone(), value.clone())));
                 s.task_ended(t, task, end, verdict);
@@ -227,7 +271,9 @@ impl History {
                 s.choice.clone_from(choice);
             }),
             Event::Asked { step, number, question } => self.step(plan, step, |s| {
-                s.begin(t);
+                if question.kind != QuestionKind::Undo {
+                    s.begin(t);
+                }
                 s.close_question(t);
                 s.questions.push(QuestionHistory {
                     number: *number,
@@ -272,6 +318,11 @@ impl History {
         }
     }
 
+    /// When it is likely to be over. `now` counts from its start.
+    pub fn outlook(&self, plan: &Plan, now: Millis) -> Option<Outlook> {
+        Outlook::of(plan, self.state.as_ref()?, now)
+    }
+
     /// Who leads: the operator who started the run, until somebody else took over.
     pub fn commander(&self) -> Option<&str> {
         let operator = self.start.as_ref().map(|start| start.operator.as_str());
@@ -298,6 +349,20 @@ impl History {
         open
     }
 
+    /// The time in which at least one question was open.
+    pub fn waiting_for_people(&self) -> Millis {
+        let questions = self.steps.iter().flat_map(|step| &step.questions);
+        let mut open: Vec<(Millis, Millis)> =
+            questions.map(|q| (q.asked, q.closed.unwrap_or(self.last_t))).collect();
+        open.sort_unstable();
+        let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
+        for (from, to) in open {
+            waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
+            until = until.max(to);
+        }
+        waiting
+    }
+
     /// Tasks without an end, and steps whose last word is that they began.
     pub fn open_tasks(&self) -> impl Iterator<Item = (StepIx, &TaskId, Millis)> {
         self.steps.iter().enumerate().flat_map(|(ix, s)| {
@@ -320,6 +385,12 @@ impl StepHistory {
     }
 
     /// Nobody waits for an answer to it any more.
+    fn close_undo_question(&mut self, t: Millis) {
+        if self.questions.last().is_some_and(|q| q.question.kind == QuestionKind::Undo) {
+            self.close_question(t);
+        }
+    }
+
     fn close_question(&mut self, t: Millis) {
         if let Some(question) = self.questions.last_mut() {
             question.closed.get_or_insert(t);
@@ -336,7 +407,9 @@ impl StepHistory {
     }
 
     fn task_started(&mut self, record: &Record) {
-        let Event::TaskStarted { task, command, values, workdir, timeout } = &record.event else { return };
+        let Event::TaskStarted { task, command, values, workdir, host, timeout } = &record.event else {
+            return;
+        };
         match task.kind {
             TaskKind::Verify { check, .. } => {
                 self.begin(record.t);
@@ -349,6 +422,7 @@ impl StepHistory {
                         attempt: task.attempt,
                         check,
                         command: command.clone(),
+                        host: host.clone(),
                         polls: 1,
                         started: record.t,
                         ended: None,
@@ -374,6 +448,7 @@ impl StepHistory {
             command: command.clone(),
             values: values.clone(),
             workdir: workdir.clone(),
+            host: host.clone(),
             timeout: *timeout,
             end: None,
         });
@@ -410,7 +485,11 @@ impl StepHistory {
 
     /// What somebody is still asked about it.
     pub fn open_question(&self) -> Option<&QuestionHistory> {
-        self.questions.last().filter(|q| q.closed.is_none() && self.outcome.is_none())
+        // A step that is to be taken back is over.
+        let asks = self.outcome.is_none();
+        self.questions
+            .last()
+            .filter(|q| q.closed.is_none() && (asks || q.question.kind == QuestionKind::Undo))
     }
 
     pub fn duration(&self) -> Option<Millis> {

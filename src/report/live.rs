@@ -12,7 +12,7 @@ use super::timeline::{Entry, Timeline};
 use super::{Prompt, Reporter};
 use super::{neutral, words};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
+use crate::model::{Cause, Event, Millis, Record, StepId, StepOutcome, TaskId, TaskVerdict, Timestamp};
 use crate::plan::{Plan, StepIx};
 
 /// How often finished lines go to the scrollback at most: a thousand short steps must not mean a thousand redraws.
@@ -30,6 +30,8 @@ pub struct Live {
     size: Box<dyn Fn() -> Size + Send>,
     timeline: Timeline,
     tails: BTreeMap<TaskId, Tail>,
+    /// Since when each step asks, and how long it has waited for people before.
+    asked: BTreeMap<StepId, (Option<Millis>, Millis)>,
     /// What the last failed attempt of each step printed last.
     failed_output: BTreeMap<StepId, Vec<String>>,
     permanent: Vec<String>,
@@ -41,7 +43,7 @@ pub struct Live {
     /// Nothing runs, and people are asked.
     waits: bool,
     shown: Vec<String>,
-    columns_shown: usize,
+    size_shown: Size,
 }
 
 impl Live {
@@ -61,6 +63,7 @@ impl Live {
             size,
             timeline: Timeline::new(),
             tails: BTreeMap::new(),
+            asked: BTreeMap::new(),
             failed_output: BTreeMap::new(),
             permanent: Vec::new(),
             flushed: Millis::ZERO,
@@ -68,7 +71,7 @@ impl Live {
             prompt: None,
             waits: false,
             shown: Vec::new(),
-            columns_shown: 0,
+            size_shown: Size { rows: 0, columns: 0 },
         }
     }
 
@@ -79,12 +82,12 @@ impl Live {
     }
 
     /// Draws if there is anything new.
-    fn draw(&mut self, frame: Vec<String>, columns: usize) {
-        if self.permanent.is_empty() && frame == self.shown && columns == self.columns_shown {
+    fn draw(&mut self, frame: Vec<String>, size: Size) {
+        if self.permanent.is_empty() && frame == self.shown && size == self.size_shown {
             return;
         }
-        self.screen.draw(&std::mem::take(&mut self.permanent), &frame, columns);
-        (self.shown, self.columns_shown) = (frame, columns);
+        self.screen.draw(&std::mem::take(&mut self.permanent), &frame, size);
+        (self.shown, self.size_shown) = (frame, size);
     }
 
     fn columns(&self) -> usize {
@@ -106,6 +109,10 @@ impl Live {
                 let title = plan.phases.iter().find(|p| p.id == *phase).map_or(phase, |p| &p.title);
                 self.line(&[(Tone::Bold, neutral::line(title))], columns);
             }
+            // How far the items are moves in their step's line, and stands in the one that stays.
+            Event::StepSkipped { step, .. }
+            | Event::StepEnded { step, outcome: StepOutcome::Succeeded | StepOutcome::Satisfied, .. }
+                if plan.find(step).is_some_and(|ix| plan.foreach_around(ix).is_some()) => {}
             Event::StepSkipped { step, .. } => {
                 self.step_line(plan, state, step, StepOutcome::Skipped, &entry.text, columns);
             }
@@ -133,10 +140,17 @@ impl Live {
             | Event::HandedOver { .. }
             | Event::Acknowledged { .. }
             | Event::TailSetAside { .. }
+            | Event::Notice { cause: Cause::Escalation { .. }, .. }
             | Event::Gap { .. } => {
                 let step = entry.step.as_ref().map_or_else(String::new, |s| format!(" {s}"));
                 let head = format!("  {}{step}  ", entry.label);
-                self.line(&[(entry.tone, head), (Tone::Plain, entry.text.clone())], columns);
+                // A reason is never cut: it is what one reads afterwards.
+                let room = columns.saturating_sub(look::width(&head)).max(20);
+                let mut text = look::wrap(&entry.text, room).into_iter();
+                self.line(&[(entry.tone, head), (Tone::Plain, text.next().unwrap_or_default())], columns);
+                for line in text {
+                    self.line(&[(Tone::Plain, format!("    {line}"))], columns);
+                }
             }
             // The step's own end says what came of its tasks; an attempt that is tried again is told by the retry.
             _ => {}
@@ -157,12 +171,21 @@ impl Live {
         let past = ix.and_then(|ix| state.steps.get(ix));
         let took = past.and_then(|p| Some(p.ended?.saturating_sub(p.started?)));
         let mut facts = Vec::new();
-        if let Some(took) = took.filter(|_| outcome != StepOutcome::Skipped) {
-            facts.push(took.to_string());
+        let (_, waited) = self.asked.remove(step).unwrap_or_default();
+        let own = took.filter(|_| outcome != StepOutcome::Skipped).map(|took| took.saturating_sub(waited));
+        match (own, waited) {
+            (Some(own), Millis::ZERO) => facts.push(own.to_string()),
+            // A choice does nothing but wait.
+            (Some(Millis(..10)) | None, Millis(1..)) => facts.push(format!("{waited} of waiting")),
+            (Some(own), _) => facts.push(format!("{own} after {waited} of waiting")),
+            (None, _) => {}
         }
         if let Some(past) = past.filter(|p| p.attempts > 1) {
             facts.push(words::count(past.attempts as usize, "attempt"));
         }
+        let items = ix.filter(|_| outcome != StepOutcome::Skipped);
+        let items = items.and_then(|ix| state.item_count(plan, ix));
+        facts.extend(items.map(|count| words::items_done(&count)));
         if !matches!(outcome, StepOutcome::Succeeded) {
             facts.push(outcome.as_str().to_owned());
         }
@@ -177,6 +200,22 @@ impl Live {
         // A reason is never cut: it is what one reads afterwards.
         for line in look::wrap(why, columns.saturating_sub(4)).iter().filter(|l| !l.is_empty()) {
             self.line(&[(Tone::Plain, format!("    {line}"))], columns);
+        }
+    }
+
+    /// The time that people take is told apart from the step's own.
+    fn count_waiting(&mut self, record: &Record) {
+        match &record.event {
+            Event::Asked { step, .. } => self.asked.entry(step.clone()).or_default().0 = Some(record.t),
+            Event::Answered { step, .. } | Event::QuestionExpired { step, .. } => {
+                // More people may have to agree: the last one counts.
+                if let Some((since, waited)) = self.asked.get_mut(step)
+                    && let Some(since) = since.replace(record.t)
+                {
+                    *waited = waited.saturating_add(record.t.saturating_sub(since));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -196,6 +235,7 @@ impl Live {
 impl Reporter for Live {
     fn record(&mut self, plan: &Plan, state: &State, record: &Record) {
         let entry = self.timeline.entry(record);
+        self.count_waiting(record);
         if let Event::TaskEnded { task, verdict, .. } = &record.event
             && let Some(tail) = self.tails.remove(task)
             && *verdict != TaskVerdict::Passed
@@ -205,7 +245,7 @@ impl Reporter for Live {
         self.keep(plan, state, record, &entry);
         if record.t.saturating_sub(self.flushed) >= FLUSH_EVERY {
             self.flushed = record.t;
-            self.draw(self.shown.clone(), (self.size)().columns);
+            self.draw(self.shown.clone(), (self.size)());
         }
     }
 
@@ -218,19 +258,20 @@ impl Reporter for Live {
         let size = (self.size)();
         // A blank line keeps what moves apart from what stays, where there is room for it.
         let gap = usize::from(size.rows >= ROOMY);
-        let size = Size { rows: size.rows.saturating_sub(gap), ..size };
+        let inner = Size { rows: size.rows.saturating_sub(gap), ..size };
         let prompt = self.prompt.as_ref().map(|(step, line, note)| (*step, line.as_str(), note.as_str()));
         self.waits = state.in_flight.is_empty() && !state.open_questions().is_empty();
-        let view = View { plan, state, now, tails: &self.tails, prompt, look: self.look, size };
+        let view = View { plan, state, now, tails: &self.tails, prompt, look: self.look, size: inner };
         let mut lines = frame(&view);
         if gap > 0 {
             lines.insert(0, String::new());
         }
-        self.draw(lines, size.columns);
+        self.draw(lines, size);
     }
 
     fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
         self.timeline.entry(record);
+        self.count_waiting(record);
     }
 
     fn tick_every(&self) -> Option<Duration> {
@@ -247,7 +288,13 @@ impl Reporter for Live {
         self.shown.clear();
     }
 
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let columns = self.columns();
+        let line = self.look.cut(&words::leaving(notices, within), columns);
+        self.draw(vec![line], (self.size)());
+    }
+
     fn finish(&mut self, _plan: &Plan, _state: &State) {
-        self.draw(Vec::new(), (self.size)().columns);
+        self.draw(Vec::new(), (self.size)());
     }
 }

@@ -24,8 +24,11 @@ mod live;
 pub mod log_text;
 pub mod look;
 pub mod notice;
+pub mod outlook;
 mod output;
+pub mod past;
 mod plain;
+mod plan_asks;
 pub mod plan_view;
 pub mod question;
 mod rendered;
@@ -34,6 +37,7 @@ mod screen;
 pub mod show;
 pub mod status;
 pub mod timeline;
+pub mod told;
 mod waves;
 mod words;
 
@@ -48,11 +52,13 @@ pub use incident::Incident;
 pub use json::Json;
 pub use live::Live;
 pub use look::Look;
+pub use outlook::Outlook;
 pub use plain::Plain;
 pub use plan_view::PlanView;
 pub use question::write_question;
 pub use show::{ParamRow, write_show};
 pub use status::{RunSummary, Status, write_runs};
+pub use words::answer_line;
 
 use std::time::Duration;
 
@@ -79,6 +85,10 @@ pub trait Reporter {
     /// What the person at this terminal types as an answer; `None` when nothing is listened to.
     fn typing(&mut self, prompt: Option<&Prompt<'_>>) {
         let _ = prompt;
+    }
+    /// The run has ended, and only word of it is still on its way: so many notices, for so long at most.
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let _ = (notices, within);
     }
     /// This process was stopped and goes on: others have written to the terminal since.
     fn continued(&mut self) {}

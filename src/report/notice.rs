@@ -3,6 +3,7 @@
 
 use super::history::{History, StepHistory};
 use super::look::Tone;
+use super::outlook::Outlook;
 use super::{neutral, words};
 use crate::engine::Outgoing;
 use crate::model::{
@@ -30,13 +31,19 @@ pub fn compose(
     let action = match &out.cause {
         Cause::Escalation { .. } => NoticeAction::Trigger,
         Cause::Recovered => NoticeAction::Resolve,
+        Cause::Acknowledged { .. } => NoticeAction::Acknowledge,
         Cause::Update { .. } | Cause::Step { .. } => NoticeAction::Info,
     };
     let mut facts = Vec::new();
     if !matches!(out.cause, Cause::Update { .. }) {
         facts.push(("elapsed".to_owned(), told.elapsed().to_string()));
         facts.push(("status".to_owned(), told.status().to_owned()));
+        if let Some(recovery) = told.outlook().and_then(|outlook| outlook.recovery) {
+            facts.push(("projected".to_owned(), recovery.times()));
+        }
     }
+    let leads = history.commander().filter(|leads| *leads != start.operator);
+    facts.extend(leads.map(|leads| ("led by".to_owned(), leads.to_owned())));
     if let Cause::Step { step } = &out.cause {
         facts.push(("step".to_owned(), step.to_string()));
     }
@@ -110,6 +117,11 @@ impl Told<'_> {
                 let text = format!("It is over: nobody has to come any more.\n\n{}", self.account());
                 (format!("{title}: {}", self.status()), text)
             }
+            Cause::Acknowledged { by } => {
+                let text =
+                    format!("{by} has it in hand: nobody else has to come for now.\n\n{}", self.account());
+                (format!("{title}: {by} has taken notice"), text)
+            }
         }
     }
 
@@ -145,8 +157,8 @@ impl Told<'_> {
 
     fn elapsed(&self) -> Millis {
         let started = self.history.started_at.unwrap_or(self.since);
-        let whole = started.since(self.since).saturating_add(self.history.last_t).0 / 1000;
-        Millis::secs(whole)
+        let elapsed = started.since(self.since).saturating_add(self.history.last_t);
+        if elapsed < Millis::secs(1) { elapsed } else { Millis::secs(elapsed.0 / 1000) }
     }
 
     fn situation(&self) -> String {
@@ -215,14 +227,28 @@ impl Told<'_> {
         if self.is_over() {
             return "resolved".to_owned();
         }
-        match self.plan.objectives.rto {
-            Some(rto) => {
-                let due = Timestamp(self.since.0.saturating_add(i64::try_from(rto.0).unwrap_or(i64::MAX)));
-                let late = if self.elapsed() > rto { ", which has passed" } else { "" };
-                format!("under investigation; the objective is {} UTC{late}", due.human())
+        let outlook = self.outlook();
+        let mut text = match outlook.as_ref().map(|outlook| (outlook.has_past(), &outlook.recovery)) {
+            Some((_, Some(recovery))) => {
+                format!(
+                    "{}, {}",
+                    recovery.times(),
+                    outlook.as_ref().and_then(Outlook::basis).unwrap_or_default()
+                )
             }
-            None => "under investigation".to_owned(),
+            Some((false, None)) => "under investigation, no past runs".to_owned(),
+            _ => "under investigation".to_owned(),
+        };
+        if let Some(rto) = self.plan.objectives.rto {
+            let due = Timestamp(self.since.0.saturating_add(i64::try_from(rto.0).unwrap_or(i64::MAX)));
+            let late = if self.elapsed() > rto { ", which has passed" } else { "" };
+            text.push_str(&format!("; the objective is {} UTC{late}", due.human()));
         }
+        text
+    }
+
+    fn outlook(&self) -> Option<Outlook> {
+        self.history.outlook(self.plan, self.history.last_t)
     }
 
     fn next_update(&self) -> Option<Timestamp> {
@@ -256,6 +282,22 @@ pub(super) fn cause(cause: &Cause) -> (&'static str, String) {
         Cause::Update { number, last: false } => ("update", format!("#{number}")),
         Cause::Step { .. } => ("notify", String::new()),
         Cause::Recovered => ("called off", "those who were called know that it is over".to_owned()),
+        Cause::Acknowledged { by } => ("in hand", format!("{by} has taken notice")),
+    }
+}
+
+/// What it is and what it says, short, for lists of notices.
+pub(super) fn what(cause: &Cause, text: Option<&str>) -> (String, String) {
+    match cause {
+        Cause::Escalation { level, why } => (format!("level {level}"), why.clone()),
+        Cause::Update { number, last: true } => (format!("final update #{number}"), String::new()),
+        Cause::Update { number, last: false } => (format!("update #{number}"), String::new()),
+        Cause::Step { step } => {
+            let first = text.unwrap_or_default().trim().lines().next().unwrap_or_default();
+            (format!("step {step}"), first.to_owned())
+        }
+        Cause::Recovered => ("called off".to_owned(), String::new()),
+        Cause::Acknowledged { by } => ("in hand".to_owned(), format!("{by} has taken notice")),
     }
 }
 

@@ -5,11 +5,12 @@ use std::io::Write;
 
 use super::log_text::LogText;
 use super::look::Look;
+use super::outlook::Outlook;
 use super::output::Lines;
-use super::timeline::Timeline;
-use super::{Reporter, neutral};
+use super::timeline::{Entry, Timeline};
+use super::{Reporter, neutral, words};
 use crate::engine::State;
-use crate::model::{Event, Millis, Record, TaskId, Timestamp};
+use crate::model::{Event, Millis, Record, RunOutcome, TaskId, Timestamp};
 use crate::plan::Plan;
 
 /// Prints the timeline as it happens, and the commands' output as `step | line`, their stderr as `step ! line`.
@@ -55,6 +56,17 @@ impl<W: Write> Plain<W> {
     }
 }
 
+/// At the start of each phase, when it is likely to be over. No record: it is what can be said at this moment.
+fn ahead(plan: &Plan, state: &State, record: &Record, entry: &Entry) -> Option<Entry> {
+    if !matches!(record.event, Event::PhaseStarted { .. }) {
+        return None;
+    }
+    let outlook = Outlook::of(plan, state, record.t).filter(|outlook| outlook.recovery.is_some())?;
+    let text =
+        [Some(outlook.sentence()), outlook.basis()].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Some(Entry { label: "ahead", tone: outlook.tone(), text, detail: Vec::new(), ..entry.clone() })
+}
+
 fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
     out.push_str(task.step.as_str());
     out.push_str(if stderr { " ! " } else { " | " });
@@ -63,7 +75,7 @@ fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
 }
 
 impl<W: Write> Reporter for Plain<W> {
-    fn record(&mut self, plan: &Plan, _state: &State, record: &Record) {
+    fn record(&mut self, plan: &Plan, state: &State, record: &Record) {
         if self.out.is_none() {
             return;
         }
@@ -71,11 +83,19 @@ impl<W: Write> Reporter for Plain<W> {
             Event::TaskEnded { task, .. } => self.end_streams(task),
             _ => String::new(),
         };
-        let entry = self.timeline.entry(record);
-        if self.untitled && matches!(record.event, Event::RunStarted(_)) {
-            return;
+        let mut entry = self.timeline.entry(record);
+        match &record.event {
+            Event::RunStarted(_) if self.untitled => return,
+            // Nothing is recovered by breaking a world: that each of its steps succeeded says it all.
+            Event::RunEnded(end) if self.untitled && end.outcome == RunOutcome::Recovered => return,
+            Event::RunEnded(_) if self.untitled => entry.detail.clear(),
+            _ => {}
         }
-        self.text.get_or_insert_with(|| LogText::new(plan, self.look)).push(&entry, &mut shown);
+        let text = self.text.get_or_insert_with(|| LogText::new(plan, self.look));
+        text.push(&entry, &mut shown);
+        if let Some(ahead) = ahead(plan, state, record, &entry) {
+            text.push(&ahead, &mut shown);
+        }
         self.write(&shown);
     }
 
@@ -91,6 +111,11 @@ impl<W: Write> Reporter for Plain<W> {
     }
 
     fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
+
+    fn leaving(&mut self, notices: usize, within: Millis) {
+        let line = self.look.fit(words::leaving(notices, within));
+        self.write(&format!("{line}\n"));
+    }
 
     fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
         self.timeline.entry(record);

@@ -5,14 +5,17 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::look::{self, Look, Tone};
+use super::plan_asks::{self, AskView};
 use super::rendered::{self, Shown};
-use super::waves::{children, run_order, waves};
+use super::waves::{run_order, shown_inside, waves};
 use super::{neutral, words};
 use crate::model::{Millis, StepId};
-use crate::plan::{Action, Body, Check, Command, OnFailure, Plan, Retry, Shell, Step, StepIx};
+use crate::plan::{Action, Body, Check, Command, OnFailure, OnItemFailure, Plan, Retry, Shell, Step, StepIx};
 
 /// A rollback over more steps names only the last of them.
 const MAX_UNDOES: usize = 8;
+/// Items of a `foreach` that are listed as text.
+const MAX_ITEMS: usize = 20;
 
 /// The plan as data. Version 1; fields are only added. All texts are neutral.
 #[derive(Debug, Clone, Serialize)]
@@ -56,11 +59,15 @@ pub struct StepView {
     pub command: Option<CommandView>,
     pub wait: Option<Millis>,
     pub when: Option<String>,
+    /// What people are asked before the action, or instead of one.
+    pub asks: Vec<AskView>,
     pub unless: Option<CheckView>,
     pub expect: Vec<String>,
     pub retry: Option<RetryView>,
     pub verify: Vec<CheckView>,
     pub undo: Option<CommandView>,
+    /// What people are asked before the step is taken back.
+    pub undo_asks: Option<AskView>,
     pub check: Option<CheckView>,
     pub irreversible: bool,
     pub idempotent: bool,
@@ -72,12 +79,30 @@ pub struct StepView {
     pub on_failure: &'static str,
     /// What a rollback would do if this step failed, the first undone first.
     pub rollback: RollbackView,
+    /// The items of a `foreach`. What is done, checked and undone is then told of the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreach: Option<ForEachView>,
     /// Inside a group: alternatives of `any_of` one after another, steps of `playbook` in waves.
     pub inside: Vec<Vec<StepView>>,
 }
 
 #[derive(Debug, Clone, Serialize)]
+pub struct ForEachView {
+    /// How the items go together, in words.
+    pub rule: String,
+    /// The step of each item, and the item.
+    pub items: Vec<(StepId, String)>,
+    pub max_parallel: Option<usize>,
+    /// `stop` or `continue`.
+    pub on_item_failure: &'static str,
+    pub at_least: Option<usize>,
+}
+
+#[derive(Debug, Clone, Serialize)]
 pub struct CommandView {
+    /// The host it runs on; none: this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
     pub text: String,
     pub values: Vec<(String, String)>,
     /// False: it holds what a step will give, so `text` is the source.
@@ -120,12 +145,7 @@ impl PlanView {
         let rollbacks = rollbacks(plan, &order);
         let view = |ix: StepIx| step_view(plan, ix, &rollbacks);
         let environment = plan.environment.as_ref();
-        let requires = &plan.requires;
-        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
-        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
-        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
-            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
-        }));
+        let needed = plan.requires.lines();
         Self {
             version: 1,
             playbook: neutral::line(&plan.playbook.name),
@@ -166,7 +186,7 @@ impl PlanView {
             point_of_no_return: order
                 .iter()
                 .find(|ix| plan.steps[**ix].irreversible)
-                .map(|ix| plan.steps[*ix].id.clone()),
+                .map(|ix| plan.steps[plan.foreach_around(*ix).unwrap_or(*ix)].id.clone()),
         }
     }
 
@@ -232,7 +252,9 @@ fn rollbacks(plan: &Plan, order: &[StepIx]) -> Vec<RollbackView> {
 }
 
 fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
-    let step = &plan.steps[ix];
+    let group = &plan.steps[ix];
+    // What is done for each item is told once.
+    let step = words::each_does(plan, ix);
     let check = |c: &Check| check_view(plan, step.scope, c);
     let command = match &step.body {
         Body::Command(command) => Some(command),
@@ -240,21 +262,24 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
     };
     let inside = match &step.body {
         Body::AnyOf(steps) => steps.iter().map(|ix| vec![*ix]).collect(),
-        _ => waves(plan, children(step)),
+        _ => waves(plan, shown_inside(step)),
     };
+    let foreach = foreach_view(plan, ix);
     StepView {
-        id: step.id.clone(),
-        title: neutral::line(&step.title),
+        id: group.id.clone(),
+        title: neutral::line(&group.title),
         kind: kind(step),
-        needs: step.needs.iter().filter_map(|n| plan.steps.get(*n)).map(|s| s.id.clone()).collect(),
+        needs: group.needs.iter().filter_map(|n| plan.steps.get(*n)).map(|s| s.id.clone()).collect(),
         command: command.map(|c| command_view(plan, step.scope, c)),
         wait: if let Body::Wait(length) = step.body { Some(length) } else { None },
-        when: step.when.as_ref().map(|e| rendered::expression(&e.src)),
+        when: group.when.as_ref().map(|e| rendered::expression(&e.src)),
+        asks: plan_asks::of_step(plan, step),
         unless: step.unless.as_ref().map(check),
         expect: step.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
         retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view),
         verify: step.verify.iter().map(check).collect(),
         undo: step.undo.as_ref().map(|u| command_view(plan, step.scope, &u.command)),
+        undo_asks: plan_asks::of_undo(plan, step),
         check: step.check.as_ref().map(check),
         irreversible: step.irreversible,
         idempotent: step.idempotent,
@@ -262,13 +287,16 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         sensitive: step.sensitive,
         raw: command.is_some_and(rendered::splices_raw)
             || step.undo.as_ref().is_some_and(|u| rendered::splices_raw(&u.command)),
-        on_failure: match step.on_failure {
+        on_failure: match group.on_failure {
             OnFailure::Stop => "stop",
             OnFailure::Continue => "continue",
             OnFailure::Rollback => "rollback",
             OnFailure::Ask => "ask",
         },
-        rollback: rollbacks[ix].clone(),
+        // A step that is done for each item fails once the last of them has been tried.
+        rollback: rollbacks[plan.inside(ix).last().copied().filter(|_| foreach.is_some()).unwrap_or(ix)]
+            .clone(),
+        foreach,
         inside: inside
             .into_iter()
             .map(|wave| wave.into_iter().map(|ix| step_view(plan, ix, rollbacks)).collect())
@@ -276,13 +304,31 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
     }
 }
 
+fn foreach_view(plan: &Plan, ix: StepIx) -> Option<ForEachView> {
+    let each = plan.foreach(ix)?;
+    let item = |ix: &StepIx| {
+        let step = &plan.steps[*ix];
+        (step.id.clone(), step.item.as_ref().map(words::value).unwrap_or_default())
+    };
+    Some(ForEachView {
+        rule: words::items_rule(each),
+        items: each.steps.iter().map(item).collect(),
+        max_parallel: each.max_parallel,
+        on_item_failure: match each.on_item_failure {
+            OnItemFailure::Stop => "stop",
+            OnItemFailure::Continue => "continue",
+        },
+        at_least: each.at_least,
+    })
+}
+
 fn kind(step: &Step) -> &'static str {
     match &step.body {
         Body::Command(command) => match &command.action {
             Action::Script { shell: Shell::Bash | Shell::Sh, .. } => "run",
             Action::Exec(_) => "exec",
-            Action::Sql { .. } => "sql",
-            Action::Http { .. } => "http",
+            Action::Sql(_) => "sql",
+            Action::Http(_) => "http",
         },
         Body::Wait(_) => "wait",
         Body::Choose(_) => "choose",
@@ -290,13 +336,15 @@ fn kind(step: &Step) -> &'static str {
         Body::Notify(_) => "notify",
         Body::AnyOf(_) => "any_of",
         Body::Playbook { .. } => "playbook",
+        Body::ForEach(_) => "foreach",
         Body::Nothing => "verify",
     }
 }
 
 fn command_view(plan: &Plan, scope: usize, command: &Command) -> CommandView {
     let Shown { text, values, known } = rendered::command(plan, scope, command);
-    CommandView { text, values, known, timeout: command.timeout }
+    let on = rendered::on(plan, scope, command);
+    CommandView { on, text, values, known, timeout: command.timeout }
 }
 
 fn check_view(plan: &Plan, scope: usize, check: &Check) -> CheckView {
@@ -377,6 +425,9 @@ impl Text {
 
     fn command(&mut self, depth: usize, name: &str, command: &CommandView) {
         self.field(depth, name, &command.text);
+        if let Some(on) = &command.on {
+            self.field(depth, "", &format!("  on {on}"));
+        }
         for (name, value) in &command.values {
             self.field(depth, "", &format!("  {name} = {value}"));
         }
@@ -448,9 +499,19 @@ impl Text {
         if let Some(when) = &step.when {
             self.field(depth, "when", when);
         }
+        if let Some(foreach) = &step.foreach {
+            self.field(depth, "foreach", &foreach.rule);
+            for (id, item) in foreach.items.iter().take(MAX_ITEMS) {
+                self.field(depth, "", &format!("{id}  {item}"));
+            }
+            if let more @ 1.. = foreach.items.len().saturating_sub(MAX_ITEMS) {
+                self.field(depth, "", &format!("and {more} more"));
+            }
+        }
         if let Some(unless) = &step.unless {
             self.check(depth, "unless", unless);
         }
+        step.asks.iter().for_each(|ask| self.ask(depth, ask.kind, ask));
         if let Some(command) = &step.command {
             self.command(depth, step.kind, command);
             let limit = command.timeout.map_or_else(|| "none".to_owned(), words::target_text);
@@ -482,7 +543,17 @@ impl Text {
         if let Some(undo) = &step.undo {
             self.command(depth, "undo", undo);
         }
+        if let Some(ask) = &step.undo_asks {
+            self.ask(depth, "undo asks", ask);
+        }
         self.field(depth, "on failure", &on_failure(step));
+    }
+
+    fn ask(&mut self, depth: usize, label: &str, ask: &AskView) {
+        for (n, line) in ask.prompt.trim_end().lines().enumerate() {
+            self.field(depth, if n == 0 { label } else { "" }, line);
+        }
+        ask.facts.iter().for_each(|fact| self.field(depth, "", &format!("  {fact}")));
     }
 }
 

@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::{neutral, words};
 use crate::model::{Op, ProcessOp};
-use crate::plan::template::{self, Ctx, RunView, TemplateError};
-use crate::plan::{Action, Command, HttpBody, JsonTemplate, Plan, Template};
+use crate::plan::template::{self, Ctx, Dialect, RunView, TemplateError};
+use crate::plan::{Action, Auth, Command, Http, HttpBody, JsonTemplate, Plan, Sql, Template};
 
 /// A command to show. The texts are neutral.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,15 @@ fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) 
         environment: plan.environment.as_ref().map(|e| e.name.as_str()),
         verdict: None,
     };
-    Some(render(&Ctx { params, steps: &[], run: &run, result: None, drill: plan.drill.as_ref() }))
+    Some(render(&Ctx {
+        params,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &plan.groups,
+        drill: plan.drill.as_ref(),
+    }))
 }
 
 /// A text with the parameters of its scope, secrets by name; its source where a value is known only during the run.
@@ -52,6 +60,15 @@ pub fn text(plan: &Plan, scope: usize, template: &Template) -> String {
         Some(Ok(text)) => neutral::block(text.trim_end()),
         _ => clean(&template.src),
     }
+}
+
+/// The host that the command runs on, and how it is reached; none for this machine.
+pub fn on(plan: &Plan, scope: usize, command: &Command) -> Option<String> {
+    let name = text(plan, scope, command.on.as_ref()?);
+    Some(match plan.hosts.get(&name) {
+        Some(reach) => format!("{name} ({})", neutral::line(reach.describe())),
+        None => name,
+    })
 }
 
 /// The parameters that a source names, with their values.
@@ -86,17 +103,19 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
                 .collect::<Result<Vec<_>, _>>()?;
             Ok((argv_text(commands), Vec::new()))
         }
-        Action::Sql { database, query } => {
-            let database = secret_text(database, ctx)?;
+        Action::Sql(Sql { database, query, .. }) => {
+            let (database, dialect) = render_database(database, ctx)?;
             let (query, binds) = match is_literal(query) {
                 true => (query.src.clone(), Vec::new()),
-                false => template::render_query(query, ctx)?,
+                false => template::render_query(query, dialect, ctx)?,
             };
-            let binds =
-                binds.iter().enumerate().map(|(i, v)| (format!("?{}", i + 1), words::value(v))).collect();
+            let mark = if dialect == Dialect::Sqlite { '?' } else { '$' };
+            let named =
+                |(i, value): (usize, &serde_json::Value)| (format!("{mark}{}", i + 1), words::value(value));
+            let binds = binds.iter().enumerate().map(named).collect();
             Ok((format!("{database}: {query}"), binds))
         }
-        Action::Http { method, url, headers, body } => {
+        Action::Http(Http { method, url, headers, body, auth, .. }) => {
             let url = match is_literal(url) {
                 true => url.src.clone(),
                 false => template::render_url(url, ctx)?.to_string(),
@@ -104,6 +123,14 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
             let mut values = Vec::new();
             for (name, value) in headers {
                 values.push((name.clone(), secret_text(value, ctx)?));
+            }
+            match auth {
+                Some(Auth::Bearer(token)) => values.push(("bearer".to_owned(), secret_text(token, ctx)?)),
+                Some(Auth::Basic { user, password }) => {
+                    values.push(("user".to_owned(), secret_text(user, ctx)?));
+                    values.push(("password".to_owned(), secret_text(password, ctx)?));
+                }
+                None => {}
             }
             match body {
                 Some(HttpBody::Text(text)) => values.push(("body".to_owned(), secret_text(text, ctx)?)),
@@ -115,6 +142,17 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
             Ok((format!("{method} {url}"), values))
         }
     }
+}
+
+/// What to show of it, and whose SQL it wants.
+fn render_database(template: &Template, ctx: &Ctx<'_>) -> Result<(String, Dialect), TemplateError> {
+    let text = match Dialect::of(&template.src) {
+        _ if is_literal(template) => template.src.clone(),
+        Dialect::Postgres => template::render_url(template, ctx)?.to_string(),
+        Dialect::Sqlite | Dialect::Unknown => template::render_secret_text(template, ctx)?.to_string(),
+    };
+    let dialect = Dialect::of(&text);
+    Ok((text, dialect))
 }
 
 fn secret_text(template: &Template, ctx: &Ctx<'_>) -> Result<String, TemplateError> {
@@ -130,7 +168,8 @@ fn is_literal(template: &Template) -> bool {
 }
 
 fn argv_text(commands: Vec<Vec<String>>) -> String {
-    let op = ProcessOp { commands, script: None, env: Vec::new(), workdir: PathBuf::new(), stdin: None };
+    let (env, workdir) = (Vec::new(), PathBuf::new());
+    let op = ProcessOp { commands, script: None, env, host: None, workdir, stdin: None };
     Op::Process(op).describe()
 }
 
@@ -143,8 +182,8 @@ pub fn source(action: &Action) -> String {
                 |argv: &Vec<Template>| argv.iter().map(|t| t.src.as_str()).collect::<Vec<_>>().join(" ");
             commands.iter().map(one).collect::<Vec<_>>().join(" | ")
         }
-        Action::Sql { database, query } => format!("{}: {}", database.src, query.src),
-        Action::Http { method, url, .. } => format!("{method} {}", url.src),
+        Action::Sql(sql) => format!("{}: {}", sql.database.src, sql.query.src),
+        Action::Http(http) => format!("{} {}", http.method, http.url.src),
     };
     clean(&text)
 }
@@ -165,8 +204,8 @@ pub fn splices_raw(command: &Command) -> bool {
     match &command.action {
         Action::Script { script, .. } => raw(script),
         Action::Exec(commands) => commands.iter().flatten().any(raw),
-        Action::Sql { database, query } => raw(database) || raw(query),
-        Action::Http { url, body, headers, .. } => {
+        Action::Sql(sql) => raw(&sql.database) || raw(&sql.query),
+        Action::Http(Http { url, body, headers, .. }) => {
             raw(url)
                 || headers.iter().any(|(_, t)| raw(t))
                 || match body {

@@ -70,8 +70,8 @@ impl Rollback {
 pub fn failures(plan: &Plan, history: &History) -> Vec<StepIx> {
     // An alternative that failed is no failure once another has served.
     let served = |ix: StepIx| {
-        let parent = plan.steps[ix].parent.and_then(|parent| history.steps[parent].final_outcome());
-        matches!(parent, Some(StepOutcome::Succeeded))
+        let any_of = plan.steps[ix].parent.filter(|p| matches!(plan.steps[*p].body, Body::AnyOf(_)));
+        any_of.is_some_and(|parent| history.steps[parent].final_outcome() == Some(StepOutcome::Succeeded))
     };
     let bad = |ix: StepIx| {
         let past = &history.steps[ix];

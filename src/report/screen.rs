@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
+use super::frame::Size;
 use super::look;
 
 /// Wipes from the cursor to the end of its line.
@@ -24,12 +25,14 @@ impl Screen {
         Self { out: Some(out), drawn: Vec::new() }
     }
 
-    /// Puts `permanent` where the frame was and the new frame below it. `columns` is the terminal's width now, which
-    /// may not be what it was: most terminals wrap older lines anew when they become narrower.
-    pub fn draw(&mut self, permanent: &[String], frame: &[String], columns: usize) {
+    /// Puts `permanent` where the frame was and the new frame below it. `size` is the terminal's now, which may not be
+    /// what it was: most terminals wrap older lines anew when they become narrower, and what a lower one has no room for
+    /// is out of reach.
+    pub fn draw(&mut self, permanent: &[String], frame: &[String], size: Size) {
         let Some(out) = &mut self.out else { return };
-        let columns = columns.max(1);
+        let columns = size.columns.max(1);
         let old: usize = self.drawn.iter().map(|wide| wide.div_ceil(columns).max(1)).sum();
+        let old = old.min(size.rows.saturating_sub(1).max(1));
         let mut text = String::from("\r");
         up(&mut text, old);
         for line in permanent.iter().chain(frame) {

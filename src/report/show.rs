@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::look::{self, Look, Sign, Tone};
-use super::waves::children;
+use super::waves::shown_inside;
 use super::{neutral, words};
 use crate::plan::{Body, Plan, StepIx};
 
@@ -77,12 +77,14 @@ pub fn write_show(w: &mut dyn Write, plan: &Plan, params: &[ParamRow], look: Loo
             let step = &plan.steps[ix];
             let mut marks = Vec::new();
             match &step.body {
-                Body::AnyOf(_) => marks.push("the first that serves"),
-                Body::Playbook { .. } => marks.push("a playbook"),
+                Body::AnyOf(_) => marks.push("the first that serves".to_owned()),
+                Body::Playbook { .. } => marks.push("a playbook".to_owned()),
+                Body::ForEach(each) => marks.push(words::for_each(each)),
                 _ => {}
             }
-            marks.extend(step.destructive.then_some("destructive"));
-            marks.extend(step.irreversible.then_some("irreversible"));
+            let does = words::each_does(plan, ix);
+            marks.extend(does.destructive.then(|| "destructive".to_owned()));
+            marks.extend(does.irreversible.then(|| "irreversible".to_owned()));
             let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };
             let blank = "  ".repeat(depth + 1 + usize::from(named));
             line(Tone::Plain, &format!("{blank}{}  {}{marks}", step.id, neutral::line(&step.title)));
@@ -91,13 +93,13 @@ pub fn write_show(w: &mut dyn Write, plan: &Plan, params: &[ParamRow], look: Loo
     w.write_all(out.as_bytes())
 }
 
-/// The steps as typed, with those inside groups after their group, and how deep they lie.
+/// The steps as typed, with those inside groups after their group, and how deep they lie. A `foreach` is one step.
 pub fn nested(plan: &Plan, steps: &[StepIx]) -> Vec<(StepIx, usize)> {
     let mut out = Vec::new();
     let mut stack: Vec<(StepIx, usize)> = steps.iter().rev().map(|ix| (*ix, 0)).collect();
     while let Some((ix, depth)) = stack.pop() {
         out.push((ix, depth));
-        stack.extend(children(&plan.steps[ix]).iter().rev().map(|inner| (*inner, depth + 1)));
+        stack.extend(shown_inside(&plan.steps[ix]).iter().rev().map(|inner| (*inner, depth + 1)));
     }
     out
 }

@@ -6,12 +6,16 @@ use serde::Serialize;
 
 use super::history::{History, StepHistory};
 use super::look::{self, Look, Sign, Tone};
+use super::outlook::Outlook;
+use super::told::Tally;
 use super::{closing, neutral, words};
 use crate::model::{Millis, RunId, RunOutcome, StepId, StepOutcome, TaskId, TaskKind, Timestamp};
 use crate::plan::{Body, Plan, Step};
 
 /// Of more steps only those that need a look are listed.
 const MAX_ROWS: usize = 40;
+/// Of the deliveries that did not go well, those that are named.
+const MAX_PROBLEMS: usize = 3;
 
 /// Of a run without an end that no process drives.
 const ORPHANED: &str = "the process that drove it is gone; a command in flight may still run";
@@ -39,9 +43,13 @@ pub struct Status {
     /// Since the run's start.
     pub elapsed: Millis,
     pub rto: Option<Budget>,
+    /// When it is likely to be over; absent if it is, or if nobody looked for past runs.
+    pub projection: Option<Outlook>,
     pub phase: Option<PhaseStatus>,
     pub steps: Vec<StepRow>,
     pub in_flight: Vec<InFlightRow>,
+    /// Who was told, in numbers; absent if nobody was to be told.
+    pub told: Option<Tally>,
     pub epoch: u32,
     pub records: u64,
     /// Commands to type next.
@@ -78,6 +86,12 @@ pub struct StepRow {
     pub attempts: u32,
     pub max_attempts: u32,
     pub why: Option<String>,
+    /// What it is done for, of a step inside of a `foreach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// How far the items of a `foreach` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -86,6 +100,9 @@ pub struct InFlightRow {
     pub since: Millis,
     pub elapsed: Millis,
     pub timeout: Option<Millis>,
+    /// None: this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     pub command: String,
 }
 
@@ -146,14 +163,20 @@ impl Status {
             acknowledged: history.noticed_by(),
             elapsed,
             rto,
+            projection: history.outlook(plan, elapsed),
             phase: phase(plan, history, elapsed),
             steps: plan
                 .steps
                 .iter()
                 .zip(&history.steps)
-                .map(|(s, h)| step_row(s, h, elapsed, open))
+                .enumerate()
+                .map(|(ix, (s, h))| StepRow {
+                    items: history.item_count(plan, ix).map(|count| words::items_done(&count)),
+                    ..step_row(s, h, elapsed, open)
+                })
                 .collect(),
             in_flight: in_flight(history, elapsed),
+            told: told(history, driven),
             epoch: history.epoch,
             records: history.seq,
             next,
@@ -168,13 +191,26 @@ impl Status {
         self.table(look, &mut out);
         for task in &self.in_flight {
             let limit = task.timeout.map_or_else(String::new, |t| format!(" of {}", words::target_text(t)));
+            let on = task.host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
             let first = task.command.lines().next().unwrap_or_default();
-            let line = format!("  running  {}  {}{limit}  {first}", task.task, task.elapsed);
+            let line = format!("  running  {}{on}  {}{limit}  {first}", task.task, task.elapsed);
             out.push_str(&match look.width {
                 Some(width) => look.cut(&line, width.max(20)),
                 None => look.fit(line),
             });
             out.push('\n');
+        }
+        if let Some((told, text)) = self.told.as_ref().and_then(|told| Some((told, told.text()?))) {
+            out.push_str(&look.paint(told.tone(), &format!("told   {text}")));
+            out.push('\n');
+            for problem in told.problems.iter().rev().take(MAX_PROBLEMS).rev() {
+                let line = format!("       {problem}");
+                out.push_str(&match look.width {
+                    Some(width) => look.cut(&line, width.max(20)),
+                    None => look.fit(line),
+                });
+                out.push('\n');
+            }
         }
         for (n, command) in self.next.iter().enumerate() {
             out.push_str(&format!("{:<6} {command}\n", if n == 0 { "next" } else { "" }));
@@ -220,6 +256,19 @@ impl Status {
             out.push_str(&look.paint(tone, &text));
             out.push('\n');
         }
+        if let Some(outlook) = self.shown_outlook() {
+            let text = look.fit(format!("       {}", outlook.sentence()));
+            out.push_str(&look.paint(outlook.tone(), &text));
+            out.push('\n');
+            if let Some(basis) = outlook.basis() {
+                out.push_str(&look.paint(Tone::Dim, &look.fit(format!("       {basis}"))));
+                out.push('\n');
+            }
+            for line in outlook.overdue() {
+                out.push_str(&look.paint(Tone::Warn, &look.fit(format!("late   {line}"))));
+                out.push('\n');
+            }
+        }
         if let Some(phase) = &self.phase {
             let mut text = format!("phase  {} of {}: {}", phase.number, phase.of, phase.title);
             if let Some(elapsed) = phase.elapsed {
@@ -235,10 +284,19 @@ impl Status {
         out.push('\n');
     }
 
+    /// That nothing is projected is worth a word where there is an objective.
+    fn shown_outlook(&self) -> Option<&Outlook> {
+        self.projection.as_ref().filter(|outlook| outlook.recovery.is_some() || self.rto.is_some())
+    }
+
     fn table(&self, look: Look, out: &mut String) {
-        let all = self.steps.len() <= MAX_ROWS;
-        let quiet = |row: &&StepRow| matches!(row.state, "pending" | "succeeded" | "satisfied" | "skipped");
-        let rows: Vec<&StepRow> = self.steps.iter().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
+        let quiet = |row: &StepRow| {
+            matches!(row.state, "pending" | "not started" | "succeeded" | "satisfied" | "skipped")
+        };
+        // Of the items of a list only those have a line of their own that need a look; their step tells how far it is.
+        let told: Vec<&StepRow> = self.steps.iter().filter(|r| r.item.is_none() || !quiet(r)).collect();
+        let all = told.len() <= MAX_ROWS;
+        let rows: Vec<&StepRow> = told.iter().copied().filter(|r| all || !quiet(r)).take(MAX_ROWS).collect();
         let ids = rows.iter().map(|r| look::width(r.id.as_str())).max().unwrap_or(0).min(32);
         for row in &rows {
             let (sign, tone) = match row.outcome {
@@ -251,6 +309,9 @@ impl Status {
             let mut rest = String::new();
             if row.attempts > 1 {
                 rest = format!("attempt {} of {}  ", row.attempts, row.max_attempts.max(row.attempts));
+            }
+            if let Some(items) = row.items.as_ref().filter(|_| row.state != "pending") {
+                rest.push_str(&format!("{items}  "));
             }
             rest.push_str(row.why.as_deref().unwrap_or(&row.title));
             let used = 4 + ids + 2 + 11 + 2 + 8 + 2;
@@ -268,7 +329,7 @@ impl Status {
             out.push_str(line.trim_end());
             out.push('\n');
         }
-        if rows.len() < self.steps.len() {
+        if rows.len() < told.len() {
             let mut counts = std::collections::BTreeMap::new();
             for row in &self.steps {
                 *counts.entry(row.state).or_insert(0_usize) += 1;
@@ -333,15 +394,25 @@ fn step_row(step: &Step, past: &StepHistory, elapsed: Millis, open: bool) -> Ste
             Some(question) => Some(words::asked(question.question.kind).to_owned()),
             None => past.why.as_ref().map(neutral::line),
         },
+        item: step.item.as_ref().map(words::value),
+        items: None,
     }
 }
 
+/// What is outstanding when nobody drives the run will never be known.
+pub(super) fn told(history: &History, driven: Option<bool>) -> Option<Tally> {
+    let notices = history.notices.clone();
+    let tally = if driven == Some(false) { notices.abandoned().tally() } else { notices.tally() };
+    (tally.deliveries > 0).then_some(tally)
+}
+
 fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
-    let row = |task: &TaskId, since: Millis, timeout, command: &str| InFlightRow {
+    let row = |task: &TaskId, since: Millis, timeout, host: &Option<String>, command: &str| InFlightRow {
         task: task.clone(),
         since,
         elapsed: elapsed.saturating_sub(since),
         timeout,
+        host: host.as_ref().map(neutral::line),
         command: neutral::block(command),
     };
     let mut rows: Vec<InFlightRow> = Vec::new();
@@ -350,10 +421,13 @@ fn in_flight(history: &History, elapsed: Millis) -> Vec<InFlightRow> {
             past.tasks
                 .iter()
                 .filter(|t| t.end.is_none())
-                .map(|t| row(&t.task, t.started, t.timeout, &t.command)),
+                .map(|t| row(&t.task, t.started, t.timeout, &t.host, &t.command)),
         );
         rows.extend(
-            past.checks.iter().filter(|c| c.end.is_none()).map(|c| row(&c.last, c.started, None, &c.command)),
+            past.checks
+                .iter()
+                .filter(|c| c.end.is_none())
+                .map(|c| row(&c.last, c.started, None, &c.host, &c.command)),
         );
     }
     rows.sort_by_key(|r| (r.since, r.task.kind == TaskKind::Undo));

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::look::Tone;
+use super::outlook::past_runs;
 use super::{neutral, notice, words};
 use crate::model::{
     Event, Millis, Record, RunEnd, StartInfo, StepId, StepOutcome, TaskId, TaskKind, TaskVerdict, Timestamp,
@@ -194,7 +195,7 @@ impl Timeline {
                 let (label, tone, why) = words::undone(state);
                 e.set(Kind::Rollback, label, tone, neutral::line(why.unwrap_or_default()));
             }
-            Event::TaskStarted { task, command, values, workdir, timeout: _ } => {
+            Event::TaskStarted { task, command, values, workdir, host, timeout: _ } => {
                 if !matches!(task.kind, TaskKind::Undo | TaskKind::Unless) {
                     let open = self.open.entry(task.step.clone()).or_insert((t, 0));
                     open.1 += u32::from(task.kind == TaskKind::Attempt && task.rerun == 0);
@@ -204,9 +205,16 @@ impl Timeline {
                     .iter()
                     .map(|(name, value)| format!("{} = {}", neutral::line(name), words::text_value(value)))
                     .collect();
+                if let Some(host) = host {
+                    e.detail.push(format!("on {}", neutral::line(host)));
+                }
                 if let Some(workdir) = workdir {
                     e.detail.push(format!("in {}", neutral::line(workdir)));
                 }
+            }
+            Event::TaskFound { task } => {
+                let text = "its host was asked what became of it, and knows";
+                e.task(task, Kind::Start, "found", Tone::Accent, text);
             }
             Event::TaskEnded { task, end, verdict, outputs, no_retry, result: _ } => {
                 let (label, tone) = words::verdict(verdict);
@@ -323,6 +331,9 @@ fn start_detail(start: &StartInfo) -> Vec<String> {
         format!("runbook {}, journal format {}, boot {}", start.version, start.format, start.boot_id),
     ];
     out.extend(start.params.iter().map(|(name, value)| format!("param {name} = {}", words::value(value))));
+    if let Some(past) = start.past.as_deref().filter(|past| past.runs > 0 || past.drills > 0) {
+        out.push(format!("projected from {}", past_runs(past.runs, past.drills)));
+    }
     out.iter().map(neutral::line).collect()
 }
 

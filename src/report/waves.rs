@@ -44,12 +44,21 @@ pub fn waves(plan: &Plan, steps: &[StepIx]) -> Vec<Vec<StepIx>> {
 pub fn children(step: &Step) -> &[StepIx] {
     match &step.body {
         Body::AnyOf(steps) | Body::Playbook { steps, .. } => steps,
+        Body::ForEach(each) => &each.steps,
         Body::Command(_)
         | Body::Wait(_)
         | Body::Choose(_)
         | Body::Manual(_)
         | Body::Notify(_)
         | Body::Nothing => &[],
+    }
+}
+
+/// The steps inside that are shown as steps of their own before a run: what is done for each item of a list is shown once.
+pub fn shown_inside(step: &Step) -> &[StepIx] {
+    match &step.body {
+        Body::ForEach(_) => &[],
+        _ => children(step),
     }
 }
 

@@ -10,11 +10,11 @@ use serde_json::Value;
 use super::look::{Sign, Tone};
 use super::neutral;
 use crate::model::{
-    IncidentStatus, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind, ReplanInfo,
-    Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict,
-    UndoneState, format_bytes, format_millis,
+    Choice, IncidentStatus, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question, QuestionKind,
+    ReplanInfo, Reply, Resolution, RunOutcome, StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind,
+    TaskVerdict, UndoneState, format_bytes, format_millis,
 };
-use crate::plan::Body;
+use crate::plan::{Body, ForEach, ItemCount, OnItemFailure, Plan, Step, StepIx};
 
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 1000;
@@ -229,6 +229,12 @@ pub fn text_value(text: &str) -> String {
     }
 }
 
+/// For those who wonder why a run that has ended keeps the terminal.
+pub fn leaving(notices: usize, within: Millis) -> String {
+    let notices = count(notices, "notice");
+    format!("{notices} on the way; waiting {} at most (Ctrl-C: no longer)", target_text(within))
+}
+
 /// `1 step`, `3 steps`, `2 processes`.
 pub fn count(n: usize, one: &str) -> String {
     match n {
@@ -258,12 +264,25 @@ pub fn question(question: &Question) -> Vec<String> {
     let mut out = Vec::new();
     for option in &question.options {
         let suggested = if question.suggestion.as_ref() == Some(&option.id) { " (suggested)" } else { "" };
-        let mut facts = vec![option.title.clone()];
-        facts.extend(option.eta.as_ref().map(|eta| format!("takes {eta}")));
-        facts.extend(option.loss.as_ref().map(|loss| format!("loses {loss}")));
-        facts.extend(option.closed.as_ref().map(|why| format!("cannot be taken: {why}")));
-        out.push(format!("{}{suggested}: {}", option.id, facts.join("; ")));
+        let facts = [vec![option.title.clone()], option_facts(option)].concat();
+        out.push(neutral::line(format!("{}{suggested}: {}", option.id, facts.join("; "))));
     }
+    out.extend(answerers(question));
+    out.extend(answered_within(question));
+    out
+}
+
+/// What speaks for and against an option.
+pub fn option_facts(option: &Choice) -> Vec<String> {
+    let eta = option.eta.as_ref().map(|eta| format!("takes {eta}"));
+    let loss = option.loss.as_ref().map(|loss| format!("loses {loss}"));
+    let closed = option.closed.as_ref().map(|why| format!("cannot be taken: {}", typed(why)));
+    [eta, loss, closed].into_iter().flatten().collect()
+}
+
+/// Who may answer, if not whoever can. Neutral.
+pub fn answerers(question: &Question) -> Vec<String> {
+    let mut out = Vec::new();
     if !question.approvers.is_empty() {
         let others = question.approvers.iter().filter(|name| !question.excluded.contains(name));
         let names: Vec<&str> = others.map(String::as_str).collect();
@@ -275,10 +294,22 @@ pub fn question(question: &Question) -> Vec<String> {
     if !question.excluded.is_empty() {
         out.push(format!("may not answer: {}", question.excluded.join(", ")));
     }
-    if let Some(timeout) = question.timeout {
-        out.push(format!("within {}, else: {}", target_text(timeout), on_timeout(question.on_timeout)));
-    }
     out.into_iter().map(neutral::line).collect()
+}
+
+/// `within 5m, else: the step fails`.
+pub fn answered_within(question: &Question) -> Option<String> {
+    let timeout = question.timeout?;
+    Some(format!("within {}, else: {}", target_text(timeout), unanswered(question)))
+}
+
+/// What happens when nobody answers this question.
+pub fn unanswered(question: &Question) -> &'static str {
+    match (question.kind, question.on_timeout) {
+        (QuestionKind::Undo, OnTimeout::Fail) => "it is not taken back",
+        (QuestionKind::Undo, OnTimeout::Proceed) => "it is taken back all the same",
+        (_, then) => on_timeout(then),
+    }
 }
 
 /// What happens when nobody answers.
@@ -294,7 +325,7 @@ pub fn on_timeout(then: OnTimeout) -> &'static str {
 /// The command with which a question is answered with a yes.
 pub fn answer_command(kind: QuestionKind) -> &'static str {
     match kind {
-        QuestionKind::Approval => "approve",
+        QuestionKind::Approval | QuestionKind::Undo => "approve",
         QuestionKind::Choice | QuestionKind::Failure => "choose",
         QuestionKind::Manual => "done",
     }
@@ -309,7 +340,7 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
             line.push_str(&format!(" {}", open.map(|o| o.id.as_str()).collect::<Vec<_>>().join(" | ")));
         }
         QuestionKind::Failure => line.push_str(" retry | skip | done | rollback | abort"),
-        QuestionKind::Approval | QuestionKind::Manual => {}
+        QuestionKind::Approval | QuestionKind::Undo | QuestionKind::Manual => {}
     }
     if question.evidence {
         line.push_str(" --evidence FILE");
@@ -321,9 +352,10 @@ pub fn answer_line(question: &Question, run: &str, step: &StepId) -> String {
 pub fn asked(kind: QuestionKind) -> &'static str {
     match kind {
         QuestionKind::Approval => "waiting for approval",
+        QuestionKind::Undo => "waiting for approval to take it back",
         QuestionKind::Choice => "waiting for a choice",
         QuestionKind::Manual => "waiting until it is done by hand",
-        QuestionKind::Failure => "waiting for a word on what now",
+        QuestionKind::Failure => "waiting for a decision",
     }
 }
 
@@ -360,5 +392,52 @@ pub fn status(status: IncidentStatus) -> &'static str {
 
 /// Whether a step does something itself, instead of holding others that do.
 pub fn is_leaf(body: &Body) -> bool {
-    !matches!(body, Body::AnyOf(_) | Body::Playbook { .. })
+    !matches!(body, Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_))
+}
+
+/// Over how many items.
+pub fn for_each(each: &ForEach) -> String {
+    format!("for each of {}", count(each.steps.len(), "item"))
+}
+
+/// How far the items are: `17/20 items done, 1 failed, 2 running`.
+pub fn items_done(count: &ItemCount) -> String {
+    let mut text = format!("{}/{} done", count.done, self::count(count.total(), "item"));
+    let others = [
+        (count.failed, "failed"),
+        (count.unknown, "in doubt"),
+        (count.cancelled, "cancelled"),
+        (count.skipped, "skipped"),
+        (count.active, "running"),
+    ];
+    for (n, what) in others.into_iter().filter(|(n, _)| *n > 0) {
+        text.push_str(&format!(", {n} {what}"));
+    }
+    text
+}
+
+/// How the items of a step go together: what `plan` and paper say of it.
+pub fn items_rule(each: &ForEach) -> String {
+    let mut text = for_each(each);
+    if let Some(most) = each.max_parallel {
+        text.push_str(&match most {
+            1 => ", one after the other".to_owned(),
+            most => format!(", at most {most} at once"),
+        });
+    }
+    match each.at_least {
+        Some(least) => text.push_str(&format!("; {least} of them have to be done")),
+        None => text.push_str("; all of them have to be done"),
+    }
+    text.push_str(match each.on_item_failure {
+        OnItemFailure::Stop => "; none is begun after one that was not",
+        OnItemFailure::Continue => "; every one is tried",
+    });
+    text
+}
+
+/// The step that says what is done: the first item's where it is done for each of a list.
+pub fn each_does(plan: &Plan, ix: StepIx) -> &Step {
+    let first = plan.foreach(ix).and_then(|each| each.steps.first());
+    &plan.steps[first.copied().unwrap_or(ix)]
 }

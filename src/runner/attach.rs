@@ -15,9 +15,12 @@ use crate::plan::Plan;
 use crate::report::Reporter;
 
 use super::clock::wall_now;
-use super::control::{Line, Request};
+use super::control::{Answering, Line, Request};
+use super::drive::{Signals, typed};
 use super::error::RunError;
-use super::load::{fold, load};
+use super::facts::Identity;
+use super::load::{LoadedRun, fold, load};
+use super::prompt::{PromptLine, Typed};
 use super::start::{MakeReporters, runtime};
 
 /// How often the journal and the outputs are looked at.
@@ -31,11 +34,18 @@ pub enum Watched {
     Ended(Box<RunEnd>),
     /// No process drives the run any more, and it has not ended.
     Abandoned,
+    /// This process was told to end; the run goes on.
+    Left,
 }
 
-/// Follows the run until it ends. The first Ctrl-C asks the driving process for the run's end, the second one to kill
-/// what runs.
-pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -> Result<Watched, RunError> {
+/// Follows the run until it ends. With somebody `here`, what the run asks of them is answered at a prompt, as at the run's
+/// own terminal. The first Ctrl-C asks the driving process for the run's end, the second one to kill what runs.
+pub fn attach(
+    state_dir: &StateDir,
+    run: &RunId,
+    here: bool,
+    make: &mut MakeReporters<'_>,
+) -> Result<Watched, RunError> {
     let loaded = load(state_dir, run)?;
     let mut reporters = make(run, &loaded.plan);
     let mut watcher = Watcher {
@@ -46,31 +56,15 @@ pub fn attach(state_dir: &StateDir, run: &RunId, make: &mut MakeReporters<'_>) -
         tail: Tail::open(&loaded.dir)?,
         outputs: BTreeMap::new(),
         known: loaded.records.len() as u64,
+        prompt: None,
+        name: Identity::current().operator,
     };
-    let output = loaded.dir.path().join("output");
     let watched = runtime()?.block_on(async {
-        let mut interrupts = 0;
-        loop {
-            watcher.read(&mut reporters)?;
-            if let Some(end) = watcher.state.end() {
-                return Ok(Watched::Ended(Box::new(end.clone())));
-            }
-            // Asked after reading, so that an end written just now is not missed.
-            if !loaded.is_driven() && watcher.read(&mut reporters)? == 0 {
-                return Ok(Watched::Abandoned);
-            }
-            watcher.show_outputs(&output, &mut reporters);
-            watcher.tick(&mut reporters);
-            tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
-                _ = tokio::signal::ctrl_c() => {
-                    interrupts += 1;
-                    if let Some(mut line) = Line::open(&loaded.dir)? {
-                        line.ask(&Request::Cancel { force: interrupts > 1 })?;
-                    }
-                }
-            }
-        }
+        // Within the runtime, which listens to the terminal.
+        watcher.prompt = if here { PromptLine::open() } else { None };
+        let watched = watcher.watch(&loaded, &mut reporters).await;
+        watcher.prompt = None;
+        watched
     });
     for reporter in &mut reporters {
         reporter.finish(&watcher.plan, &watcher.state);
@@ -88,9 +82,79 @@ struct Watcher<'a> {
     outputs: BTreeMap<(TaskId, bool), u64>,
     /// Records that were there before: they are no news.
     known: u64,
+    /// The terminal, if somebody sits there.
+    prompt: Option<PromptLine>,
+    /// Whose.
+    name: String,
 }
 
 impl Watcher<'_> {
+    async fn watch(
+        &mut self,
+        loaded: &LoadedRun,
+        reporters: &mut [Box<dyn Reporter>],
+    ) -> Result<Watched, RunError> {
+        let mut signals = Signals::install().map_err(RunError::io("signal handlers"))?;
+        let output = loaded.dir.path().join("output");
+        let (mut interrupts, mut rested) = (0, false);
+        loop {
+            self.read(reporters)?;
+            if let Some(end) = self.state.end() {
+                return Ok(Watched::Ended(Box::new(end.clone())));
+            }
+            // Asked after reading, so that an end written just now is not missed.
+            if !loaded.is_driven() && self.read(reporters)? == 0 {
+                return Ok(Watched::Abandoned);
+            }
+            self.show_outputs(&output, reporters);
+            if let Some(prompt) = &mut self.prompt {
+                prompt.follow(&self.state, &self.name);
+            }
+            self.tick(reporters);
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                line = typed(&mut self.prompt) => self.typed(loaded, line.as_deref()),
+                _ = signals.interrupt.recv() => {
+                    interrupts += 1;
+                    if let Some(mut line) = Line::open(&loaded.dir)? {
+                        line.ask(&Request::Cancel { force: interrupts > 1 })?;
+                    }
+                }
+                // This process watches: its end is not the run's.
+                _ = signals.terminate.recv() => return Ok(Watched::Left),
+                _ = signals.hangup.recv() => return Ok(Watched::Left),
+                _ = signals.suspend.recv() => {
+                    self.prompt.iter_mut().for_each(PromptLine::leave);
+                    // SIGSTOP, for SIGTSTP has a handler here. It fails for nobody's own process.
+                    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+                    // At once, before anything is drawn; the signal that is on its way tells nothing new.
+                    reporters.iter_mut().for_each(|r| r.continued());
+                    rested = true;
+                }
+                _ = signals.go_on.recv() => {
+                    if !std::mem::take(&mut rested) {
+                        reporters.iter_mut().for_each(|r| r.continued());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a finished line to the process that drives the run; the kernel tells it who speaks.
+    fn typed(&mut self, loaded: &LoadedRun, line: Option<&str>) {
+        let Some((prompt, line)) = self.prompt.as_mut().zip(line) else { return };
+        let Some(Typed { step, binding, reply }) = prompt.read(&self.plan, &self.state, line) else { return };
+        let request = Request::Answer(Box::new(Answering { step, binding, reply, evidence: None }));
+        let said =
+            Line::open(&loaded.dir).and_then(|line| line.map(|mut line| line.ask(&request)).transpose());
+        prompt.say(match said {
+            // Until the record has come back.
+            Ok(Some(reply)) => reply.message,
+            Ok(None) => "no process drives the run any more".to_owned(),
+            Err(error) => error.to_string(),
+        });
+    }
+
     /// Folds and shows new records; gives their number.
     fn read(&mut self, reporters: &mut [Box<dyn Reporter>]) -> Result<usize, RunError> {
         let records = self.tail.next_records()?;
@@ -139,7 +203,9 @@ impl Watcher<'_> {
         let wall = wall_now();
         // The driving process's clock, as near as it can be told from outside.
         let now = self.state.last_t.saturating_add(wall.since(self.state.last_at));
+        let prompt = self.prompt.as_ref().and_then(PromptLine::shown);
         for reporter in reporters.iter_mut().filter(|r| r.tick_every().is_some()) {
+            reporter.typing(prompt.as_ref());
             reporter.tick(&self.plan, &self.state, Millis(now.0), wall);
         }
     }

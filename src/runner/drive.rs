@@ -18,9 +18,9 @@ use crate::report::Reporter;
 use super::clock::RunClock;
 use super::control::{Heard, Listener};
 use super::error::RunError;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::script::Script;
-use super::tell::Teller;
+use super::tell::{self, Teller};
 use super::wind_down;
 
 /// A run that this process has driven to an end, or to a place where a person is needed.
@@ -49,7 +49,9 @@ pub(super) struct Driver<'a> {
     /// It waits for people's answers.
     pub waits: bool,
     /// The terminal, if somebody sits there.
-    pub keys: Option<Keys>,
+    pub prompt: Option<PromptLine>,
+    /// It was stopped here and goes on: the signal that made it so is still to come.
+    pub rested: bool,
     pub teller: Teller,
     /// What came of handing notices over at once; told to the engine with what comes next.
     pub refused: Vec<Input>,
@@ -61,10 +63,10 @@ pub(super) struct Driver<'a> {
 pub(super) struct Signals {
     pub interrupt: Signal,
     pub terminate: Signal,
-    hangup: Signal,
+    pub hangup: Signal,
     /// Ctrl-Z.
-    suspend: Signal,
-    go_on: Signal,
+    pub suspend: Signal,
+    pub go_on: Signal,
 }
 
 /// The run cannot be driven on: the journal takes nothing any more, or the engine found itself wrong.
@@ -100,7 +102,7 @@ impl Driver<'_> {
         let mut signals = Signals::install().map_err(RunError::io("signal handlers"))?;
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
-        self.keys = None;
+        self.prompt = None;
         self.listener.finish().await;
         if result.is_ok() {
             self.wait_for_notices(&mut signals).await;
@@ -115,6 +117,7 @@ impl Driver<'_> {
                 return Err(error);
             }
         };
+        self.exec.recorded();
         Ok(Finished {
             run: self.dir.id().clone(),
             dir: self.dir.path().to_owned(),
@@ -195,7 +198,7 @@ impl Driver<'_> {
                 Act::Stop { task, force } => self.exec.stop(&task, force),
                 Act::Notify(out) => {
                     let (plan, head, at) = (self.engine.plan(), self.journal.head(), self.clock.now().at);
-                    self.refused.extend(self.teller.send(plan, &out, head, at));
+                    self.refused.extend(self.teller.send(plan, &out, head, at).into_iter().map(tell::told));
                 }
             }
         }
@@ -209,7 +212,7 @@ impl Driver<'_> {
             ("RUNBOOK_ATTEMPT".to_owned(), task.attempt.to_string()),
             ("RUNBOOK_DIR".to_owned(), self.dir.path().to_string_lossy().into_owned()),
         ];
-        TaskSpec { task, op, timeout, grace, want, sensitive, env }
+        TaskSpec { task, op, timeout, grace, want, sensitive, env, root: self.engine.plan().root.clone() }
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
@@ -221,8 +224,8 @@ impl Driver<'_> {
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
-            told = self.teller.next() => Woken::Told(told),
-            typed = typed(&mut self.keys) => Woken::Typed(typed),
+            next = self.teller.next() => Woken::Told(tell::told(next)),
+            typed = typed(&mut self.prompt) => Woken::Typed(typed),
             _ = signals.interrupt.recv() => Woken::Stop("Ctrl-C"),
             _ = signals.terminate.recv() => Woken::Stop("SIGTERM"),
             _ = signals.hangup.recv() => Woken::Hangup,
@@ -260,7 +263,11 @@ impl Driver<'_> {
             }
             Woken::Hangup => {}
             Woken::Suspend => inputs.push(Input::Note(self.suspend())),
-            Woken::Continued => self.reporters.iter_mut().for_each(|r| r.continued()),
+            Woken::Continued => {
+                if !std::mem::take(&mut self.rested) {
+                    self.reporters.iter_mut().for_each(|r| r.continued());
+                }
+            }
             Woken::Deadline => inputs.push(Input::Tick),
             Woken::Tick => self.redraw(),
         }
@@ -282,17 +289,20 @@ impl Driver<'_> {
     fn suspend(&mut self) -> Event {
         let since = self.clock.now().t;
         self.exec.pause();
-        self.keys.iter_mut().for_each(Keys::leave);
+        self.prompt.iter_mut().for_each(PromptLine::leave);
         // SIGSTOP, for SIGTSTP has a handler here. It fails for nobody's own process.
         let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
         self.exec.unpause();
+        // At once, before anything is drawn; the signal that is on its way tells nothing new.
+        self.reporters.iter_mut().for_each(|r| r.continued());
+        self.rested = true;
         let length = self.clock.now().t.saturating_sub(since);
         Event::Gap { length, why: "paused from the terminal".into() }
     }
 }
 
 impl Signals {
-    fn install() -> std::io::Result<Self> {
+    pub fn install() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -313,9 +323,9 @@ async fn sleep_through(length: Option<Millis>) {
     }
 }
 
-async fn typed(keys: &mut Option<Keys>) -> Option<String> {
-    match keys {
-        Some(keys) => keys.next().await,
+pub(super) async fn typed(prompt: &mut Option<PromptLine>) -> Option<String> {
+    match prompt {
+        Some(prompt) => prompt.next().await,
         None => std::future::pending().await,
     }
 }

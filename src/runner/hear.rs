@@ -6,8 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use crate::engine::{Engine, Input, RunFacts, State};
 use crate::journal::{Journal, RunDir, StateDir};
 use crate::model::{Answer, Binding, Event, Person, Record, RunId, StepId, Via};
-use crate::plan::{Plan, StepIx};
-use crate::report::Prompt;
+use crate::plan::Plan;
 
 use super::clock::RunClock;
 use super::control;
@@ -16,6 +15,7 @@ use super::drive::{Driver, Stopped};
 use super::error::RunError;
 use super::facts::Identity;
 use super::load::{fold, read_plan};
+use super::prompt::{PromptLine, Typed};
 
 impl Driver<'_> {
     /// Answers a request from another terminal.
@@ -60,64 +60,35 @@ impl Driver<'_> {
 
     /// Listens to the terminal while the person at it is asked something.
     pub(super) fn listen(&mut self) {
-        let Some(keys) = &mut self.keys else { return };
-        match asked_here(self.engine.state(), &self.operator) {
-            Some(step) if !keys.is_listening() => {
-                keys.listen();
-                let prompt = keys.is_listening().then_some(Prompt { step, line: "", note: "" });
-                self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
-                self.redraw();
-            }
-            None if keys.is_listening() => {
-                keys.leave();
-                self.reporters.iter_mut().for_each(|r| r.typing(None));
-            }
-            Some(_) | None => {}
+        let Some(prompt) = &mut self.prompt else { return };
+        if prompt.follow(self.engine.state(), &self.operator) {
+            self.show_prompt();
         }
+    }
+
+    fn show_prompt(&mut self) {
+        let prompt = self.prompt.as_ref().and_then(PromptLine::shown);
+        self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
+        self.redraw();
     }
 
     pub(super) fn typed(&mut self, line: Option<&str>) -> Result<(), Stopped> {
-        let Some(step) = asked_here(self.engine.state(), &self.operator) else {
-            return Ok(());
-        };
-        let note = match line {
-            Some(line) => self.typed_line(step, line)?,
-            None => String::new(),
-        };
-        if let Some(keys) = &self.keys {
-            // Another question may be open now.
-            let next = asked_here(self.engine.state(), &self.operator);
-            let prompt = next.map(|step| Prompt { step, line: keys.line(), note: &note });
-            self.reporters.iter_mut().for_each(|r| r.typing(prompt.as_ref()));
-            self.redraw();
+        let (plan, state) = (self.engine.plan(), self.engine.state());
+        let typed = self.prompt.as_mut().zip(line).and_then(|(prompt, line)| prompt.read(plan, state, line));
+        if let Some(Typed { step, binding, reply }) = typed {
+            let uid = nix::unistd::getuid().as_raw();
+            let by = Person { name: self.operator.clone(), uid: Some(uid), via: Via::Terminal };
+            let records = self.answer(vec![Input::Answer { step, binding: Some(binding), reply, by }])?;
+            let said = outcome_of(&records);
+            if let Some(prompt) = self.prompt.as_mut().filter(|_| !said.ok) {
+                prompt.say(said.message);
+            }
         }
+        // Another question may be open now.
+        self.listen();
+        self.show_prompt();
         Ok(())
     }
-
-    /// Why the line is no answer, if it is none.
-    fn typed_line(&mut self, ix: StepIx, line: &str) -> Result<String, Stopped> {
-        let Some(asking) = self.engine.state().steps[ix].asking() else { return Ok(String::new()) };
-        let reply = match asking.question.read(line) {
-            Ok(reply) => reply,
-            Err(why) => return Ok(why),
-        };
-        let uid = nix::unistd::getuid().as_raw();
-        let by = Person { name: self.operator.clone(), uid: Some(uid), via: Via::Terminal };
-        let binding = Binding { number: asking.number, plan_hash: self.engine.state().plan_hash.clone() };
-        let step = self.engine.plan().steps[ix].id.clone();
-        let records = self.answer(vec![Input::Answer { step, binding: Some(binding), reply, by }])?;
-        let said = outcome_of(&records);
-        Ok(if said.ok { String::new() } else { said.message })
-    }
-}
-
-/// The question that the person at this terminal is asked, the oldest first.
-fn asked_here(state: &State, operator: &str) -> Option<StepIx> {
-    state.open_questions().into_iter().find(|ix| {
-        state.steps[*ix].asking().is_some_and(|asking| {
-            asking.question.is_for(operator) && !asking.agreed.iter().any(|name| name == operator)
-        })
-    })
 }
 
 fn open_questions(plan: &Plan, state: &State) -> Vec<Open> {

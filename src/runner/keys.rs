@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+use nix::sys::termios::{self, FlushArg, LocalFlags, SetArg, Termios};
 use nix::unistd::{getpgrp, tcgetpgrp};
 use tokio::io::unix::AsyncFd;
 
@@ -46,7 +46,8 @@ impl Keys {
         let Ok(before) = termios::tcgetattr(tty) else { return };
         let mut quiet = before.clone();
         quiet.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
-        if termios::tcsetattr(tty, SetArg::TCSADRAIN, &quiet).is_ok() {
+        // What was typed before the question was there answers nothing: it is thrown away.
+        if termios::tcsetattr(tty, SetArg::TCSAFLUSH, &quiet).is_ok() {
             self.before = Some(before);
         }
     }
@@ -60,6 +61,15 @@ impl Keys {
             let _ = termios::tcsetattr(self.tty.get_ref(), SetArg::TCSADRAIN, &before);
         }
         self.editor = Editor::default();
+    }
+
+    /// Drops what was typed so far.
+    pub fn begin_anew(&mut self) {
+        self.editor = Editor::default();
+        if self.in_front() {
+            // A terminal that is gone has nothing to drop.
+            let _ = termios::tcflush(self.tty.get_ref(), FlushArg::TCIFLUSH);
+        }
     }
 
     pub fn is_listening(&self) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! - [`start`] makes a new run's folder and drives it; [`resume`] goes on with a run whose process is gone.
 //! - [`attach`] watches a run that another process drives; [`load`] folds a run's journal for those who only look.
+//! - [`past_of`] reads what past runs of a playbook tell of its steps.
 //! - [`control`] carries a person's words from another terminal to the process that drives a run.
 
 mod attach;
@@ -15,12 +16,14 @@ mod hear;
 mod keys;
 mod limits;
 mod load;
+mod past;
+mod prompt;
 mod remark;
-pub mod requires;
 mod resume;
 mod script;
 mod secrets;
 mod start;
+mod status_file;
 mod tell;
 mod wind_down;
 
@@ -31,6 +34,7 @@ pub use error::RunError;
 pub use facts::{Identity, boot_id};
 pub use hear::{answer_undriven, open_undriven, questions, store_evidence};
 pub use load::{LoadedRun, holder, load};
+pub use past::look as past_of;
 pub use remark::remark_undriven;
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};
 pub use script::Script;

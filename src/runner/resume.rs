@@ -4,23 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
-use crate::exec::{Exec, ExecConfig, Finding};
+use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
-use crate::model::{
-    Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId, TaskKind, Want,
-};
-use crate::plan::{Body, Plan, Step};
+use crate::model::{Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
+use crate::plan::{Command, Plan};
 use crate::planted::{self, Bug};
+use crate::preflight;
 
 use super::clock::RunClock;
 use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::start::{MakeReporters, OUTPUT_CAP, People, runtime};
 use super::tell::Teller;
-use super::{limits, load, requires, secrets};
+use super::{limits, load, secrets};
 
 /// A run that lay still for less than this is not worth a record of its own.
 const WORTH_TELLING: Millis = Millis::secs(1);
@@ -98,11 +97,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         before.push(Event::Gap { length: still, why });
     }
     before.extend(adopted.map(|adopted| Event::Replanned(Box::new(adopted.info))));
-    let in_flight: Vec<(TaskId, Want)> = state
-        .in_flight
-        .iter()
-        .map(|(task, flight)| (task.clone(), want_of(&plan.steps[flight.step], task)))
-        .collect();
     let facts = RunFacts {
         id: run.to_string(),
         dir: dir.path().to_string_lossy().into_owned(),
@@ -121,6 +115,10 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
+    // Other hosts are not asked about what is to be taken back, or left.
+    let elsewhere = engine.state().lost_elsewhere(engine.plan()).filter(|_| intent == Intent::GoOn);
+    let elsewhere: Vec<TaskId> = elsewhere.map(|lost| lost.task.clone()).collect();
+    let (in_flight, lost) = (in_flight(&engine, &elsewhere, clock.now().t), lost(&engine));
     let config = ExecConfig {
         run_dir: dir.path().to_owned(),
         secrets,
@@ -130,7 +128,14 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
     runtime()?.block_on(async {
         let what = "joining the commands in flight";
         let (exec, findings) = Exec::attach(config, in_flight).await.map_err(RunError::io(what))?;
-        let found = findings.into_iter().filter_map(|(task, f)| Some((task, found(f)?))).collect();
+        let found = findings
+            .into_iter()
+            .filter_map(|(task, finding)| {
+                let found = found(finding).or_else(|| elsewhere.contains(&task).then_some(Found::Runs))?;
+                Some((task, found))
+            })
+            .chain(lost)
+            .collect();
         let info = identity.resume_info();
         let (rollback, cancel) = match intent {
             Intent::GoOn => (None, None),
@@ -149,7 +154,8 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             operator: identity.operator.clone(),
             script: request.people.script,
             waits: request.people.waits,
-            keys: if request.people.here { Keys::open() } else { None },
+            prompt: if request.people.here { PromptLine::open() } else { None },
+            rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };
@@ -186,7 +192,7 @@ fn adopt(
     let (true, Some(state)) = (why.is_empty(), state) else {
         return Err(RunError::Replan { run: run.clone(), why });
     };
-    let problems = requires::unmet(&plan.requires);
+    let problems = preflight::unmet(&plan, true);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
@@ -243,18 +249,41 @@ fn found(finding: Finding) -> Option<Found> {
     }
 }
 
-fn want_of(step: &Step, task: &TaskId) -> Want {
-    let check = |c: &Option<crate::plan::Check>| c.as_ref().map(|c| c.command.want);
-    let want = match task.kind {
-        TaskKind::Attempt => match &step.body {
-            Body::Command(command) => Some(command.want),
-            _ => None,
-        },
-        TaskKind::Unless => check(&step.unless),
-        TaskKind::Check => check(&step.check),
-        TaskKind::Verify { check, .. } => step.verify.get(usize::from(check)).map(|c| c.command.want),
-        TaskKind::Undo => step.undo.as_ref().map(|u| u.command.want),
-        TaskKind::Remedy => None,
+/// What was under way with the keeper, which can be asked, and what other hosts may know of by now.
+fn in_flight(engine: &Engine, elsewhere: &[TaskId], now: Millis) -> Vec<InFlight> {
+    let state = engine.state();
+    let under_way = state.in_flight.iter().filter(|(task, _)| is_kept(engine, task));
+    let given_up = state.lost_elsewhere(engine.plan()).map(|lost| (&lost.task, &lost.flight));
+    let given_up = given_up.filter(|(task, _)| elsewhere.contains(task));
+    under_way.chain(given_up).map(|(task, flight)| one_in_flight(engine, task, flight, now)).collect()
+}
+
+/// What it takes to find out what became of a task.
+fn one_in_flight(engine: &Engine, task: &TaskId, flight: &crate::engine::InFlight, now: Millis) -> InFlight {
+    let plan = engine.plan();
+    let command = engine.command_of(task);
+    let age = now.saturating_sub(flight.since);
+    let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
+    let abroad = reach.map(|(name, reach)| Abroad {
+        host: Host { name: name.clone(), reach: reach.clone() },
+        root: plan.root.clone(),
+        sensitive: plan.steps[flight.step].sensitive,
+        timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),
+        grace: command.map_or(Millis::ZERO, |command| command.grace),
+        age,
+    });
+    InFlight { task: task.clone(), want: command.map(|c| c.want).unwrap_or_default(), abroad }
+}
+
+/// Requests and queries: their answers died with the process that waited for them.
+fn lost(engine: &Engine) -> Vec<(TaskId, Found)> {
+    let unknown = |task: &TaskId| {
+        let why = "the process that waited for the answer was ended; it may have taken effect".to_owned();
+        (task.clone(), Found::Unknown { why })
     };
-    want.unwrap_or_default()
+    engine.state().in_flight.keys().filter(|task| !is_kept(engine, task)).map(unknown).collect()
+}
+
+fn is_kept(engine: &Engine, task: &TaskId) -> bool {
+    engine.command_of(task).is_none_or(Command::is_process)
 }

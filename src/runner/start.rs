@@ -9,6 +9,7 @@ use crate::journal::{self, Journal, StateDir};
 use crate::model::{FORMAT, RunId, StartInfo, Timestamp};
 use crate::plan::Plan;
 use crate::planted::{self, Bug};
+use crate::preflight;
 use crate::report::Reporter;
 
 use super::clock::{RunClock, wall_now};
@@ -16,10 +17,10 @@ use super::control::Listener;
 use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
-use super::keys::Keys;
+use super::prompt::PromptLine;
 use super::script::Script;
 use super::tell::Teller;
-use super::{limits, load, requires, secrets};
+use super::{limits, load, past, secrets};
 
 /// Bytes of one output that are kept in full.
 pub(super) const OUTPUT_CAP: u64 = 1 << 30;
@@ -59,13 +60,15 @@ pub struct StartRequest<'a> {
 pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
     let StartRequest { state_dir, plan, identity, drill, .. } = request;
     limits::prepare().map_err(RunError::io("signal handlers"))?;
-    let problems = requires::unmet(&plan.requires);
+    let problems = preflight::unmet(&plan, false);
     if !problems.is_empty() {
         return Err(RunError::Requires(problems));
     }
     let (secrets, keys) = secrets::read_all(&plan)?;
     let secrets = Arc::new(secrets);
 
+    // Before anything is locked or written.
+    let past = past::look(state_dir, &plan);
     let started = wall_now();
     let mut random = [0; 12];
     getrandom::fill(&mut random)
@@ -101,6 +104,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
         boot_id: String::new(),
         seed: u64::from_le_bytes(seed),
         drill,
+        past: Some(Box::new(past)),
     };
     identity.stamp(&mut info);
     let mut reporters = (request.reporters)(&run, &plan);
@@ -131,7 +135,8 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             operator: identity.operator.clone(),
             script: request.people.script,
             waits: request.people.waits,
-            keys: if request.people.here { Keys::open() } else { None },
+            prompt: if request.people.here { PromptLine::open() } else { None },
+            rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
         };

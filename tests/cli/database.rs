@@ -70,8 +70,16 @@ impl Incident {
 
     fn recover(&self, more: &[&str]) -> Shown {
         let book = shipped("db-corruption.yaml");
+        self.world.write("answers.yaml", "strategy: backup\nrestore: approve\n");
         let args = ["run", &book, "-p", "database=tasks.db", "-p", "backups=backups"];
-        self.world.run(&[&args, more].concat())
+        self.world.run(&[&args[..], &["--answers", "answers.yaml"], more].concat())
+    }
+
+    /// Rows of the database that can be read now.
+    fn rows(&self) -> String {
+        let count = "import sqlite3, sys\nprint(sqlite3.connect(sys.argv[1]).execute('select count(*) from t').fetchone()[0])";
+        let mut command = self.world.command("python3");
+        shown(command.arg("-c").arg(count).arg(&self.database)).exits(0).out.trim().to_owned()
     }
 
     fn damaged(&self, name: &str) -> PathBuf {
@@ -131,7 +139,7 @@ fn after_a_good_backup_arrives_the_failed_run_goes_on() {
     fs::write(incident.backups.join("tasks-2026-11-20.db"), b"").unwrap();
     incident.recover(&[]).exits(1);
     let good = incident.backup("tasks-2026-11-19.db", 77);
-    incident.world.run(&["resume", "last"]).exits(0).says(&["recovered"]);
+    incident.world.run(&["resume", "last", "--answers", "answers.yaml"]).exits(0).says(&["recovered"]);
     assert_eq!(fs::read(&incident.database).unwrap(), fs::read(good).unwrap());
     let kept = incident.world.events_named("step_ended");
     let kept = kept.iter().filter(|e| e["step"] == "keep-evidence").count();
@@ -200,7 +208,9 @@ fn a_restore_that_turns_out_wrong_is_taken_back() {
         .unwrap();
     let path = std::env::var("PATH").unwrap();
     let book = shipped("db-corruption.yaml");
-    let args = ["run", &book, "-p", "database=tasks.db", "-p", "backups=backups"];
+    incident.world.write("answers.yaml", "strategy: backup\nrestore: approve\n");
+    let given = ["-p", "database=tasks.db", "-p", "backups=backups", "--answers", "answers.yaml"];
+    let args = [&["run", book.as_str()], &given[..]].concat();
     let mut command = incident.world.cmd(&args);
     command.env("PATH", format!("{}:{path}", incident.world.path("bin").display()));
     shown(&mut command).exits(6).says(&["rolled-back", "integrity"]);
@@ -218,4 +228,70 @@ fn a_database_that_is_in_use_is_not_replaced() {
     incident.recover(&[]).exits(1).says(&["is still open in process", "stop it first"]);
     drop(held);
     assert_eq!(fs::read(&incident.database).unwrap(), broken);
+}
+
+/// Without somebody who agrees, the database is left alone; and whoever says no is heard.
+#[test]
+fn nothing_is_replaced_before_somebody_agrees() {
+    let incident = Incident::new();
+    let good = incident.backup("tasks-2026-11-20.db", 60);
+    let broken = fs::read(&incident.database).unwrap();
+    let book = shipped("db-corruption.yaml");
+    let args = ["run", &book, "-p", "database=tasks.db", "-p", "backups=backups"];
+    incident.world.run(&args).exits(3).says(&[
+        "Newest good backup: tasks-2026-11-20.db, 60 rows",
+        "strategy waits for a person",
+        "runbook choose",
+    ]);
+    incident.world.run(&["choose", "last", "strategy", "backup"]).exits(0);
+    incident
+        .world
+        .run(&["resume", "last"])
+        .exits(3)
+        .says(&["New: the backup tasks-2026-11-20.db", "runbook approve"]);
+    incident.world.run(&["reject", "last", "--reason", "wait for the vendor"]).exits(0);
+    incident.world.run(&["resume", "last"]).exits(1).says(&["wait for the vendor"]);
+    assert_eq!(fs::read(&incident.database).unwrap(), broken);
+    // Asked again by a resume.
+    incident.world.run(&["resume", "last"]).exits(3);
+    incident.world.run(&["approve", "last"]).exits(0);
+    incident.world.run(&["resume", "last"]).exits(0).says(&["recovered"]);
+    assert_eq!(fs::read(&incident.database).unwrap(), fs::read(good).unwrap());
+}
+
+/// Rows on pages that are not damaged are kept, those before, between and behind the damage; and no backup is needed.
+#[test]
+fn what_can_still_be_read_is_offered_and_kept() {
+    let incident = Incident::new();
+    // Anew: of the fixture's database nothing is left but its ends.
+    fs::remove_file(&incident.database).unwrap();
+    database(&incident.world, &incident.database, 500);
+    let mut bytes = fs::read(&incident.database).unwrap();
+    let pages = bytes.len() / 4096;
+    assert!(pages > 25, "{pages}");
+    for page in [7, 8, 20] {
+        bytes[page * 4096 + 8..page * 4096 + 4000].fill(0xa5);
+    }
+    fs::write(&incident.database, &bytes).unwrap();
+    // Only a bad backup: the suggestion follows the facts.
+    fs::write(incident.backups.join("tasks-2026-11-20.db"), b"").unwrap();
+    incident.recover(&[]).exits(3).says(&["Newest good backup: none", "salvage (suggested)"]);
+    let refused = incident.world.run(&["choose", "last", "strategy", "backup"]).exits(8);
+    refused.says(&["option backup cannot be taken now"]);
+    incident.world.run(&["choose", "last", "strategy", "salvage"]).exits(0);
+    let shown = incident.world.run(&["resume", "last", "--answers", "answers.yaml"]).exits(0);
+    shown.says(&["recovered", "New: what was salvaged, "]);
+    let rows: u32 = incident.rows().parse().unwrap();
+    // Three leaves of some 17 rows each.
+    assert!((430..490).contains(&rows), "{rows}");
+    assert_eq!(fs::read(incident.damaged("database")).unwrap(), bytes, "what was damaged is kept as it was");
+    python(
+        &incident.world,
+        "import sqlite3, sys\n\
+         c = sqlite3.connect(sys.argv[1]); ids = {r[0] for r in c.execute('select id from t')}\n\
+         assert {1, 2, 3, 498, 499, 500} <= ids, 'both ends'\n\
+         assert any(120 < i < 300 for i in ids), 'between the damaged pages'\n\
+         assert c.execute(\"select count(*) from t where text not like 'row ' || (id - 1) || 'xx%'\").fetchone() == (0,)",
+        &[incident.database.to_str().unwrap()],
+    );
 }

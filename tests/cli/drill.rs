@@ -5,14 +5,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::World;
+use crate::support::{World, wait_until};
 
 /// The playbooks as they are shipped.
 pub fn shipped(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks").join(name).to_str().unwrap().to_owned()
 }
 
-fn only_drill(world: &World) -> Value {
+pub fn only_drill(world: &World) -> Value {
     let mut drills = fs::read_dir(world.state().join("drills")).unwrap().flatten();
     let drill = drills.next().expect("a drill is recorded");
     assert!(drills.next().is_none());
@@ -80,4 +80,21 @@ fn an_injected_failure_is_met_as_a_real_one() {
     world.run(&["drill", "faulty"]).exits(1).says(&["FAILED", "DOES NOT HOLD"]);
     world.run(&["drill", "faulty", "--fault", "step=c:fail"]).exits(2);
     world.run(&["drill", "faulty", "--fault", "nonsense"]).exits(2).says(&["step=ID:fail"]);
+}
+
+/// People answer from other terminals as well; a drill that asks waits for them.
+#[test]
+fn a_drill_that_asks_waits_for_people() {
+    let world = World::new();
+    let drill = world.start(&["drill", &shipped("db-corruption.yaml"), "--ask"]);
+    wait_until("the choice", || drill.out().contains("Newest good backup"));
+    world.run(&["choose", "last", "strategy", "salvage", "--reason", "the last half hour counts"]).exits(0);
+    wait_until("the approval", || drill.out().contains("New: what was salvaged, "));
+    world.run(&["approve", "last"]).exits(0).says(&["what was salvaged"]);
+    // All that was asserted holds for this way too, and the database serves.
+    drill.wait().exits(0).says(&["drill of db-corruption: passed", "recovered"]);
+    assert_eq!(world.outcome("take-backup"), "skipped");
+    let answered = world.events_named("answered");
+    assert!(answered.iter().all(|a| a["by"]["via"] == "socket"), "the drill's own answers were not taken");
+    world.assert_nothing_runs();
 }

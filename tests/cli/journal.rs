@@ -148,6 +148,83 @@ fn a_torn_last_line_is_set_aside() {
     world.run(&["verify"]).exits(0);
 }
 
+fn tear(world: &World) {
+    let path = world.run_dir(&world.last_run()).join("journal.jsonl");
+    let mut text = fs::read(&path).unwrap();
+    text.extend_from_slice(b"{\"v\":1,\"seq\":99");
+    fs::write(&path, text).unwrap();
+}
+
+/// Whoever writes next tells of it, also after the end; and a run that is over stays over.
+#[test]
+fn whoever_speaks_after_a_tear_tells_of_it_and_opens_no_run() {
+    let words: [&[&str]; 3] =
+        [&["note", "last", "hello"], &["handoff", "last", "--to", "carol"], &["ack", "last"]];
+    for (script, code) in [("true", 0), ("false", 1)] {
+        let world = World::new();
+        world.playbook("small", &format!("steps: [{{ id: a, title: A, run: '{script}' }}]\n"));
+        world.run(&["run", "small"]).exits(code);
+        let outcome = if code == 0 { "recovered" } else { "failed" };
+        let before: serde_json::Value = serde_json::from_str(&world.run(&["status", "--json"]).out).unwrap();
+        for (n, word) in words.iter().enumerate() {
+            tear(&world);
+            world.run(word).exits(0).says(&["recorded"]);
+            assert_eq!(world.events_named("tail_set_aside").len(), n + 1, "{word:?}");
+        }
+        // What is refused, or was said before, changes nothing.
+        tear(&world);
+        world.run(&["note", "last", " "]).exits(8);
+        world.run(&["ack", "last"]).exits(0).says(&["before"]);
+        assert_eq!(world.events_named("tail_set_aside").len(), 3);
+        let status: serde_json::Value = serde_json::from_str(&world.run(&["status", "--json"]).out).unwrap();
+        for field in ["state", "elapsed", "outcome"] {
+            assert_eq!(status[field], before[field], "{field}");
+        }
+        world.run(&["verify"]).exits(0).says(&[&format!("the run ended {outcome}")]);
+        world.run(&["log", "--follow"]).exits(0).says(&["set aside"]);
+        let report = world.run(&["report"]).exits(0);
+        assert_eq!(report.out.matches("was set aside in").count(), 6, "remark and timeline: {}", report.out);
+        let dir = world.run_dir(&world.last_run());
+        assert!(!dir.join("journal.reserve").exists(), "an open run has one");
+        if code == 0 {
+            world.run(&["resume", "last"]).exits(8);
+        } else {
+            world.run(&["resume", "last"]).exits(1);
+            assert_eq!(world.events_named("tail_set_aside").len(), 4, "the resume finds the last one");
+        }
+        // It holds nothing: another one starts.
+        world.run(&["run", "small"]).exits(code);
+    }
+}
+
+/// The same when the process was killed: the run is as open as before.
+#[test]
+fn whoever_speaks_after_a_tear_in_an_open_run_leaves_it_open() {
+    let world = World::new();
+    world.playbook(
+        "small",
+        "steps: [{ id: a, title: A, idempotent: true, run: 'until test -e go; do sleep 0.05; done' }]\n",
+    );
+    let running = world.start(&["run", "small"]);
+    crate::support::wait_until("the step", || {
+        world.run(&["log", "last", "--json"]).out.contains("task_started")
+    });
+    crate::support::kill_hard(running.pid());
+    running.wait();
+    let words: [&[&str]; 3] =
+        [&["note", "last", "hello"], &["handoff", "last", "--to", "carol"], &["ack", "last"]];
+    for (n, word) in words.iter().enumerate() {
+        tear(&world);
+        world.run(word).exits(0);
+        assert_eq!(world.events_named("tail_set_aside").len(), n + 1);
+        world.run(&["status"]).exits(0).says(&["interrupted"]);
+    }
+    world.write("go", "");
+    world.run(&["resume", "last"]).exits(0);
+    world.run(&["verify"]).exits(0);
+    world.assert_nothing_runs();
+}
+
 #[test]
 fn files_are_private_whatever_the_umask() {
     let world = World::new();

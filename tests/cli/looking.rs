@@ -7,7 +7,7 @@ use crate::drill::shipped;
 use crate::support::{BIN, Running, World};
 
 /// The lines of a trace that are not allowed.
-fn offences(trace: &str) -> Vec<&str> {
+pub fn offences(trace: &str) -> Vec<&str> {
     let forbidden = ["clone", "clone3", "fork", "vfork", "socket", "connect", "bind", "socketpair"];
     let writes =
         ["creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"];
@@ -36,10 +36,17 @@ fn offences(trace: &str) -> Vec<&str> {
 
 /// The command's system calls; `None`, and said loudly, where they cannot be seen.
 fn traced(world: &World, args: &[String]) -> Option<String> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    traced_with(world, &args, &[])
+}
+
+/// The same in an environment with more in it.
+pub fn traced_with(world: &World, args: &[&str], env: &[(&str, &str)]) -> Option<String> {
     let trace = world.tmp().join("trace");
     let mut command = world.command("strace");
     let what = "trace=process,network,file,desc";
     command.args(["-f", "-qq", "-e", what, "-o", trace.to_str().unwrap(), BIN]).args(args);
+    command.envs(env.iter().copied());
     match command.output() {
         Ok(output) => assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}"),
         Err(error) => {

@@ -77,9 +77,11 @@ fn no_level_and_no_update_comes_twice_over_a_kill() {
         .filter_map(|notice| notice["cause"]["update"]["number"].as_u64())
         .collect();
     assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
-    // Each notice has its end in the journal, the last ones behind the end of the run.
+    // Each notice has its end on each channel in the journal, the last ones behind the end of the run.
     let ends = world.events_named("notice_ended");
-    assert_eq!(ends.len(), world.events_named("notice").len());
+    let notices = world.events_named("notice");
+    let channels = notices.iter().map(|notice| notice["channels"].as_array().map_or(0, Vec::len));
+    assert_eq!(ends.len(), channels.sum::<usize>());
     let page = world.read("status.txt");
     for part in ["final update", "Status: Resolved", "Wait for it (succeeded)", "Next update: none"] {
         assert!(page.contains(part), "{part:?} is not in:\n{page}");
@@ -104,4 +106,41 @@ fn what_is_said_of_channels_that_do_not_exist_is_said_before_the_start() {
         "no level 7",
         "`mail`",
     ]);
+}
+
+/// The page's folder is not there at first: that is told of, stops nothing, and the next update tries again.
+#[test]
+fn a_status_file_that_cannot_be_written_is_a_notice_that_failed() {
+    let world = World::new();
+    let page = world.path("site/status.txt");
+    let body = format!(
+        "channels: {{ word: {{ command: ['true'] }} }}\n\
+         updates: {{ channels: word, every: [{{ every: 1s }}], status_file: {} }}\n\
+         steps:\n  - id: wait\n    title: Wait for it\n    idempotent: true\n    \
+         run: until [ -e {} ]; do sleep 0.1; done\n",
+        page.display(),
+        world.path("go").display(),
+    );
+    world.playbook("paged", &body);
+    let running = world.start(&["run", "paged"]);
+    let pages = || -> Vec<serde_json::Value> {
+        let ends = world.events_named("notice_ended").into_iter();
+        ends.filter(|end| end["channel"] == "status file").collect()
+    };
+    wait_until("the failure", || world.run(&["log", "last", "--json"]).out.contains("notice_ended"));
+    wait_until("its record", || !pages().is_empty());
+    let why = pages()[0]["why"].to_string();
+    assert!(why.contains("site/status.txt: No such file or directory"), "{why}");
+    assert_eq!(pages()[0]["delivered"], false);
+    world.run(&["status"]).exits(0).says(&["1 by status file failed: "]);
+    world.run(&["brief"]).exits(0).says(&["told ", " failed"]);
+    std::fs::create_dir(world.path("site")).unwrap();
+    wait_until("the page", || page.exists());
+    world.write("go", "");
+    running.wait().exits(0);
+    assert_eq!(pages().last().unwrap()["delivered"], true);
+    assert!(world.read("site/status.txt").contains("Status: Resolved"));
+    assert_eq!(std::fs::read_dir(world.path("site")).unwrap().count(), 1, "nothing else is left there");
+    world.run(&["report"]).exits(0).says(&["## Who was told", "| status file | failed: "]);
+    world.run(&["log"]).exits(0).says(&["not told", "notice 1 by status file"]);
 }

@@ -4,6 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use serde_json::Value;
+
 use crate::support::{BIN, Running, Shown, World, kill_hard, shown, wait_until};
 
 const GUARDED: &str = "steps:\n  - id: restore\n    title: Replace the database\n    \
@@ -384,4 +386,137 @@ fn a_drill_answers_for_whoever_is_asked_and_without_an_answer_it_waits() {
     world.run(&["drill", "rehearsed"]).exits(0).says(&["(drill)"]);
     world.playbook("rehearsed", &format!("{book}{}", drill.replace("  ANSWERS\n", "")));
     world.run(&["drill", "rehearsed"]).exits(1).says(&["waiting"]);
+}
+
+/// Whatever a person or the run did otherwise than the playbook had in mind stands in the report, each with a draft of
+/// what to do about it.
+#[test]
+fn each_deviation_is_drafted_as_an_action_item() {
+    let world = World::new();
+    world.playbook(
+        "odd",
+        "max_parallel: 1\nsteps:\n  \
+         - id: way\n    title: Way\n    choose:\n      prompt: Which?\n      options: { fast: {}, safe: {} }\n      suggest: \"'safe'\"\n  \
+         - { id: by-hand, title: By hand, run: 'false', on_failure: ask }\n  \
+         - { id: not-needed, title: Not needed, run: 'false', on_failure: ask }\n  \
+         - { id: again, title: Again, run: 'test -e ok || { touch ok; false; }', on_failure: ask }\n  \
+         - { id: flaky, title: Flaky, run: 'test -e second || { touch second; false; }', retry: { attempts: 2, delay: 10ms } }\n  \
+         - { id: late, title: Late, approval: { prompt: 'Go?', timeout: 300ms, on_timeout: proceed }, run: 'true' }\n",
+    );
+    let answers =
+        "way: fast\nby-hand: 'done: I restarted it'\nnot-needed: 'skip: the cache is cold'\nagain: retry\n";
+    world.write("answers.yaml", answers);
+    world.run(&["run", "odd", "--wait", "--answers", "answers.yaml"]).exits(0);
+    let report: Value =
+        serde_json::from_str(&world.run(&["report", "--format", "json"]).exits(0).out).unwrap();
+    let actions: Vec<&str> = report["review"]["actions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["action"].as_str().unwrap())
+        .collect();
+    for (step, draft) in [
+        ("way", "fast (suggested was safe)"),
+        ("by-hand", "said done: I restarted it"),
+        ("not-needed", "said skip: the cache is cold"),
+        ("again", "said try again"),
+        ("flaky", "attempt 1 failed and was tried again"),
+        ("late", "nobody answered in time: the step starts all the same"),
+    ] {
+        let found = actions.iter().any(|a| a.contains(&format!(": {step}: ")) && a.contains(draft));
+        assert!(found, "{step}: {draft}: {actions:#?}");
+        // What people read has them as well.
+        for format in ["md", "html"] {
+            world.run(&["report", "--format", format]).exits(0).says(&[draft]);
+        }
+    }
+}
+
+/// What a person said of a step in doubt, and an edit that left it as it was, are drafted as well.
+#[test]
+fn a_word_on_a_step_in_doubt_is_drafted_as_an_action_item() {
+    for (said, shown) in
+        [("--done", "said done: seen"), ("--skip", "said skip: seen"), ("--retry", "said retry: seen")]
+    {
+        let world = World::new();
+        world.playbook("doubt", "steps: [{ id: one, title: One, run: 'echo one >> ledger; sleep 600' }]\n");
+        let running = world.start(&["run", "doubt"]);
+        wait_until("the step", || !world.ledger().is_empty());
+        // Keeper and runner at once, as in a power cut.
+        for pid in world.processes() {
+            kill_hard(pid);
+        }
+        running.wait();
+        world.run(&["resume", "last"]).exits(5);
+        world.run(&["resolve", "last", "one", said, "--reason", "seen"]).exits(0);
+        let report = world.run(&["report"]).exits(0);
+        let drafted = report.out.lines().filter(|l| l.contains("what a person had to: one:"));
+        let drafted: Vec<&str> = drafted.collect();
+        assert!(drafted.len() == 1 && drafted[0].contains(shown), "{said}: {}", report.out);
+    }
+}
+
+const TAKE_BACK: &str = "steps:\n  \
+     - { id: one, title: Switch over, run: echo one >> ledger, \
+     undo: { run: echo undo-one >> ledger, approval: { prompt: 'Switch back?' } } }\n  \
+     - { id: two, title: Two, run: echo two >> ledger; false, undo: { run: echo undo-two >> ledger }, on_failure: rollback }\n";
+
+/// A rollback asks before it takes a step back whose author wants that, and waits for the answer.
+#[test]
+fn an_undo_is_asked_about_in_its_turn() {
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    world.run(&["plan", "back"]).exits(0).says(&["undo asks   Switch back?"]);
+    let running = world.start(&["run", "back", "--wait"]);
+    wait_until("the question", || running.out().contains("Switch back?"));
+    assert_eq!(world.ledger(), ["one", "two", "undo-two"]);
+    let status = world.run(&["status"]).exits(0);
+    status.says(&["waiting for approval to take it back", "runbook approve back-"]);
+    world
+        .run(&["approve", "last", "--reason", "the old one is well"])
+        .exits(0)
+        .says(&["Take back: Switch over"]);
+    running.wait().exits(6);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    world.run(&["verify"]).exits(0);
+
+    // A no leaves it as it is; asked again by a resume.
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    world.run(&["run", "back"]).exits(3).says(&["one waits for a person", "runbook approve"]);
+    world.run(&["reject", "last", "--reason", "not before noon"]).exits(0).says(&["runbook resume"]);
+    world.run(&["resume", "last"]).exits(7).says(&["stuck", "rejected by", "not before noon"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two"]);
+    world.run(&["resume", "last"]).exits(3);
+    world.run(&["approve", "last", "one"]).exits(0);
+    world.run(&["resume", "last"]).exits(6).says(&["rolled-back"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    world.run(&["report"]).exits(0).says(&["Switch back?", "not before noon"]);
+}
+
+/// Killed while it asks, and answered while nobody drives it.
+#[test]
+fn a_killed_rollback_keeps_its_question() {
+    let world = World::new();
+    world.playbook("back", TAKE_BACK);
+    let running = world.start(&["run", "back", "--wait"]);
+    wait_until("the question", || running.out().contains("Switch back?"));
+    kill_hard(running.pid());
+    running.wait();
+    world.run(&["approve", "last"]).exits(0).says(&["runbook resume"]);
+    world.run(&["resume", "last"]).exits(6);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
+    assert_eq!(world.events_named("asked").len(), 1);
+}
+
+/// `rollback` is a way to be asked, too.
+#[test]
+fn a_rollback_by_hand_asks_and_takes_answers() {
+    let world = World::new();
+    world.playbook("back", &TAKE_BACK.replace("; false", "").replace("rollback }", "stop }"));
+    world.run(&["run", "back"]).exits(0);
+    world.run(&["rollback", "last"]).exits(3).says(&["runbook approve"]);
+    world.write("answers.yaml", "one: approve\n");
+    world.run(&["resume", "last", "--answers", "answers.yaml"]).exits(6).says(&["(answers file)"]);
+    assert_eq!(world.ledger(), ["one", "two", "undo-two", "undo-one"]);
 }

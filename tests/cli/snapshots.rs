@@ -13,7 +13,7 @@ fn cases() -> PathBuf {
 
 /// Compares with `tests/cases/cli/NAME.txt`, after what differs from run to run has been replaced.
 #[track_caller]
-fn agrees(world: &World, name: &str, text: &str) {
+pub fn agrees(world: &World, name: &str, text: &str) {
     let text = normalised(world, text);
     let path = cases().join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_CASES").is_some() {

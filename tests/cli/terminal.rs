@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,7 @@ use nix::pty::{Winsize, openpty};
 use crate::support::{BIN, World, kill_hard, wait_until};
 
 /// A terminal with a shell that waits for somebody to type.
-struct Terminal {
+pub struct Terminal {
     keys: File,
     /// All that was ever written to it.
     shown: Arc<Mutex<Vec<u8>>>,
@@ -20,7 +21,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(world: &World) -> Self {
+    pub fn open(world: &World) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).unwrap();
         let mut command = world.command("bash");
@@ -54,22 +55,33 @@ impl Terminal {
         terminal
     }
 
-    fn type_in(&mut self, keys: &str) {
+    pub fn type_in(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        // SAFETY: the size outlives the call, which only reads it.
+        nix::errno::Errno::result(unsafe {
+            nix::libc::ioctl(self.keys.as_raw_fd(), nix::libc::TIOCSWINSZ, &raw const size)
+        })
+        .unwrap();
+    }
+
     /// Bytes that stand on it now.
-    fn length(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.shown.lock().unwrap().len()
     }
 
-    fn text_from(&self, from: usize) -> String {
-        String::from_utf8_lossy(&self.shown.lock().unwrap()[from..]).into_owned()
+    /// What was written to it from then on, without colours and movements.
+    pub fn text_from(&self, from: usize) -> String {
+        let text = String::from_utf8_lossy(&self.shown.lock().unwrap()[from..]).into_owned();
+        console::strip_ansi_codes(&text).into_owned()
     }
 
     /// Waits until `text` stands on it after the byte `from`.
     #[track_caller]
-    fn wait_for(&self, text: &str, from: usize) {
+    pub fn wait_for(&self, text: &str, from: usize) {
         let began = Instant::now();
         while !self.text_from(from).contains(text) {
             let all = self.text_from(0);
@@ -244,7 +256,7 @@ fn asking(world: &World, keys: &str) -> Terminal {
 
 /// Line by line and with echo, as a shell leaves it for a program.
 #[track_caller]
-fn is_as_before(terminal: &mut Terminal) {
+pub fn is_as_before(terminal: &mut Terminal) {
     let before = terminal.length();
     terminal.type_in(
         "stty -a | tr ';' '\\n' | grep -ow -e '-icanon' -e '-echo' -e icanon -e echo; echo se''en\n",

@@ -80,6 +80,7 @@ pub fn started() -> StartInfo {
         boot_id: "b".into(),
         seed: 7,
         drill: false,
+        past: None,
     }
 }
 

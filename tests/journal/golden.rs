@@ -2,9 +2,9 @@
 
 use runbook::journal::{Ending, Integrity, read, verify};
 use runbook::model::{
-    Answer, Cause, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Person, Question,
-    QuestionKind, Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, StepOutcome,
-    TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState, Via,
+    Answer, Cause, Choice, Event, Millis, Objective, ObjectiveVerdict, OnTimeout, Past, PastStep, Person,
+    Question, QuestionKind, Record, ReplanInfo, Reply, Resolution, ResumeInfo, RunEnd, RunOutcome, Spread,
+    StartInfo, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskVerdict, UndoneState, Via,
 };
 use serde_json::json;
 
@@ -18,6 +18,7 @@ fn task_started(task: &str, command: &str) -> Event {
         command: command.into(),
         values: vec![],
         workdir: None,
+        host: None,
         timeout: None,
     }
 }
@@ -63,6 +64,7 @@ fn events() -> Vec<Event> {
             command: "cp \"$RB_V1\" \"$RB_V2\"".into(),
             values: vec![("RB_V1".into(), "a b\n".into()), ("RB_V2".into(), String::new())],
             workdir: Some("/srv".into()),
+            host: None,
             timeout: Some(Millis(30_000)),
         },
         Event::TaskEnded {
@@ -266,7 +268,33 @@ fn events() -> Vec<Event> {
             unsure: true,
             why: Some("the process that sent it is gone".into()),
         },
+        Event::RunStarted(Box::new(StartInfo { past: Some(Box::default()), ..started() })),
+        Event::RunStarted(Box::new(StartInfo { past: Some(Box::new(past())), ..started() })),
+        run_ended(RunOutcome::Recovered),
+        notice(6, Cause::Acknowledged { by: "bob".into() }),
+        Event::TaskStarted {
+            task: TaskId::parse("far.1").unwrap(),
+            command: "systemctl stop app".into(),
+            values: vec![],
+            workdir: None,
+            host: Some("web1".into()),
+            timeout: None,
+        },
+        Event::TaskFound { task: TaskId::parse("far.1").unwrap() },
+        run_ended(RunOutcome::Recovered),
     ]
+}
+
+fn past() -> Past {
+    let spread = |p50, p90| Spread { p50: Millis(p50), p90: Millis(p90) };
+    let people = Some(spread(60_000, 240_000));
+    let steps = [
+        ("pick/newest", PastStep { ran: 12, not_needed: 0, took: spread(1_500, 4_000), people: None }),
+        ("restore", PastStep { ran: 3, not_needed: 9, took: spread(480_000, 540_000), people }),
+        ("tidy", PastStep { ran: 0, not_needed: 12, took: Spread::ZERO, people: None }),
+    ];
+    let steps = steps.into_iter().map(|(id, told)| (step(id), told)).collect();
+    Past { runs: 12, drills: 4, steps }
 }
 
 fn notice(number: u32, cause: Cause) -> Event {
@@ -359,13 +387,14 @@ fn kind(event: &Event) -> usize {
         Event::Acknowledged { .. } => 28,
         Event::Notice { .. } => 29,
         Event::NoticeEnded { .. } => 30,
+        Event::TaskFound { .. } => 31,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=30).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=31).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use runbook::exec::{Exec, ExecConfig, ExecEvent, Finding, TaskSpec};
+use runbook::exec::{Exec, ExecConfig, ExecEvent, Finding, InFlight, TaskSpec};
 use runbook::model::{
     Millis, Op, ProcessOp, Secret, SecretName, TaskEnd, TaskEndKind, TaskId, TaskOutput, Want,
 };
@@ -42,6 +42,7 @@ pub fn op(id: &str, commands: &[&[&str]]) -> TaskSpec {
             commands: commands.iter().map(|c| c.iter().map(|a| (*a).to_owned()).collect()).collect(),
             script: None,
             env: Vec::new(),
+            host: None,
             // Replaced by the run's folder.
             workdir: PathBuf::new(),
             stdin: None,
@@ -58,6 +59,7 @@ pub fn spec(id: &str, op: Op) -> TaskSpec {
         want: Want { stdout: true, stderr: true },
         sensitive: false,
         env: vec![("RUNBOOK_STEP".into(), id.into())],
+        root: PathBuf::from("/"),
     }
 }
 
@@ -166,7 +168,7 @@ impl World {
     pub async fn attach(&mut self, tasks: &[&str]) -> Vec<Finding> {
         self.exec = None;
         let want = Want { stdout: true, stderr: true };
-        let in_flight = tasks.iter().map(|t| (task(t), want)).collect();
+        let in_flight = tasks.iter().map(|t| InFlight { task: task(t), want, abroad: None }).collect();
         let (exec, findings) = Exec::attach(self.config.clone(), in_flight).await.unwrap();
         self.exec = Some(exec);
         assert_eq!(findings.iter().map(|(t, _)| t.to_string()).collect::<Vec<_>>(), tasks);

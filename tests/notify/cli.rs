@@ -43,17 +43,30 @@ impl Desk {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    pub fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Shown {
-        let output = Command::new(env!("CARGO_BIN_EXE_runbook"))
+    pub fn command(&self, args: &[&str], env: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_runbook"));
+        command
             .args(args)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.path("home"))
             .env("RUNBOOK_STATE", self.path("state"))
+            // For scripts/planted.
+            .envs(std::env::vars_os().filter(|(name, _)| name == "RUNBOOK_PLANTED_BUG"))
             .envs(env.iter().copied())
-            .current_dir(self.root.path())
-            .output()
-            .unwrap();
+            .current_dir(self.root.path());
+        command
+    }
+
+    /// The events of the newest run with this name; none if there is no run yet.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let shown = self.run(&["log", "last", "--json"], &[]);
+        let records = shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.filter_map(|record| record["event"].get(name).cloned()).collect()
+    }
+
+    pub fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Shown {
+        let output = self.command(args, env).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let shown =
             Shown { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };

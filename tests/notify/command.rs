@@ -118,9 +118,9 @@ fn one_that_hangs_is_ended_with_what_it_started() {
 #[test]
 fn one_that_leaves_something_behind_is_done() {
     let dir = tempfile::tempdir().unwrap();
-    let channel = script(dir.path(), "(while ! test -e stop; do sleep 0.05; done) & echo gone");
+    let channel = script(dir.path(), "touch keep; (while test -e keep; do sleep 0.05; done) & echo gone");
     let delivery = send(&channel, &notice("7"), &token());
-    std::fs::write(dir.path().join("stop"), "").unwrap();
+    std::fs::remove_file(dir.path().join("keep")).unwrap();
     assert!(delivery.delivered && delivery.attempts == 1, "{delivery:?}");
     assert_eq!(delivery.answered.as_deref(), Some("gone"));
 }

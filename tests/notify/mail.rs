@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use crate::support::{SECRET, assert_silent_about, certificate, channel, keys, notice, secret, send};
 
-struct MailServer {
-    dir: tempfile::TempDir,
-    port: u16,
+pub struct MailServer {
+    pub dir: tempfile::TempDir,
+    pub port: u16,
     process: Child,
 }
 
 impl MailServer {
     /// None: there is no aiosmtpd (or no openssl) here, which is said.
-    fn start(mut options: Value) -> Option<Self> {
+    pub fn start(mut options: Value) -> Option<Self> {
         let Some(python) = python() else {
             println!("SKIPPED: there is no aiosmtpd here; mail is not tested");
             return None;
@@ -48,7 +48,7 @@ impl MailServer {
         text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 
-    fn mails(&self) -> Vec<Value> {
+    pub fn mails(&self) -> Vec<Value> {
         self.lines("mails.jsonl")
     }
 

@@ -2,8 +2,11 @@
 
 mod cli;
 mod command;
+mod ends;
+mod hand;
 mod http;
 mod mail;
 mod order;
 mod runs;
 mod support;
+mod whole;

@@ -5,14 +5,6 @@ use serde_json::Value;
 use crate::cli::Desk;
 use crate::support::{Server, say};
 
-/// The events of the newest run with this name.
-fn events(desk: &Desk, name: &str) -> Vec<Value> {
-    let shown = desk.run(&["log", "last", "--json"], &[]);
-    assert_eq!(shown.code, 0, "{}", shown.err);
-    let records = shown.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    records.filter_map(|record| record["event"].get(name).cloned()).collect()
-}
-
 #[test]
 fn a_receiver_that_is_busy_twice_is_told_once_and_keeps_nobody_waiting() {
     let server = Server::start(|n, _| match n {
@@ -34,7 +26,7 @@ fn a_receiver_that_is_busy_twice_is_told_once_and_keeps_nobody_waiting() {
     let ids: Vec<Value> = seen.iter().map(|request| request.json()["id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "a receiver can know it again: {ids:?}");
     assert!(seen[2].json()["text"].as_str().unwrap().contains("Bo is on it."), "{}", seen[2].body);
-    let ended = events(&desk, "notice_ended");
+    let ended = desk.events("notice_ended");
     assert_eq!(ended.len(), 1);
     assert_eq!((&ended[0]["delivered"], &ended[0]["attempts"]), (&Value::from(true), &Value::from(3)));
     // It was told after the end of the run, which is nonetheless the end of the run.
@@ -69,14 +61,14 @@ fn an_alert_is_triggered_by_its_level_and_resolved_at_the_end() {
     let actions: Vec<&str> = seen.iter().map(|json| json["event_action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["trigger", "resolve"]);
     assert_eq!(seen[0]["dedup_key"], seen[1]["dedup_key"]);
-    let raised = &events(&desk, "notice")[0];
+    let raised = &desk.events("notice")[0];
     assert_eq!(raised["to"], serde_json::json!(["ada", "bo", "the board"]));
     assert!(seen[0].to_string().contains("ada, bo, the board"), "{}", seen[0]);
 
     // Without its secret the channel is out of order, and the run is not.
     let shown = desk.run(&["run", "book"], &[]);
     assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
-    let ended = events(&desk, "notice_ended");
+    let ended = desk.events("notice_ended");
     assert!(ended.iter().all(|end| end["delivered"] == false && end["unsure"].is_null()), "{ended:?}");
     assert_eq!(server.seen().len(), 2);
 }

@@ -8,8 +8,8 @@ use runbook::model::{
     StepId, StepOutcome, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskVerdict, Timestamp, UndoneState, Want,
 };
 use runbook::plan::{
-    Action, Body, Check, Command, Environment, Expr, Meta, Objectives, OnFailure, Phase, Plan, Requires,
-    Retry, Scope, Shell, Step, StepIx, Template, Undo,
+    Action, Body, Check, Command, Environment, Expr, Http, Meta, Objectives, OnFailure, Phase, Plan,
+    Requires, Retry, Scope, Shell, Step, StepIx, Template, Undo,
 };
 use serde_json::{Value, json};
 
@@ -23,6 +23,7 @@ pub fn script(text: &str) -> Command {
             script: Template { src: text.to_owned(), uses: Vec::new() },
         },
         env: Vec::new(),
+        on: None,
         workdir: None,
         stdin: None,
         timeout: Some(Millis::secs(300)),
@@ -56,6 +57,7 @@ pub fn step(id: &str, title: &str, phase: usize, body: Body) -> Step {
         destructive: false,
         sensitive: false,
         keep_result: false,
+        item: None,
     }
 }
 
@@ -68,7 +70,7 @@ pub fn id_of(id: &str) -> StepId {
 }
 
 pub fn undo(text: &str) -> Option<Undo> {
-    Some(Undo { command: script(text), expect: Vec::new(), retry: Retry::never() })
+    Some(Undo { approval: None, command: script(text), expect: Vec::new(), retry: Retry::never() })
 }
 
 pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
@@ -115,7 +117,9 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
-        requires: Requires { commands: vec!["sqlite3".to_owned()], files: Vec::new(), free_space: None },
+        hosts: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        requires: Requires { commands: vec!["sqlite3".to_owned()], ..Requires::default() },
         max_parallel: 8,
         lock: "/srv/app/tasks.db".to_owned(),
         root: PathBuf::from("/srv/playbooks"),
@@ -151,12 +155,14 @@ pub fn plan() -> Plan {
     healthy.verify = vec![Check {
         title: "The health page answers 200".to_owned(),
         command: Command {
-            action: Action::Http {
+            action: Action::Http(Http {
                 method: "GET".to_owned(),
                 url: Template { src: "http://localhost:5000/health".to_owned(), uses: Vec::new() },
                 headers: Vec::new(),
                 body: None,
-            },
+                auth: None,
+                ca_file: None,
+            }),
             ..script("")
         },
         expect: vec![Expr { src: "result.status == 200".to_owned(), uses: Vec::new() }],
@@ -198,6 +204,7 @@ impl Tape {
             boot_id: "b0071d".to_owned(),
             seed: 7,
             drill,
+            past: None,
         })));
         tape
     }
@@ -232,6 +239,7 @@ impl Tape {
             command: command.to_owned(),
             values: Vec::new(),
             workdir: Some("/srv/playbooks".to_owned()),
+            host: None,
             timeout: Some(Millis::secs(300)),
         })
     }
@@ -349,6 +357,7 @@ fn restore_and_start(tape: &mut Tape) {
         command: "install -m 600 -- \"${RB_V1}\" tasks.db\nsync tasks.db".to_owned(),
         values: vec![("RB_V1".to_owned(), "backups/tasks-0900.db".to_owned())],
         workdir: Some("/srv/playbooks".to_owned()),
+        host: None,
         timeout: Some(Millis::secs(300)),
     });
     tape.end(task, 220, TaskEndKind::Exited { code: 0 }, TaskVerdict::Passed);

@@ -114,7 +114,7 @@ fn many_at_once_fit_on_the_screen() {
 
 /// A terminal that keeps what is written to it.
 #[derive(Debug, Clone, Default)]
-struct Screen(Arc<Mutex<String>>);
+pub struct Screen(Arc<Mutex<String>>);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -128,7 +128,7 @@ impl Write for Screen {
 
 impl Screen {
     /// What a terminal of unlimited height shows, for the few escapes that the view may use.
-    fn shown(&self) -> Vec<String> {
+    pub fn shown(&self) -> Vec<String> {
         let written = self.0.lock().expect("not poisoned").clone();
         let (mut lines, mut at, mut column) = (vec![String::new()], 0, 0);
         let mut rest = written.as_str();

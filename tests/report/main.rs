@@ -3,10 +3,13 @@
 
 mod fixtures;
 mod hostile;
+mod items;
 mod live;
 mod people;
+mod projection;
 mod scale;
 mod terminal;
+mod told;
 
 use std::path::Path;
 

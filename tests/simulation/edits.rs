@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use runbook::engine::{Replan, State, StepState};
 use runbook::model::{IncidentStatus, ReplanInfo, StepId, StepOutcome};
-use runbook::plan::{Body, OnFailure, Phase, Plan, StepIx};
+use runbook::plan::{Body, ForEach, OnFailure, OnItemFailure, Phase, Plan, StepIx};
 
 use super::plans::{check, command, random_plan, run, undo};
 use super::random::Random;
@@ -19,6 +19,33 @@ const HARSH: Odds =
 
 fn read_again(plan: &Plan) -> Plan {
     Plan::from_json(&plan.to_json()).expect("an edit makes a legal plan")
+}
+
+/// Another rule for the items of some step that has any.
+fn edit_items(plan: &mut Plan, random: &mut Random) {
+    let mut groups: Vec<&mut ForEach> = plan
+        .steps
+        .iter_mut()
+        .filter_map(|step| match &mut step.body {
+            Body::ForEach(each) if !each.steps.is_empty() => Some(each),
+            _ => None,
+        })
+        .collect();
+    if groups.is_empty() {
+        return;
+    }
+    let ix = random.index(groups.len());
+    let each = &mut groups[ix];
+    match random.below(3) {
+        0 => each.max_parallel = Some(1 + random.index(3)),
+        1 => {
+            each.on_item_failure = match each.on_item_failure {
+                OnItemFailure::Stop => OnItemFailure::Continue,
+                OnItemFailure::Continue => OnItemFailure::Stop,
+            }
+        }
+        _ => each.at_least = Some(1 + random.index(each.steps.len())),
+    }
 }
 
 fn append(plan: &mut Plan, phase: usize, name: &str) {
@@ -36,7 +63,7 @@ fn edited(old: &Plan, random: &mut Random) -> Plan {
         let ix = random.index(plan.steps.len());
         let last = plan.phases.len() - 1;
         let step = &mut plan.steps[ix];
-        match random.below(9) {
+        match random.below(10) {
             0 => step.title.push_str(", edited"),
             1 | 2 => {
                 if let Body::Command(known) = &mut step.body {
@@ -45,9 +72,11 @@ fn edited(old: &Plan, random: &mut Random) -> Plan {
             }
             3 => step.undo = if step.undo.is_some() { None } else { undo() },
             4 => step.verify.push(check("edited")),
-            5 => {
+            5 if step.item.is_none() => {
                 step.on_failure = [OnFailure::Stop, OnFailure::Continue, OnFailure::Rollback][random.index(3)]
             }
+            5 => step.item = Some(format!("edited {n}").into()),
+            9 => edit_items(&mut plan, random),
             6 => append(&mut plan, last, &format!("added-{n}")),
             7 => {
                 let phase = random.index(plan.phases.len());
@@ -220,8 +249,10 @@ fn shift(plan: &mut serde_json::Value) {
             if let Some(inside) = body.get_mut("any_of") {
                 bump_all(inside);
             }
-            if let Some(group) = body.get_mut("playbook") {
-                bump_all(&mut group["steps"]);
+            for group in ["playbook", "foreach"] {
+                if let Some(group) = body.get_mut(group) {
+                    bump_all(&mut group["steps"]);
+                }
             }
         }
     }

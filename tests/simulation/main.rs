@@ -8,6 +8,7 @@ mod edits;
 mod oracle;
 mod people;
 mod plans;
+mod projection;
 mod random;
 mod seeds;
 mod sim;

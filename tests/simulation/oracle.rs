@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, RunStatus, State, StepStatus};
+use runbook::engine::{Act, Decision, Outgoing, PhaseStatus, Projection, RunStatus, State, StepStatus};
 use runbook::model::{
     Answer, Cause, Event, Millis, OnTimeout, Person, QuestionKind, Record, Reply, Resolution, RunOutcome,
     StepId, StepOutcome, TaskEndKind, TaskId, TaskKind, TaskVerdict, UndoneState,
 };
-use runbook::plan::{Ask, Body, Plan, Step, StepIx};
+use runbook::plan::{Ask, Body, Level, OnItemFailure, Plan, Step, StepIx};
 
 use super::world::World;
 
@@ -29,6 +29,8 @@ pub struct Oracle {
     agreed: BTreeMap<StepIx, BTreeSet<String>>,
     /// Their actions may start.
     approved: BTreeSet<StepIx>,
+    /// They may be taken back.
+    undo_approved: BTreeSet<StepIx>,
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
     told: Told,
@@ -43,6 +45,8 @@ struct Told {
     sent: BTreeSet<u32>,
     levels: BTreeSet<u32>,
     updates: u32,
+    /// Alerts that somebody has in hand, as far as their channels know.
+    in_hand: BTreeSet<String>,
     /// Of which the journal says what became of them.
     ended: BTreeSet<(u32, String)>,
 }
@@ -60,6 +64,7 @@ impl Oracle {
             began: BTreeMap::new(),
             agreed: BTreeMap::new(),
             approved: BTreeSet::new(),
+            undo_approved: BTreeSet::new(),
             last_undone: None,
             told: Told::default(),
         }
@@ -76,16 +81,22 @@ impl Oracle {
         assert!(self.told.sent.iter().all(|number| self.told.written.contains_key(number)));
     }
 
-    fn notice(&mut self, t: Millis, number: u32, cause: &Cause) {
-        assert!(!matches!(self.folded.status, RunStatus::Ended(_)), "a notice after the end");
+    fn notice(&mut self, t: Millis, number: u32, cause: &Cause, channels: &[String]) {
+        let in_hand = matches!(cause, Cause::Acknowledged { .. });
+        assert!(in_hand || !matches!(self.folded.status, RunStatus::Ended(_)), "a notice after the end");
         assert_eq!(self.told.written.insert(number, cause.clone()), None, "notice {number} is there twice");
         match cause {
             Cause::Escalation { level, .. } => {
                 assert!(self.told.levels.insert(*level), "level {level} was raised twice");
                 let known = self.plan.escalation.iter().find(|known| known.level == *level);
-                let after = known.expect("a level of the plan").after.unwrap_or_default();
+                assert!(
+                    self.folded.acknowledged.is_empty(),
+                    "level {level} was raised although it is in hand"
+                );
+                let known = known.expect("a level of the plan");
                 // The simulated incident begins with its run.
-                let by_time = t >= after;
+                let by_time = known.after.is_some_and(|after| t >= after);
+                let by_breach = breaches(&self.plan, &self.folded, known, t);
                 let failed = |(ix, spec): (usize, &Step)| {
                     let state = &self.folded.steps[ix];
                     let bad = matches!(state.own_outcome(), Some(StepOutcome::Failed | StepOutcome::Unknown));
@@ -99,13 +110,25 @@ impl Oracle {
                     )
                 };
                 let by_phase = self.folded.phases.iter().any(late);
-                assert!(by_time || by_step || by_phase, "level {level} was raised for nothing");
+                assert!(by_time || by_breach || by_step || by_phase, "level {level} was raised for nothing");
             }
             Cause::Update { number, .. } => {
                 self.told.updates += 1;
                 assert_eq!(*number, self.told.updates, "updates are numbered without gaps");
             }
-            Cause::Step { .. } | Cause::Recovered => {}
+            Cause::Step { .. } => {}
+            Cause::Recovered => self.told.in_hand.clear(),
+            Cause::Acknowledged { .. } => {
+                assert!(!self.folded.acknowledged.is_empty(), "nobody has taken notice");
+                for channel in channels {
+                    assert_eq!(channel, "pager", "it keeps no alerts");
+                    assert!(self.folded.told.alerts.contains_key(channel), "it has no alert");
+                    assert!(
+                        self.told.in_hand.insert(channel.clone()),
+                        "{channel} was told twice that it is in hand"
+                    );
+                }
+            }
         }
     }
 
@@ -130,6 +153,7 @@ impl Oracle {
             Event::StepEnded { step, outcome, .. } => {
                 let ix = self.ix(step);
                 self.approved.remove(&ix);
+                self.items_ended(ix, *outcome);
                 if *outcome == StepOutcome::Succeeded {
                     assert!(!self.succeeded.contains(&ix), "{step} succeeded twice");
                     self.succeeded.insert(ix);
@@ -145,8 +169,13 @@ impl Oracle {
                     self.began.entry(ix).or_insert(record.seq);
                 }
                 self.agreed.remove(&ix);
+                if question.kind == QuestionKind::Undo {
+                    self.undo_approved.remove(&ix);
+                }
             }
-            Event::Notice { number, cause, .. } => self.notice(record.t, *number, cause),
+            Event::Notice { number, cause, channels, .. } => {
+                self.notice(record.t, *number, cause, channels);
+            }
             Event::NoticeEnded { number, channel, .. } => {
                 assert!(self.told.written.contains_key(number), "an end of no notice");
                 assert!(self.told.ended.insert((*number, channel.clone())), "notice {number} ended twice");
@@ -157,12 +186,15 @@ impl Oracle {
                 let ix = self.ix(step);
                 let asking = self.folded.steps[ix].asking().expect("an open question");
                 assert!(asking.until.is_some_and(|until| record.t >= until), "{step} expired too early");
-                if *then == OnTimeout::Proceed && asking.question.kind == QuestionKind::Approval {
-                    self.approved.insert(ix);
+                match (then, asking.question.kind) {
+                    (OnTimeout::Proceed, QuestionKind::Approval) => _ = self.approved.insert(ix),
+                    (OnTimeout::Proceed, QuestionKind::Undo) => _ = self.undo_approved.insert(ix),
+                    _ => {}
                 }
             }
             Event::StepUndone { step, state } => {
                 let ix = self.ix(step);
+                self.undo_approved.remove(&ix);
                 if *state == UndoneState::Undone {
                     self.succeeded.remove(&ix);
                     self.dirty.remove(&ix);
@@ -203,6 +235,13 @@ impl Oracle {
         let pager = |called: &Vec<String>| called.iter().any(|name| name == "pager");
         if recovered && self.folded.told.raised.values().any(pager) {
             assert!(self.folded.told.called_off, "an alert is left open");
+        }
+        if !self.folded.acknowledged.is_empty() && outcome != RunOutcome::Waiting {
+            let mut alerts = self.folded.told.alerts.keys().filter(|name| *name == "pager");
+            assert!(
+                alerts.all(|name| self.told.in_hand.contains(name)),
+                "an alert that is in hand calls people"
+            );
         }
     }
 
@@ -265,6 +304,13 @@ impl Oracle {
                     self.approved.insert(ix);
                 }
             }
+            (QuestionKind::Undo, Answer::Approve) => {
+                assert!(agreed.insert(by.name.clone()), "{} agreed twice to the undo of {step}", by.name);
+                let ask = asked_by(&self.plan.steps[ix], QuestionKind::Undo);
+                if agreed.len() as u64 >= u64::from(ask.map_or(1, |ask| ask.count)) {
+                    self.undo_approved.insert(ix);
+                }
+            }
             (QuestionKind::Failure, answer) => {
                 self.dirty.remove(&ix);
                 if *answer == Answer::Retry {
@@ -312,12 +358,67 @@ impl Oracle {
                 let other = alternatives.iter().find(|a| **a != ix && state.steps[**a].is_active());
                 assert_eq!(other, None, "two alternatives at once");
             }
+            self.item_may_begin(ix, parent);
+        }
+    }
+
+    /// The items beside one that begins: not too many at once, and none that was not done if that is to stop them.
+    fn item_may_begin(&self, ix: StepIx, group: StepIx) {
+        let Body::ForEach(each) = &self.plan.steps[group].body else { return };
+        let state = &self.folded;
+        if state.steps[ix].status != StepStatus::Pending {
+            return;
+        }
+        let id = &self.plan.steps[ix].id;
+        let others = || each.steps.iter().filter(|other| **other != ix).map(|other| &state.steps[*other]);
+        let beside = others().filter(|other| other.is_active()).count();
+        assert!(each.max_parallel.is_none_or(|most| beside < most), "{id} is one too many");
+        if each.on_item_failure == OnItemFailure::Stop {
+            let bad =
+                |o| matches!(o, Some(StepOutcome::Failed | StepOutcome::Unknown | StepOutcome::Cancelled));
+            let spoilt = others().find(|other| bad(other.own_outcome()));
+            assert!(spoilt.is_none(), "{id} began although another item was not done");
+        }
+    }
+
+    /// What a step that is done for each item came to, against a count of its own.
+    fn items_ended(&self, ix: StepIx, outcome: StepOutcome) {
+        let Body::ForEach(each) = &self.plan.steps[ix].body else { return };
+        // One that a person has spoken of, or that never came to its items.
+        if self.resolved.contains(&ix) || !self.folded.steps[ix].is_inside() {
+            return;
+        }
+        let id = &self.plan.steps[ix].id;
+        let outcomes: Vec<_> = each.steps.iter().map(|item| self.folded.steps[*item].own_outcome()).collect();
+        let with = |wanted: &[StepOutcome]| {
+            outcomes.iter().flatten().filter(|outcome| wanted.contains(outcome)).count()
+        };
+        let done = with(&[StepOutcome::Succeeded, StepOutcome::Satisfied]);
+        let needed = each.at_least.unwrap_or(outcomes.len() - with(&[StepOutcome::Skipped]));
+        let running = each.steps.iter().any(|item| self.folded.steps[*item].is_active());
+        assert!(!running, "{id} is over and an item runs");
+        match outcome {
+            StepOutcome::Succeeded => {
+                assert!(done >= needed, "{id} succeeded with {done} of {needed}");
+                // Those that could have been begun were.
+                let left = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+                assert_eq!(left, 0, "{id} succeeded before all of its items were over");
+            }
+            StepOutcome::Failed => {
+                let rollback = matches!(self.folded.status, RunStatus::RollingBack { .. });
+                assert!(rollback || done < needed, "{id} failed with {done} of {needed}");
+                assert_eq!(with(&[StepOutcome::Unknown]), 0, "{id} failed with an item in doubt");
+            }
+            StepOutcome::Cancelled => {}
+            other => panic!("{id} is {other}"),
         }
     }
 
     fn undo_started(&mut self, ix: StepIx, task: &TaskId, world: &World) {
         let id = &task.step;
         assert!(self.folded.in_flight.keys().all(|t| t.kind != TaskKind::Undo), "{id}: two undos at once");
+        let asks = asked_by(&self.plan.steps[ix], QuestionKind::Undo).is_some();
+        assert!(!asks || self.undo_approved.contains(&ix), "{id} is taken back before enough people agreed");
         for (other, step) in self.plan.steps.iter().enumerate() {
             let there = step.undo.is_some() && world.has_effect(other) && !self.resolved.contains(&other);
             if there && other != ix && self.plan.ancestors(other).contains(&ix) {
@@ -381,7 +482,19 @@ impl Oracle {
                         "{id} is not over"
                     );
                 }
-                assert!(!outcomes(StepOutcome::Unknown) || !self.resolved.is_empty());
+                // One that enough others were done without stays unknown, and the run is not called recovered.
+                let settled = |ix: StepIx| {
+                    let group = self.plan.foreach_around(ix);
+                    group
+                        .is_some_and(|group| state.steps[group].own_outcome() == Some(StepOutcome::Succeeded))
+                };
+                for (ix, step) in state.steps.iter().enumerate() {
+                    if step.outcome() == Some(StepOutcome::Unknown) {
+                        let known = !self.resolved.is_empty();
+                        let degraded = end.outcome == RunOutcome::Degraded;
+                        assert!(known || settled(ix) && degraded, "{} is unknown", self.plan.steps[ix].id);
+                    }
+                }
             }
             RunOutcome::RolledBack | RunOutcome::Stuck => {
                 let stuck = state.steps.iter().any(|s| {
@@ -413,10 +526,25 @@ impl Oracle {
     }
 }
 
+/// Whether the level is one for a missed RTO, and the RTO is missed by past runs, or has passed.
+fn breaches(plan: &Plan, state: &State, level: &Level, t: Millis) -> bool {
+    let (Some(rto), Some(of)) = (plan.objectives.rto, level.projected_breach) else { return false };
+    t > rto || Projection::of(plan, state, t).is_some_and(|projected| projected.end.get(of) > rto)
+}
+
+/// A level that is due and was not raised.
+pub fn is_owed(plan: &Plan, state: &State, t: Millis) -> bool {
+    let due =
+        |level: &Level| !state.told.raised.contains_key(&level.level) && breaches(plan, state, level, t);
+    let goes_on = state.status == RunStatus::Running && state.acknowledged.is_empty();
+    goes_on && plan.escalation.iter().any(due)
+}
+
 /// What the plan says of such a question of the step. Of a failed step's nothing: anybody may answer it.
 fn asked_by(step: &Step, kind: QuestionKind) -> Option<&Ask> {
     match (kind, &step.body) {
         (QuestionKind::Approval, _) => step.approval.as_deref(),
+        (QuestionKind::Undo, _) => step.undo.as_ref()?.approval.as_deref(),
         (QuestionKind::Choice, Body::Choose(choose)) => Some(&choose.ask),
         (QuestionKind::Manual, Body::Manual(ask)) => Some(ask),
         _ => None,

@@ -77,13 +77,15 @@ fn stray(asking: &Asking, random: &mut Random) -> (String, Answer) {
     if !nobodies.is_empty() && random.chance(75) {
         let by = nobodies.swap_remove(random.index(nobodies.len()));
         let fitting = match question.kind {
-            QuestionKind::Approval => Answer::Approve,
+            QuestionKind::Approval | QuestionKind::Undo => Answer::Approve,
             _ => answer(asking, random),
         };
         return (by, fitting);
     }
     let misfit = match question.kind {
-        QuestionKind::Approval | QuestionKind::Manual => Answer::Choose { option: "nonsense".into() },
+        QuestionKind::Approval | QuestionKind::Undo | QuestionKind::Manual => {
+            Answer::Choose { option: "nonsense".into() }
+        }
         QuestionKind::Choice | QuestionKind::Failure => Answer::Approve,
     };
     ("alice".into(), misfit)
@@ -91,8 +93,8 @@ fn stray(asking: &Asking, random: &mut Random) -> (String, Answer) {
 
 fn answer(asking: &Asking, random: &mut Random) -> Answer {
     match asking.question.kind {
-        QuestionKind::Approval if random.chance(85) => Answer::Approve,
-        QuestionKind::Approval => Answer::Reject,
+        QuestionKind::Approval | QuestionKind::Undo if random.chance(85) => Answer::Approve,
+        QuestionKind::Approval | QuestionKind::Undo => Answer::Reject,
         QuestionKind::Manual if random.chance(80) => Answer::Done,
         QuestionKind::Manual => Answer::NotDone,
         QuestionKind::Choice => {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use runbook::model::{
-    Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, SecretText,
-    StepId, Want,
+    Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, Percentile,
+    SecretText, StepId, Want,
 };
 use runbook::plan::{
-    Action, Ask, Body, Cadence, Check, Choose, Command, Expr, Level, Meta, Objectives, OnFailure, Phase,
-    Plan, PlannedOption, Requires, Retry, Scope, Shell, Step, StepIx, Tell, Template, Undo, Updates,
+    Action, Ask, Body, Cadence, Check, Choose, Command, Expr, ForEach, Level, Meta, Objectives, OnFailure,
+    OnItemFailure, Phase, Plan, PlannedOption, Requires, Retry, Scope, Shell, Step, StepIx, Tell, Template,
+    Undo, Updates,
 };
 
 use super::random::Random;
@@ -21,6 +22,7 @@ pub fn command(text: &str) -> Command {
             script: Template { src: text.to_owned(), uses: Vec::new() },
         },
         env: Vec::new(),
+        on: None,
         workdir: None,
         stdin: None,
         timeout: Some(Millis::secs(60)),
@@ -45,7 +47,7 @@ pub fn check(title: &str) -> Check {
 }
 
 pub fn undo() -> Option<Undo> {
-    Some(Undo { command: command("undo"), expect: Vec::new(), retry: Retry::never() })
+    Some(Undo { approval: None, command: command("undo"), expect: Vec::new(), retry: Retry::never() })
 }
 
 pub fn step(id: &str, body: Body) -> Step {
@@ -73,6 +75,7 @@ pub fn step(id: &str, body: Body) -> Step {
         destructive: false,
         sensitive: false,
         keep_result: false,
+        item: None,
     }
 }
 
@@ -108,6 +111,8 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
+        hosts: Default::default(),
+        groups: Default::default(),
         requires: Requires::default(),
         max_parallel,
         lock: "simulated".into(),
@@ -141,6 +146,22 @@ pub fn any_of(at: StepIx, id: &str, alternatives: Vec<Step>) -> Vec<Step> {
         steps.push(alternative);
     }
     steps
+}
+
+/// `id` for each of so many items, like `item`, at index `at` of the plan.
+pub fn for_each(at: StepIx, id: &str, items: usize, each: ForEach, item: &Step) -> Vec<Step> {
+    let mut steps = vec![step(id, Body::ForEach(ForEach { steps: (at + 1..=at + items).collect(), ..each }))];
+    for number in 1..=items {
+        let id = steps[0].id.child(&number.to_string()).expect("a valid id");
+        let item_value = Some(serde_json::Value::from(format!("item {number}")));
+        steps.push(Step { id, parent: Some(at), item: item_value, ..item.clone() });
+    }
+    steps
+}
+
+/// The rules of a `foreach`; its steps are put in by [`for_each`].
+pub fn each(max_parallel: Option<usize>, on_item_failure: OnItemFailure, at_least: Option<usize>) -> ForEach {
+    ForEach { steps: Vec::new(), max_parallel, on_item_failure, at_least }
 }
 
 /// A question that somebody answers, or whose time is over.
@@ -234,6 +255,7 @@ pub fn channels() -> Vec<Channel> {
 /// People who are called, and told how things stand.
 fn tell(random: &mut Random, plan: &mut Plan) {
     plan.channels = channels();
+    plan.objectives.rto = random.chance(70).then(|| Millis(random.below(60_000)));
     let names = |random: &mut Random| {
         let all = plan.channels.iter().map(|channel| channel.name.clone());
         all.filter(|_| random.chance(70)).collect::<Vec<_>>()
@@ -242,14 +264,17 @@ fn tell(random: &mut Random, plan: &mut Plan) {
     for level in 1..=random.below(5) as u32 {
         after += random.below(8000);
         let after = random.chance(80).then_some(Millis(after));
-        plan.escalation.push(Level { level, after, notify: names(random), to: Vec::new() });
+        let projected_breach =
+            random.chance(40).then(|| if random.chance(50) { Percentile::P50 } else { Percentile::P90 });
+        plan.escalation.push(Level { level, after, projected_breach, notify: names(random), to: Vec::new() });
     }
     if random.chance(60) {
         let cadence =
             |length: Option<u64>, every| Cadence { length: length.map(Millis), every: Millis(every) };
         let mut every = vec![cadence(Some(1000 + random.below(9000)), 1000 + random.below(3000))];
         every.push(cadence(random.chance(20).then_some(5000), 2000 + random.below(6000)));
-        plan.updates = Some(Updates { channels: names(random), every, status_file: None });
+        let status_file = random.chance(30).then(|| "/books/status.txt".into());
+        plan.updates = Some(Updates { channels: names(random), every, status_file });
     }
     for step in &mut plan.steps {
         step.escalate = random.chance(25).then(|| 1 + random.below(5) as u32);
@@ -283,7 +308,11 @@ impl Maker<'_> {
         (new.phase, new.parent, new.scope) = (phase, parent, scope);
         self.steps.push(new);
         let depth = std::iter::successors(parent, |p| self.steps[*p].parent).count();
-        let kind = if depth < 2 { self.random.below(20) } else { self.random.below(16) };
+        let kind = if depth < 2 { self.random.below(23) } else { self.random.below(16) };
+        if kind >= 20 {
+            self.items(ix, name);
+            return ix;
+        }
         let body = match kind {
             0..14 => Body::Command(command(name)),
             14 => Body::Wait(Millis(self.random.below(5000))),
@@ -312,6 +341,38 @@ impl Maker<'_> {
         self.steps[ix].body = body;
         self.decorate(ix);
         ix
+    }
+
+    /// Makes step `ix`, the last one so far, one that is done for each item of a list.
+    fn items(&mut self, ix: StepIx, name: &str) {
+        let count = self.random.index(5);
+        let rule = each(
+            self.random.chance(50).then(|| 1 + self.random.index(2)),
+            [OnItemFailure::Stop, OnItemFailure::Continue][self.random.index(2)],
+            (count > 0 && self.random.chance(60)).then(|| 1 + self.random.index(count)),
+        );
+        self.decorate(ix);
+        // What a group of items has is asked once; the rest is each item's own.
+        let group = &mut self.steps[ix];
+        (group.unless, group.undo, group.irreversible) = (None, None, false);
+        group.verify.clear();
+        group.retry = Retry::never();
+        let mut item = Step { body: Body::Command(command(name)), ..self.steps[ix].clone() };
+        self.steps.push(item);
+        self.decorate(ix + 1);
+        item = self.steps.pop().expect("the item");
+        (item.when, item.approval, item.on_failure) = (None, None, OnFailure::Stop);
+        item.needs.clear();
+        let made = for_each(ix, "x", count, rule, &item);
+        for (number, mut made) in made.into_iter().enumerate() {
+            if number == 0 {
+                self.steps[ix].body = made.body;
+            } else {
+                let own = number.to_string();
+                made.id = self.steps[ix].id.child(&own).expect("a valid id");
+                self.steps.push(made);
+            }
+        }
     }
 
     fn decorate(&mut self, ix: StepIx) {
@@ -346,6 +407,9 @@ impl Maker<'_> {
             if let Some(undo) = &mut step.undo {
                 undo.retry = retry(random, 2);
                 undo.retry.remedies.clear();
+                // Aside, so that all else of the plan stays what its seed gave.
+                let mut aside = random.clone();
+                undo.approval = aside.chance(12).then(|| Box::new(ask(&mut aside)));
             }
         } else if action {
             step.irreversible = random.chance(10);

@@ -1,5 +1,6 @@
 //! Reproducible randomness: SplitMix64.
 
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use runbook::engine::Input;
-use runbook::model::{Resolution, RunOutcome, StepOutcome};
+use runbook::model::{Event, Resolution, RunOutcome, StepOutcome};
 
+use super::people::person;
 use super::plans::random_plan;
 use super::random::Random;
 use super::sim::{Crash, Sim, is_final};
@@ -109,6 +110,9 @@ fn life(sim: &mut Sim, random: &mut Random) {
             sim.resume(true, false);
             continue;
         }
+        if random.chance(15) {
+            sim.take_notice_undriven();
+        }
         if outcome == RunOutcome::Waiting && random.chance(60) {
             sim.answer_undriven();
         }
@@ -145,6 +149,9 @@ fn go(sim: &mut Sim, random: &mut Random, cancel_after: Option<usize>) -> bool {
         steps += 1;
         if !sim.crashed && random.chance(4) {
             sim.input(&|| Input::CannotWait);
+        }
+        if !sim.crashed && random.chance(3) {
+            sim.input(&|| Input::Note(Event::Acknowledged { by: person("carol") }));
         }
         if !sim.crashed && Some(steps) == cancel_after {
             let force = random.chance(30);

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use runbook::engine::{Act, Clock, Engine, Input, Outgoing, RunFacts, RunStatus, State};
 use runbook::model::{
-    Delivery, Event, FORMAT, Millis, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd, RunId, RunOutcome,
-    StartInfo, StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
+    Delivery, Event, FORMAT, Millis, Past, PastStep, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
+    RunId, RunOutcome, Spread, StartInfo, StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
 };
 use runbook::plan::{Plan, StepIx};
 
 use super::oracle::Oracle;
 use super::people::{Moment, Word, words};
-use super::random::keyed;
+use super::random::{Random, keyed};
 use super::world::{Odds, World};
 
 /// 2026-11-21 10:37:55 UTC.
@@ -76,7 +76,34 @@ pub fn start_info() -> StartInfo {
         boot_id: "b".into(),
         seed: 7,
         drill: false,
+        past: None,
     }
+}
+
+/// What past runs tell of the plan's steps: of some of them, and sometimes of none.
+fn past(plan: &Plan, seed: u64) -> Option<Box<Past>> {
+    let mut random = keyed(seed, "past");
+    if random.chance(20) {
+        return None;
+    }
+    let mut past =
+        Past { runs: 1 + random.index(20) as u32, drills: random.index(3) as u32, ..Past::default() };
+    for step in &plan.steps {
+        let spread = |random: &mut Random| {
+            let p50 = Millis(random.below(5000));
+            Spread { p50, p90: p50.saturating_add(Millis(random.below(5000))) }
+        };
+        if random.chance(80) {
+            let told = PastStep {
+                ran: random.index(10) as u32,
+                not_needed: if random.chance(30) { random.index(10) as u32 } else { 0 },
+                took: spread(&mut random),
+                people: random.chance(50).then(|| spread(&mut random)),
+            };
+            past.steps.insert(step.id.clone(), told);
+        }
+    }
+    Some(Box::new(past))
 }
 
 pub fn resume_info() -> ResumeInfo {
@@ -118,7 +145,8 @@ impl Sim {
     }
 
     pub fn start(&mut self) {
-        self.input(&|| Input::Start(Box::new(start_info())));
+        let past = past(&self.plan, self.seed);
+        self.input(&|| Input::Start(Box::new(StartInfo { past: past.clone(), ..start_info() })));
     }
 
     /// Feeds an input; the runner may die on the way.
@@ -130,6 +158,12 @@ impl Sim {
         assert_eq!(decision, self.twin.handle(now, make()), "the same input was decided differently");
         assert_eq!(self.engine.fault(), None);
         self.oracle.decision(&decision);
+        if self.audited {
+            assert!(
+                !super::oracle::is_owed(&self.plan, self.engine.state(), self.now),
+                "nobody is told of the breach"
+            );
+        }
         if self.audited
             && let Err(why) = self.engine.audit()
         {
@@ -243,7 +277,7 @@ impl Sim {
 
     /// What somebody says next. Nobody speaks to a run that is being ended.
     fn next_word(&self) -> Option<Word> {
-        if self.state().status != RunStatus::Running {
+        if !matches!(self.state().status, RunStatus::Running | RunStatus::RollingBack { .. }) {
             return None;
         }
         let had = |moment| self.strays.contains(&moment);
@@ -357,6 +391,38 @@ impl Sim {
         }
     }
 
+    /// What `runbook ack` does when nobody drives the run. Its process may die before it has sent anything.
+    pub fn take_notice_undriven(&mut self) {
+        let mut engine = Engine::with_state(self.plan.clone(), self.oracle.folded.clone(), facts());
+        let decision = engine
+            .record_remark(at(self.now), Some(Event::Acknowledged { by: super::people::person("dora") }));
+        for record in decision.records {
+            self.oracle.record(&record, &self.world);
+            self.journal.push(record);
+        }
+        let mut random = keyed(self.seed, &format!("ack {}", self.journal.len()));
+        for act in decision.acts {
+            let Act::Notify(out) = act else { panic!("{act:?} of a run that nobody drives") };
+            self.oracle.sent(&out);
+            let told = |channel: &String| {
+                let delivery = Delivery {
+                    delivered: true,
+                    unsure: false,
+                    attempts: 1,
+                    why: None,
+                    answered: None,
+                    duration: Millis::ZERO,
+                };
+                (out.number, channel.clone(), delivery)
+            };
+            let told = out.channels.iter().filter(|_| random.chance(70)).map(told).collect();
+            for record in engine.record_told(at(self.now), told) {
+                self.oracle.record(&record, &self.world);
+                self.journal.push(record);
+            }
+        }
+    }
+
     /// To the end, over crashes.
     pub fn drive(&mut self) -> RunEnd {
         loop {
@@ -378,7 +444,8 @@ impl Sim {
                 self.oracle.folded.steps[ix].undo,
                 runbook::engine::UndoStatus::Over(runbook::model::UndoneState::Unknown { .. })
             );
-            if undo_unknown || self.oracle.folded.steps[ix].outcome() == Some(StepOutcome::Unknown) {
+            let unknown = self.oracle.folded.steps[ix].outcome() == Some(StepOutcome::Unknown);
+            if (undo_unknown || unknown) && self.oracle.folded.may_be_resolved(&self.plan, ix) {
                 let there = self.world.has_effect(ix);
                 self.resolve(ix, if there { Resolution::Done } else { Resolution::NotDone });
             }
@@ -404,5 +471,6 @@ fn again(found: &runbook::engine::Found) -> runbook::engine::Found {
         Found::NeverStarted => Found::NeverStarted,
         Found::Ended { end, output } => Found::Ended { end: end.clone(), output: output.clone() },
         Found::Unknown { why } => Found::Unknown { why: why.clone() },
+        Found::Runs => Found::Runs,
     }
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use runbook::engine::{Act, Engine, Input};
 use runbook::model::{Millis, RunOutcome, TaskEnd, TaskEndKind, TaskOutput};
-use runbook::plan::{OnFailure, Plan};
+use runbook::plan::{OnFailure, OnItemFailure, Plan};
 
-use super::plans::{any_of, plan, run, undo};
+use super::plans::{any_of, each, for_each, plan, run, undo};
 use super::sim::{at, facts, start_info};
 
 const STEPS: usize = 10_000;
@@ -59,6 +59,20 @@ fn a_phase_for_each_step_and_a_rollback_of_all() {
         step.on_failure = OnFailure::Rollback;
     }
     assert_eq!(drive(plan(STEPS, 8, Vec::new(), steps), Some(STEPS - 1)), RunOutcome::RolledBack);
+}
+
+#[test]
+fn ten_thousand_items() {
+    for rule in
+        [each(Some(8), OnItemFailure::Continue, Some(STEPS - 1)), each(Some(1), OnItemFailure::Stop, None)]
+    {
+        let steps = for_each(0, "all", STEPS, rule.clone(), &run("item"));
+        let (fails, end) = match rule.at_least {
+            Some(_) => (Some(STEPS / 2), RunOutcome::Degraded),
+            None => (None, RunOutcome::Recovered),
+        };
+        assert_eq!(drive(plan(1, 64, Vec::new(), steps), fails), end);
+    }
 }
 
 #[test]

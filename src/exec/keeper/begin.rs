@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::far::FarTask;
 use super::keep::{Keeper, now};
 use super::sink::{Keep, Sink};
 use super::spawn::{self, Failure, Started};
@@ -19,7 +20,14 @@ use crate::planted::{self, Bug};
 const HELD: usize = 32;
 
 impl Keeper {
-    pub(super) fn begin(&mut self, mut order: StartTask) {
+    pub(super) fn begin(&mut self, order: StartTask) {
+        self.remember_host(&order);
+        if let Some(order) = self.open_way(order) {
+            self.begin_now(order);
+        }
+    }
+
+    pub(super) fn begin_now(&mut self, mut order: StartTask) {
         let note = Note::Intent { task: order.task.clone() };
         let noted = if planted::is(Bug::NoIntentNote) { Ok(()) } else { self.notes.add(&note) };
         if let Err(e) = noted {
@@ -32,8 +40,9 @@ impl Keeper {
         let mark = mark::of(&token);
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
+        let without = if order.far.is_some() { self.secret_names() } else { Vec::new() };
         let hold_writers = self.tasks.len() < HELD;
-        let (started, defect) = match spawn::spawn(&order, &extra, mark, hold_writers) {
+        let (started, defect) = match spawn::spawn(&order, &extra, &without, mark, hold_writers) {
             Ok(started) => (started, None),
             Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
             Err(Failure::Partly { why, started }) => {
@@ -81,6 +90,7 @@ impl Keeper {
     }
 
     fn task(&self, order: &StartTask, started: Started, stdin: Vec<u8>, began: Moment) -> Task {
+        let far = FarTask::of(order);
         let outlet = |stream, pipe: std::io::PipeReader| {
             // A pipe that cannot be read without blocking must not be read at all; it cannot happen to a fresh pipe.
             let pipe = set_nonblocking(std::os::fd::AsFd::as_fd(&pipe)).ok().map(|()| pipe);
@@ -93,9 +103,11 @@ impl Keeper {
                 total: 0,
                 last_read: began,
                 hidden: order.sensitive,
+                filter: far.as_ref().map(|far| far.filter()),
             }
         };
         let feed = started.stdin.and_then(|pipe| Feed::new(pipe, stdin).ok());
+        let outlets = [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)];
         Task {
             id: order.task.clone(),
             grace: order.grace,
@@ -109,7 +121,9 @@ impl Keeper {
             mains: started.pids.into_iter().map(|pid| (pid, None)).collect(),
             began,
             deadline: None,
-            outlets: [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)],
+            outlets,
+            far,
+            told: false,
             stdin: feed,
             writers: started.writers,
             defect: None,
@@ -140,5 +154,7 @@ fn keep(order: &StartTask, stream: Stream) -> Keep {
 }
 
 fn file_name(order: &StartTask, extension: &str) -> PathBuf {
-    PathBuf::from(format!("{}.{extension}", order.task.file_stem()))
+    // What an asked host gives again takes the place of what is here only once it is whole.
+    let again = if order.far.as_ref().is_some_and(|far| far.asks) { ".new" } else { "" };
+    PathBuf::from(format!("{}.{extension}{again}", order.task.file_stem()))
 }

@@ -8,7 +8,7 @@ use crate::exec::notes::Note;
 use crate::exec::outputs;
 use crate::exec::procfs::Stat;
 use crate::exec::protocol::{Bytes, EndedTask, FromKeeper};
-use crate::model::{Millis, TaskEnd, TaskId};
+use crate::model::{Millis, TaskEnd, TaskEndKind, TaskId};
 use crate::planted::{self, Bug};
 
 /// So long is killed, in rounds, before what is left is given up as leaked.
@@ -16,13 +16,17 @@ pub(super) const FORCE: Moment = 2000;
 /// Between two rounds of killing.
 const ROUND: Moment = 20;
 /// Between two looks at who is left while a tree ends by itself.
-const LOOK: Moment = 250;
+pub(super) const LOOK: Moment = 250;
 
 impl Keeper {
     pub(super) fn stop(&mut self, id: &TaskId, force: bool) {
+        if self.stop_waiting(id) {
+            return;
+        }
         let Some(at) = self.tasks.iter().position(|t| t.id == *id) else { return };
         // Its processes have ended by themselves; only the last of its output is waited for.
-        let is_over = self.tasks[at].reaped.is_some() && !planted::is(Bug::StopAfterEnd);
+        let is_over = (self.tasks[at].reaped.is_some() || self.tasks[at].last_word().is_some())
+            && !planted::is(Bug::StopAfterEnd);
         if !is_over || self.tasks[at].ending.is_some() {
             self.end_tree(at, Reason::Stop, force);
         }
@@ -30,6 +34,11 @@ impl Keeper {
 
     /// Starts to end a tree, or goes from asking to killing.
     fn end_tree(&mut self, at: usize, reason: Reason, force: bool) {
+        let asked = matches!(self.tasks[at].ending, Some(Ending { phase: Phase::Asked { .. }, .. }));
+        let fresh = self.tasks[at].ending.is_none();
+        if (fresh || asked && force) && self.ask_to_end(at, reason, force) {
+            return;
+        }
         let now = now();
         let task = &mut self.tasks[at];
         let killing = Phase::Killing { round_at: now, give_up_at: now + FORCE };
@@ -54,6 +63,7 @@ impl Keeper {
     /// Brings every task as far as it can be brought now.
     pub(super) fn settle(&mut self) {
         let now = now();
+        self.settle_ways();
         let child_ended = std::mem::take(&mut self.child_ended);
         let mut at = 0;
         while at < self.tasks.len() {
@@ -62,11 +72,13 @@ impl Keeper {
                 !resting
                     && task.ending.is_none()
                     && task.reaped.is_none()
+                    && task.last_word().is_none()
                     && task.deadline.is_some_and(|d| d <= now)
             };
             if due(&self.tasks[at]) {
                 self.end_tree(at, Reason::Timeout, false);
             }
+            self.tasks[at].end_way(now);
             advance(&mut self.tasks[at], &self.me, now, child_ended);
             if self.is_over(at, now) {
                 let task = self.tasks.remove(at);
@@ -97,9 +109,26 @@ impl Keeper {
 
     fn finish(&mut self, mut task: Task) {
         let mut end = TaskEnd::new(task.kind(), Millis(now().saturating_sub(task.began)));
-        end.leaky = !task.drained();
+        end.leaky = !task.drained() || task.far.as_ref().is_some_and(|far| far.lingered);
         end.leaked = std::mem::take(&mut task.leaked);
-        let mut ended = EndedTask::new(task.id, end, task.outlets[0].hidden);
+        let mut ended = EndedTask::new(task.id.clone(), end, task.outlets[0].hidden);
+        let mut left = None;
+        if let Some(far) = &task.far {
+            ended.severed = task.far_kind(far).1;
+            ended.end.duration = task.took_there().unwrap_or(ended.end.duration);
+            let filter = task.outlets[0].filter.as_ref();
+            let cut = filter.is_some_and(|filter| filter.frames.iter().any(|frame| frame.word == "cut"));
+            if cut {
+                let why = || {
+                    Some(format!(
+                        "the link to {} broke, and not all that it wrote was kept there",
+                        far.far.host
+                    ))
+                };
+                ended.not_kept = [why(), why()];
+            }
+            left = Some((filter.map(|filter| filter.kv.clone()).unwrap_or_default(), cut));
+        }
         for (which, mut outlet) in task.outlets.into_iter().enumerate() {
             outlet.sink.seal();
             ended.end.truncated |= outlet.sink.is_truncated();
@@ -115,6 +144,10 @@ impl Keeper {
             if outlet.pipe.is_some() {
                 self.leftovers.push(outlet);
             }
+        }
+        if let (Some(far), Some((kv, cut))) = (&task.far, left) {
+            let known = !matches!(ended.end.kind, TaskEndKind::Unknown { .. });
+            self.keep_far(&ended.task, far, &kv, known && !cut);
         }
         if !self.redactor.is_idle() {
             outputs::mask_published(&self.run_dir, &ended.task, &self.redactor);
@@ -141,6 +174,12 @@ fn advance(task: &mut Task, me: &Stat, now: Moment, child_ended: bool) {
     let Some(ending) = &mut task.ending else { return };
     match ending.phase {
         Phase::Over => {}
+        Phase::Asked { look_at, .. } if task.far.as_ref().is_some_and(|far| !far.helpers.is_empty()) => {
+            if child_ended || look_at <= now {
+                let left = task.tree.members(me).map_or(true, |left| !left.is_empty());
+                task.advance_far(left, now);
+            }
+        }
         Phase::Asked { kill_at, look_at } => {
             if kill_at <= now {
                 ending.phase = Phase::Killing { round_at: now, give_up_at: now + FORCE };

@@ -1,5 +1,6 @@
 //! The keeper's loop: wait for something, deal with it, see which tasks that has brought to their end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -16,12 +17,14 @@ use super::conn::Conn;
 use super::pause::Rest;
 use super::setup;
 use super::task::{Moment, Outlet, Task};
+use super::ways::Opening;
 use crate::exec::boot;
 use crate::exec::notes::{Note, Writer};
 use crate::exec::procfs::{self, Stat};
-use crate::exec::protocol::{FromKeeper, ToKeeper};
+use crate::exec::protocol::{FromKeeper, StartTask, ToKeeper};
 use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
+use crate::model::TaskId;
 
 const BUFFER: usize = 64 << 10;
 
@@ -47,6 +50,13 @@ pub(super) struct Keeper {
     pub(super) child_ended: bool,
     /// No process that was ever started here is left: not a main one, and no orphan either.
     pub(super) childless: bool,
+    /// Connections that are being made, and what waits for them.
+    pub(super) openings: Vec<Opening>,
+    pub(super) waiting: Vec<StartTask>,
+    /// How each host of a task is reached, and what clears it.
+    pub(super) hosts: BTreeMap<String, (Vec<String>, PathBuf, Vec<u8>)>,
+    /// All is recorded: other hosts may be cleared, but for these tasks.
+    pub(super) clean: Option<Vec<TaskId>>,
     /// The runner was stopped by Ctrl-Z, and the commands with it.
     pub(super) rest: Option<Rest>,
 }
@@ -93,12 +103,16 @@ impl Keeper {
             buffer: vec![0; BUFFER],
             child_ended: false,
             childless: true,
+            openings: Vec::new(),
+            waiting: Vec::new(),
+            hosts: BTreeMap::new(),
+            clean: None,
             rest: None,
         })
     }
 
     pub fn run(mut self) -> io::Result<()> {
-        while self.runner.is_some() || !self.tasks.is_empty() || !self.leftovers.is_empty() {
+        while self.is_needed() {
             self.arm()?;
             for (source, events) in self.wait()? {
                 self.handle(source, events);
@@ -110,9 +124,18 @@ impl Keeper {
             }
             self.settle();
         }
+        self.clean_hosts();
+        self.close_ways();
         let _ = self.notes.add(&Note::Closed);
         let _ = std::fs::remove_file(setup::SOCKET);
         Ok(())
+    }
+
+    fn is_needed(&self) -> bool {
+        self.runner.is_some()
+            || !self.tasks.is_empty()
+            || !self.waiting.is_empty()
+            || !self.leftovers.is_empty()
     }
 
     /// Sets the timer, if something is due earlier than it stands at. Too early a ring does no harm.
@@ -149,7 +172,7 @@ impl Keeper {
                     fds.push(PollFd::new(pipe.as_fd(), read));
                 }
             }
-            if let Some(feed) = &task.stdin {
+            if let Some(feed) = task.stdin.as_ref().filter(|_| task.may_feed()) {
                 sources.push(Source::Stdin(at));
                 fds.push(PollFd::new(feed.pipe.as_fd(), PollFlags::POLLOUT));
             }
@@ -216,6 +239,10 @@ impl Keeper {
                     runner.send_output(task, stream, bytes);
                 }
             });
+            if task.runs_there() && !std::mem::replace(&mut task.told, true) {
+                let message = FromKeeper::Runs { task: task.id.clone() };
+                self.tell(&message);
+            }
         }
     }
 
@@ -236,9 +263,16 @@ impl Keeper {
                 }
             };
             let Some(pid) = status.pid() else { continue };
+            if self.opening_ended(status) {
+                continue;
+            }
             let main =
                 |task: &mut Task| task.mains.iter_mut().position(|(p, s)| *p == pid.as_raw() && s.is_none());
             for task in &mut self.tasks {
+                let helpers = task.far.iter_mut().flat_map(|far| &mut far.helpers);
+                for helper in helpers.filter(|helper| helper.pid == pid.as_raw()) {
+                    helper.code = Some(if let WaitStatus::Exited(_, code) = status { code } else { -1 });
+                }
                 if let Some(at) = main(task) {
                     task.mains[at].1 = Some(status);
                     if task.all_reaped() {
@@ -270,11 +304,14 @@ impl Keeper {
                 if self.secrets.len() != known {
                     self.redactor = Redactor::from_values(self.secrets.iter().map(Vec::as_slice));
                 }
-                let running = self.tasks.iter().map(|t| t.id.clone()).collect();
+                let running =
+                    self.tasks.iter().map(|t| &t.id).chain(self.waiting.iter().map(|order| &order.task));
+                let running = running.cloned().collect();
                 self.tell(&FromKeeper::Joined { running });
             }
             ToKeeper::Start(task) => self.begin(*task),
             ToKeeper::Stop { task, force } => self.stop(&task, force),
+            ToKeeper::Clean { keep } => self.clean = Some(keep),
             ToKeeper::Pause => self.pause(),
             ToKeeper::Continue => self.unpause(),
         }

@@ -37,11 +37,13 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// Every process carries `mark`. `extra` is added to the environment after the task's own. With `hold_writers` the outputs
+/// Every process carries `mark`. `extra` is added to the environment after the task's own; `without` is not
+/// handed on. With `hold_writers` the outputs
 /// do not end with the processes, but when `Started::writers` are dropped.
 pub(super) fn spawn(
     task: &StartTask,
     extra: &[(&str, OsString)],
+    without: &[OsString],
     mark: u64,
     hold_writers: bool,
 ) -> Result<Started, Failure> {
@@ -70,6 +72,9 @@ pub(super) fn spawn(
             let mut command = Command::new(&argv[0]);
             command.args(&argv[1..]).current_dir(&task.workdir);
             command.process_group(started.pids.first().copied().unwrap_or(0));
+            for name in without {
+                command.env_remove(name);
+            }
             for (name, value) in &task.env {
                 command.env(name, OsString::from_vec(value.0.clone()));
             }

@@ -8,8 +8,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
+use super::far::FarTask;
 use super::sink::Sink;
 use crate::exec::Stream;
+use crate::exec::far::filter::Filter;
 use crate::exec::redact::RedactStream;
 use crate::exec::tree::Tree;
 use crate::model::{Millis, TaskEndKind, TaskId};
@@ -35,6 +37,8 @@ pub(super) struct Outlet {
     pub last_read: Moment,
     /// Nothing of it may be shown.
     pub hidden: bool,
+    /// Takes out what a task on another host says in band.
+    pub filter: Option<Filter>,
 }
 
 impl Outlet {
@@ -45,6 +49,12 @@ impl Outlet {
             let Some(pipe) = &mut self.pipe else { return };
             let count = match pipe.read(buffer) {
                 Ok(0) => {
+                    let mut own = Vec::new();
+                    if let Some(filter) = &mut self.filter {
+                        filter.finish(&mut own);
+                        self.total += own.len() as u64;
+                    }
+                    self.clean(&own, show);
                     let mut rest = Vec::new();
                     self.redact.finish(&mut rest);
                     self.take(&rest, show);
@@ -59,18 +69,33 @@ impl Outlet {
                     return;
                 }
             };
-            self.total += count as u64;
             self.last_read = now;
-            if self.redact.is_idle() {
-                self.take(&buffer[..count], show);
-            } else {
-                let mut clean = Vec::with_capacity(count);
-                self.redact.push(&buffer[..count], &mut clean);
-                self.take(&clean, show);
+            match &mut self.filter {
+                Some(filter) => {
+                    let mut own = Vec::with_capacity(count);
+                    filter.push(&buffer[..count], &mut own);
+                    self.total += own.len() as u64;
+                    self.clean(&own, show);
+                }
+                None => {
+                    self.total += count as u64;
+                    self.clean(&buffer[..count], show);
+                }
             }
             if count < buffer.len() {
                 return;
             }
+        }
+    }
+
+    /// Takes the bytes without the secrets in them.
+    fn clean(&mut self, bytes: &[u8], show: &mut dyn FnMut(&TaskId, Stream, &[u8])) {
+        if self.redact.is_idle() {
+            self.take(bytes, show);
+        } else {
+            let mut clean = Vec::with_capacity(bytes.len());
+            self.redact.push(bytes, &mut clean);
+            self.take(&clean, show);
         }
     }
 
@@ -158,6 +183,10 @@ pub(super) struct Task {
     pub defect: Option<String>,
     pub ending: Option<Ending>,
     pub leaked: Vec<i32>,
+    /// On another host.
+    pub far: Option<Box<FarTask>>,
+    /// The runner knows that it still runs there.
+    pub told: bool,
     /// When the last main process ended.
     pub reaped: Option<Moment>,
 }
@@ -197,14 +226,15 @@ impl Task {
         };
         let may_drain = self.ending.as_ref().is_none_or(|e| e.phase == Phase::Over);
         let drain = if may_drain { self.drain_until() } else { None };
-        match (ending.filter(|_| self.reaped.is_none() || self.ending.is_some()), drain) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let ending = ending.filter(|_| self.reaped.is_none() || self.ending.is_some());
+        [ending, drain, self.linger_until()].into_iter().flatten().min()
     }
 
     /// How it ended, as a fact.
     pub fn kind(&self) -> TaskEndKind {
+        if let Some(far) = &self.far {
+            return self.far_kind(far).0;
+        }
         if let Some(why) = &self.defect {
             return TaskEndKind::Unknown { why: why.clone() };
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::NaiveDate;
 
-use super::build::{Builder, EarlyText, GivenValue, RequiresDraft};
+use super::build::{Builder, EarlyText, GivenValue};
 use super::channels::source;
 use super::text::Site;
 use crate::model::{Millis, SecretName};
@@ -26,9 +26,11 @@ impl Builder<'_> {
             if !seen.contains(&book) {
                 seen.push(book);
                 self.check_book(book, scope);
+                self.check_requires(&self.loaded.books[book].playbook.requires);
             }
             self.scopes[scope].requires = self.requires(scope);
         }
+        self.merge_hosts();
         self.merge_secrets(&seen);
         self.merge_channels(&seen);
         self.merge_tell();
@@ -77,7 +79,7 @@ impl Builder<'_> {
                     names.insert(given.param.name.value.as_str());
                 }
             }
-            for text in scope.requires.files.iter().chain(scope.requires.free_space.iter().map(|s| &s.0)) {
+            for text in scope.requires.texts() {
                 if let Some(param) = text.read.params.iter().find(|p| names.contains(p.as_str())) {
                     found.push(
                         Diagnostic::warning(
@@ -91,6 +93,7 @@ impl Builder<'_> {
             }
             late.push(names);
         }
+        found.extend(self.check_late_items(&late));
         self.diagnostics.extend(found);
     }
 
@@ -111,7 +114,7 @@ impl Builder<'_> {
         {
             self.plain(text);
         }
-        for text in playbook.symptoms.iter().chain(&playbook.requires.commands) {
+        for text in &playbook.symptoms {
             self.plain(text);
         }
         for phase in &playbook.phases {
@@ -125,6 +128,9 @@ impl Builder<'_> {
                         .help("put a deadline on the phase that includes it"),
                 );
             }
+        }
+        if scope > 0 {
+            self.check_idle_tell(playbook);
         }
         if scope == 0 {
             self.objectives.rto = playbook.objectives.rto.as_ref().map(|o| o.value);
@@ -210,24 +216,6 @@ impl Builder<'_> {
                 self.check_param_value(param, &value, node.span);
             }
         }
-    }
-
-    fn requires(&mut self, scope: usize) -> RequiresDraft {
-        // A drill's sections are not the playbook: they require nothing.
-        if self.unit.drill {
-            return RequiresDraft::default();
-        }
-        let requires = &self.loaded.books[self.scopes[scope].book].playbook.requires;
-        let mut draft = RequiresDraft::default();
-        for file in &requires.files {
-            let template = self.early(file, scope, "requires.files");
-            draft.files.push(template);
-        }
-        if let Some(space) = &requires.free_space {
-            let template = self.early(&space.path, scope, "requires.free_space");
-            draft.free_space = Some((template, space.at_least.value));
-        }
-        draft
     }
 
     /// A rollback that meets a step it cannot take back.

@@ -9,11 +9,14 @@
 //! Every mistake becomes a diagnostic and the pass goes on, so that one call reports them all. Nothing here needs the
 //! values of parameters: `resolve` puts them in afterwards, when a plan is wanted and not only a lint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::base::Base;
+use super::each::EachDraft;
+use super::hosts::HostDraft;
 use super::order::Order;
+use super::requires;
 use super::text::Read;
 use crate::model::{Channel, SecretName, StepId, Want};
 use crate::plan::template::Analysis;
@@ -124,13 +127,7 @@ pub(super) struct ScopeDraft<'a> {
     /// Steps typed in this playbook, by id; those inside `any_of` too.
     pub names: HashMap<&'a str, StepIx>,
     pub given: Vec<Given<'a>>,
-    pub requires: RequiresDraft,
-}
-
-#[derive(Default)]
-pub(super) struct RequiresDraft {
-    pub files: Vec<EarlyText>,
-    pub free_space: Option<(EarlyText, u64)>,
+    pub requires: requires::Draft,
 }
 
 /// A text that is rendered before the run exists.
@@ -154,9 +151,11 @@ pub(super) struct Builder<'a> {
     pub steps: Vec<Step>,
     /// Expressions repeat (`result.exit == 0`), so what was found in them is kept.
     pub expressions: HashMap<String, Rc<Analysis>>,
+    /// The steps that are done for each item of a list.
+    pub each: BTreeMap<StepIx, EachDraft>,
     /// What later texts read of a step's `result`.
     pub kept: HashMap<StepIx, Want>,
-    /// Names of parameters and secrets that some text reads, by book.
+    /// Names of parameters, secrets and groups that some text reads, by book.
     pub used: HashSet<(usize, String)>,
     pub edges: usize,
     pub too_many: bool,
@@ -167,6 +166,9 @@ pub(super) struct Builder<'a> {
     pub channels: Vec<Channel>,
     pub escalation: Vec<Level>,
     pub updates: Option<Updates>,
+    pub hosts: BTreeMap<String, HostDraft>,
+    /// Of hosts, by name.
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Like `used`: the secrets that some channel reads.
     pub told: HashSet<(usize, String)>,
 }
@@ -193,6 +195,7 @@ impl<'a> Builder<'a> {
             order: Order::default(),
             steps: Vec::new(),
             expressions: HashMap::new(),
+            each: BTreeMap::new(),
             kept: HashMap::new(),
             used: HashSet::new(),
             edges: 0,
@@ -203,6 +206,8 @@ impl<'a> Builder<'a> {
             channels: Vec::new(),
             escalation: Vec::new(),
             updates: None,
+            hosts: BTreeMap::new(),
+            groups: BTreeMap::new(),
             told: HashSet::new(),
         };
         if loaded.books.is_empty() {

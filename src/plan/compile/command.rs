@@ -1,13 +1,15 @@
 //! Translates actions, checks, undos and retries into commands.
 //!
-//! A check, an undo or a remedy inherits `env`, `workdir`, `shell` and `grace` from its step, as they describe where
+//! A check, an undo or a remedy inherits `env`, `on`, `workdir`, `shell` and `grace` from its step, as they describe where
 //! the step works; `timeout` and `stdin` belong to one command alone.
 
 use super::build::Builder;
 use super::text::{ResultKind, Site};
-use crate::model::{Millis, Want};
-use crate::plan::template::Place;
-use crate::plan::{Action, Check, Command, HttpBody, JsonTemplate, Retry, Shell, Template, Undo};
+use crate::model::{Millis, Want, shows_password};
+use crate::plan::template::{Dialect, Place};
+use crate::plan::{
+    Action, Auth, Check, Command, Http, HttpBody, JsonTemplate, Retry, Shell, Sql, Template, Undo,
+};
 use crate::playbook::ast::{self, ActionKind, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::source::{Span, Text};
@@ -47,11 +49,7 @@ impl Builder<'_> {
                 Action::Script { shell, script: self.template(script, Place::Script(shell), site) }
             }
             ActionKind::Exec(commands) => self.exec(commands, site),
-            ActionKind::Sql { database, query } => {
-                let template = self.template(database, Place::SecretText, site);
-                let database = self.rooted(template, database.span, site.scope, "sqlite:");
-                Action::Sql { database, query: self.template(query, Place::Query, site) }
-            }
+            ActionKind::Sql(sql) => self.sql(sql, site),
             ActionKind::Http(http) => self.http(http, site),
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
@@ -68,12 +66,14 @@ impl Builder<'_> {
         };
         let process = matches!(translated, Action::Script { .. } | Action::Exec(_));
         self.refuse_idle_workdir(process, options);
+        let on = if process { self.on(options, around) } else { None };
         let defaults = &self.playbook(site.scope).defaults;
         let grace =
             [options.grace.as_ref(), around.step.and_then(|s| s.grace.as_ref()), defaults.grace.as_ref()];
         Some(Command {
             env: if process { self.env(options, around) } else { Vec::new() },
-            workdir: if process { self.workdir(options, around) } else { None },
+            workdir: if process { self.workdir(options, around, on.is_some()) } else { None },
+            on,
             stdin: options.stdin.as_ref().map(|t| self.template(t, Place::SecretText, site)),
             timeout: options.timeout.as_ref().map_or(around.timeout, |t| t.value),
             grace: grace.into_iter().flatten().next().map_or(DEFAULT_GRACE, |g| g.value),
@@ -108,6 +108,71 @@ impl Builder<'_> {
         Action::Exec(commands.iter().map(argv).collect())
     }
 
+    fn sql(&mut self, sql: &ast::Sql, site: Site) -> Action {
+        let dialect = Dialect::of(&sql.database.value);
+        let place = if dialect == Dialect::Postgres { Place::Url } else { Place::SecretText };
+        let database = self.template(&sql.database, place, site);
+        let database = self.rooted(database, sql.database.span, site.scope, "sqlite:");
+        if dialect == Dialect::Postgres && shows_password(&sql.database.value, "{{") {
+            self.push(
+                Diagnostic::error("typed-secret", sql.database.span, "a password is typed in the URL").help(
+                    "declare it under `secrets`, and write `password: \"{{ secrets.NAME }}\"` beside it",
+                ),
+            );
+        }
+        if dialect == Dialect::Sqlite {
+            for (key, text) in [("password", &sql.password), ("ca_file", &sql.ca_file)] {
+                if let Some(text) = text {
+                    let message = format!("`{key}` has no effect here");
+                    self.push(
+                        Diagnostic::error("no-effect", text.span, message).label("a SQLite file has none"),
+                    );
+                }
+            }
+        }
+        let password = sql.password.as_ref().map(|text| self.secret(text, site));
+        let ca_file = sql.ca_file.as_ref().map(|path| self.path(path, site));
+        let query = self.template(&sql.query, Place::Query(dialect), site);
+        Action::Sql(Sql { database, password, ca_file, query })
+    }
+
+    /// What has to be kept to oneself.
+    fn secret(&mut self, text: &Text, site: Site) -> Template {
+        if !text.value.contains("secrets.") {
+            self.push(
+                Diagnostic::error("typed-secret", text.span, "this is no secret")
+                    .label("it would stand in the plan for everybody to read")
+                    .help("declare it under `secrets` and write \"{{ secrets.NAME }}\""),
+            );
+        }
+        self.template(text, Place::SecretText, site)
+    }
+
+    fn path(&mut self, path: &Text, site: Site) -> Template {
+        let template = self.template(path, Place::Text, site);
+        self.rooted(template, path.span, site.scope, "")
+    }
+
+    fn auth(&mut self, http: &ast::Http, site: Site) -> Option<Auth> {
+        let typed = http.headers.iter().find(|(name, _)| name.value.eq_ignore_ascii_case("authorization"));
+        if let (Some((name, _)), true) = (typed, http.auth.is_some()) {
+            let message = "the header `Authorization` is given twice";
+            self.push(Diagnostic::error("bad-header", name.span, message).label("`auth` makes it"));
+        }
+        Some(match http.auth.as_ref()? {
+            ast::Auth::Bearer(token) => Auth::Bearer(self.secret(token, site)),
+            // Some servers take a token for the user.
+            ast::Auth::Basic { user, password } if user.value.contains("secrets.") => Auth::Basic {
+                user: self.secret(user, site),
+                password: self.template(password, Place::SecretText, site),
+            },
+            ast::Auth::Basic { user, password } => Auth::Basic {
+                user: self.template(user, Place::SecretText, site),
+                password: self.secret(password, site),
+            },
+        })
+    }
+
     fn http(&mut self, http: &ast::Http, site: Site) -> Action {
         let url = self.template(&http.url, Place::Url, site);
         let mut headers: Vec<(String, Template)> = Vec::with_capacity(http.headers.len());
@@ -123,7 +188,9 @@ impl Builder<'_> {
             (None, Some(json)) => Some(HttpBody::Json(self.json(json, site, 0))),
             (None, None) => None,
         };
-        Action::Http { method: http.method.value.to_owned(), url, headers, body }
+        let ca_file = http.ca_file.as_ref().map(|path| self.path(path, site));
+        let auth = self.auth(http, site);
+        Action::Http(Http { method: http.method.value.to_owned(), url, headers, body, auth, ca_file })
     }
 
     fn json(&mut self, node: &ast::Node, site: Site, depth: usize) -> JsonTemplate {
@@ -177,13 +244,16 @@ impl Builder<'_> {
         }
     }
 
-    fn workdir(&mut self, options: &Options, around: Around<'_>) -> Option<Template> {
+    fn workdir(&mut self, options: &Options, around: Around<'_>, elsewhere: bool) -> Option<Template> {
         let scope = around.site.scope;
         match options.workdir.as_ref().or(around.step.and_then(|s| s.workdir.as_ref())) {
             Some(text) => {
                 let template = self.template(text, Place::Text, around.site);
-                Some(self.rooted(template, text.span, scope, ""))
+                // A path of another host has nothing to do with the folders here.
+                let rooted = |b: &mut Self, t| if elsewhere { t } else { b.rooted(t, text.span, scope, "") };
+                Some(rooted(self, template))
             }
+            None if elsewhere => None,
             None => self.foreign_root(scope).map(|root| Template { src: root, uses: Vec::new() }),
         }
     }
@@ -225,6 +295,16 @@ impl Builder<'_> {
         };
         let around = Around { step: Some(step), site, timeout: Some(timeout) };
         let mut command = self.command(&check.action, &check.options, around)?;
+        if matches!(check.action.kind, ActionKind::Sql(_)) && check.expect.is_empty() {
+            self.push(
+                Diagnostic::error(
+                    "no-expect",
+                    check.action.span,
+                    "this check passes whatever the database answers",
+                )
+                .help("say what must hold: `expect: [ \"result.rows == [[1]]\" ]`"),
+            );
+        }
         let (expect, want) =
             self.exprs_wanting(&check.expect, site.result(ResultKind::of(&check.action.kind)));
         command.want = want;
@@ -252,7 +332,8 @@ impl Builder<'_> {
             None => (Retry::never(), Want::default()),
         };
         command.want = super::text::both(want, more);
-        Some(Undo { command, expect, retry })
+        let approval = undo.approval.as_ref().map(|ask| Box::new(self.ask(ask, around.site)));
+        Some(Undo { approval, command, expect, retry })
     }
 
     /// `site` knows the result of the command that is tried again.
@@ -312,7 +393,7 @@ pub(super) fn describe(action: &ast::Action) -> String {
             let argv = |c: &Vec<Text>| c.iter().map(|t| t.value.as_str()).collect::<Vec<_>>().join(" ");
             commands.iter().map(argv).collect::<Vec<_>>().join(" | ")
         }
-        ActionKind::Sql { query, .. } => query.value.trim().lines().next().unwrap_or_default().to_owned(),
+        ActionKind::Sql(sql) => sql.query.value.trim().lines().next().unwrap_or_default().to_owned(),
         ActionKind::Http(http) => format!("{} {}", http.method.value, http.url.value),
         ActionKind::Wait(length) => format!("wait {}", length.value),
         ActionKind::Choose(choose) => {

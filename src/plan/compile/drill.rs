@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::base::{Base, join};
 use super::build::{Builder, Unit};
-use super::resolve::{DrillPart, Params, find_environment, main_params, plan};
+use super::resolve::{DrillPart, Params, find_environment, main_params, plan, plan_with_numbers};
 use super::text::{Site, When};
 use super::{CompileError, ParamProblem, Request, sound, suggest};
 use crate::model::StepId;
-use crate::plan::template::{Ctx, Place, RunView, render_value};
+use crate::plan::template::{Ctx, NO_GROUPS, Place, RunView, render_value};
 use crate::plan::{Body, DrillPlace, Expr, OnFailure, Plan, Step};
 use crate::playbook::ast::{self, NodeKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
@@ -41,14 +41,26 @@ const INJECT: &str = "inject";
 const SYMPTOM: &str = "symptom";
 const TEARDOWN: &str = "teardown";
 
-/// The plans of the first book's drill, in `place`.
+/// The plans of the first book's drill, or of one of its variants, in `place`.
 pub fn compile_drill(
     loaded: &Loaded,
     request: &Request<'_>,
     place: &DrillPlace,
+    variant: Option<&str>,
 ) -> Result<DrillPlans, CompileError> {
     let Some(first) = loaded.books.first() else { return Err(CompileError::NoDrill) };
     let Some(drill) = &first.playbook.drill else { return Err(CompileError::NoDrill) };
+    let of_variant = match variant {
+        Some(name) => match drill.variants.iter().find(|v| v.name.value == name) {
+            Some(variant) => Some(drill.with(variant)),
+            None => {
+                let known = drill.variants.iter().map(|v| v.name.value.clone()).collect();
+                return Err(CompileError::UnknownVariant { name: name.to_owned(), known });
+            }
+        },
+        None => None,
+    };
+    let drill = of_variant.as_ref().unwrap_or(drill);
     let base = Base {
         cwd: request.cwd.to_owned(),
         root: request.root.map(Path::to_owned),
@@ -67,7 +79,7 @@ pub fn compile_drill(
     for (name, steps, on_failure) in sections_of(drill, &symptom) {
         sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
     }
-    let (assert, errors) = assertions(&mut main, drill);
+    let (mut assert, errors) = assertions(&mut main, drill);
     let errors = errors.into_iter().chain(drill_params(&main, drill)).chain(unknown_answers(&main, drill));
     let errors: Vec<Diagnostic> = errors.collect();
     if !errors.is_empty() {
@@ -80,7 +92,10 @@ pub fn compile_drill(
     for (name, builder) in sections {
         plans.push(plan(builder, request, Some(part(Some(name))))?);
     }
-    let playbook = plan(main, request, Some(part(None)))?;
+    let (playbook, numbers) = plan_with_numbers(main, request, Some(part(None)))?;
+    for used in assert.iter_mut().flat_map(|expr| &mut expr.uses) {
+        used.step = numbers[used.step];
+    }
     let [world, inject, symptom, teardown] =
         <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
     let assert_texts = drill.assert.iter().map(|text| text.value.clone()).collect();
@@ -133,6 +148,7 @@ fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
         title: check.title.clone(),
         action: None,
         options: Options::default(),
+        foreach: None,
         needs: None,
         when: None,
         unless: None,
@@ -195,7 +211,15 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
 fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
     let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
     let none = Params::new();
-    let ctx = Ctx { params: &none, steps: &[], run: &run, result: None, drill: Some(place) };
+    let ctx = Ctx {
+        params: &none,
+        steps: &[],
+        run: &run,
+        item: None,
+        result: None,
+        groups: &NO_GROUPS,
+        drill: Some(place),
+    };
     let mut params = Params::new();
     let mut problems = Vec::new();
     for (name, node) in &drill.params {
@@ -221,8 +245,16 @@ fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, Compi
     if problems.is_empty() { Ok(params) } else { Err(CompileError::Params(problems)) }
 }
 
-/// Every mistake in the drill section; what it reads is noted in `main`.
+/// Every mistake in the drill section; what it reads is noted in `main`. What all variants have in common is looked at
+/// with each, for one may complete what another lacks; who gathers the diagnostics drops those that come twice.
 pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
+    if drill.variants.is_empty() {
+        return lint_one(main, drill);
+    }
+    drill.variants.iter().flat_map(|variant| lint_one(main, &drill.with(variant))).collect()
+}
+
+fn lint_one(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     let symptom = symptom_steps(&drill.symptom);
     let mut found = Vec::new();
     for (name, steps, on_failure) in sections_of(drill, &symptom) {

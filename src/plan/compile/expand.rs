@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::build::{
-    Builder, Draft, List, ListKind, MAX_DEPTH, MAX_STEPS, PhaseSource, RequiresDraft, ScopeDraft, Unit,
-};
-use super::suggest;
+use super::build::{Builder, Draft, List, ListKind, MAX_DEPTH, MAX_STEPS, PhaseSource, ScopeDraft, Unit};
+use super::{requires, suggest};
 use crate::model::{StepId, check_name};
 use crate::plan::StepIx;
 use crate::playbook::ast::{self, ActionKind};
@@ -36,7 +34,7 @@ impl<'a> Builder<'a> {
             group,
             names: HashMap::new(),
             given: Vec::new(),
-            requires: RequiresDraft::default(),
+            requires: requires::Draft::default(),
         });
         self.scopes.len() - 1
     }

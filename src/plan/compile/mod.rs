@@ -9,10 +9,13 @@ mod build;
 mod channels;
 mod command;
 mod drill;
+mod each;
 mod expand;
+mod hosts;
 mod needs;
 mod order;
 mod people;
+mod requires;
 mod resolve;
 mod step;
 mod suggest;
@@ -69,6 +72,8 @@ pub enum CompileError {
     UnknownEnvironment { name: String, known: Vec<String> },
     #[error("environment `{0}` is guarded by `confirm`, and a drill never runs there")]
     GuardedDrill(String),
+    #[error("the drill has no variant `{name}`")]
+    UnknownVariant { name: String, known: Vec<String> },
     #[error("the playbook has no `drill` section")]
     NoDrill,
     #[error("the path {0:?} is not valid UTF-8")]

@@ -7,6 +7,7 @@ use super::text::Site;
 use crate::model::OnTimeout;
 use crate::plan::template::Place;
 use crate::plan::{Ask, Body, Choose, PlannedOption, Step};
+use crate::planted::{self, Bug};
 use crate::playbook::ast;
 use crate::playbook::diagnostic::Diagnostic;
 use crate::playbook::source::Text;
@@ -66,6 +67,14 @@ impl Builder<'_> {
 
     /// More people than there are cannot agree.
     pub(super) fn check_count(&mut self, ask: &ast::Ask, roles: &Roles) {
+        for name in &ask.approvers {
+            if roles.0.get(&name.value).is_some_and(Vec::is_empty) {
+                let message = format!("nobody holds the role `{}`, so nobody can answer", name.value);
+                self.push(
+                    Diagnostic::error("empty-role", name.span, message).help("name somebody below `roles`"),
+                );
+            }
+        }
         let people: Vec<String> = roles.resolve(ask.approvers.iter().map(|name| name.value.as_str()));
         let Some(count) = &ask.count else { return };
         // A name that is no role here may be one of `runbook.yaml`: then nobody can count yet.
@@ -97,12 +106,13 @@ impl Roles {
         self.0
     }
 
-    /// Accounts for accounts and roles, each once.
+    /// Accounts for accounts and roles, each once. A role that nobody holds stays: without it the list could be empty, and
+    /// that means anybody.
     pub fn resolve<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let people = names.flat_map(|name| match self.0.get(name) {
-            Some(people) => people.clone(),
-            None => vec![name.to_owned()],
+            Some(people) if !people.is_empty() || planted::is(Bug::EmptyRole) => people.clone(),
+            _ => vec![name.to_owned()],
         });
         people.filter(|person| seen.insert(person.clone())).collect()
     }
@@ -110,6 +120,7 @@ impl Roles {
     /// Puts accounts in the place of roles, in every question of the step.
     pub fn settle(&self, step: &mut Step) {
         let mut asks: Vec<&mut Ask> = step.approval.as_deref_mut().into_iter().collect();
+        asks.extend(step.undo.as_mut().and_then(|undo| undo.approval.as_deref_mut()));
         match &mut step.body {
             Body::Choose(choose) => asks.push(&mut choose.ask),
             Body::Manual(ask) => asks.push(ask),

@@ -1,24 +1,27 @@
 //! Puts the values of parameters in: from a builder without mistakes to a plan.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::base::join;
 use super::build::{Builder, GivenValue};
+use super::each::{self, ListDraft};
+use super::hosts;
 use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
-use crate::model::IncidentStatus;
+use crate::model::{IncidentStatus, Reach};
 use crate::plan::params::ParamKind;
-use crate::plan::template::{Ctx, RunView, TemplateError, render_text, render_value};
+use crate::plan::template::{Ctx, RunView, TemplateError, eval, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
 use crate::plan::{
-    Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Requires, Scope, Template,
+    Environment, LateParam, Meta, Objectives, PLAN_FORMAT, Phase, Plan, Scope, StepIx, Template,
 };
 use crate::playbook::ast;
 use crate::playbook::diagnostic::Diagnostic;
+use crate::playbook::source::Span;
 
 pub(super) type Params = BTreeMap<String, Value>;
 
@@ -37,6 +40,15 @@ pub(super) fn plan(
     request: &Request<'_>,
     drill: Option<DrillPart<'_>>,
 ) -> Result<Plan, CompileError> {
+    Ok(plan_with_numbers(builder, request, drill)?.0)
+}
+
+/// The plan, and for each step of the builder its number in it.
+pub(super) fn plan_with_numbers(
+    builder: Builder<'_>,
+    request: &Request<'_>,
+    drill: Option<DrillPart<'_>>,
+) -> Result<(Plan, Vec<StepIx>), CompileError> {
     let main = builder.playbook(0);
     let environment = find_environment(main, request)?;
     let params = match &drill {
@@ -51,6 +63,8 @@ pub(super) fn plan(
     for scope in 1..builder.scopes.len() {
         resolver.open(scope);
     }
+    let hosts = resolver.hosts();
+    let groups = builder.groups_used();
     let requires = resolver.requires()?;
     let lock = match (section, place) {
         (section, Some(place)) => format!("drill {} {}", place.dir.display(), section.unwrap_or("playbook")),
@@ -59,6 +73,7 @@ pub(super) fn plan(
     if !resolver.problems.is_empty() {
         return Err(CompileError::Params(resolver.problems));
     }
+    let items = resolver.items().map_err(|wrong| CompileError::Diagnostics(vec![*wrong]))?;
     let scopes = resolver.scopes;
     let root = builder.base.root_of(builder.book(0));
     for path in [Some(&root), place.map(|p| &p.dir)].into_iter().flatten() {
@@ -82,7 +97,7 @@ pub(super) fn plan(
         let book = builder.scopes[step.scope].book;
         Roles::of(request.roles, &builder.loaded.books[book].playbook.roles).settle(step);
     }
-    Ok(Plan {
+    let mut plan = Plan {
         format: PLAN_FORMAT,
         playbook: Meta {
             name: main.name.value.clone(),
@@ -102,6 +117,8 @@ pub(super) fn plan(
         // A drill is no incident.
         escalation: if place.is_some() { Vec::new() } else { escalation },
         updates: if place.is_some() { None } else { builder.updates },
+        hosts,
+        groups,
         requires,
         max_parallel: main
             .max_parallel
@@ -114,7 +131,24 @@ pub(super) fn plan(
         steps,
         drill: place.cloned(),
         index: StepIndex::default(),
-    })
+    };
+    let numbers = each::open(&mut plan, &builder.each, items);
+    let numbers = numbers.map_err(|wrong| CompileError::Diagnostics(vec![*wrong]))?;
+    Ok((plan, numbers))
+}
+
+/// The list of a `foreach` is none.
+fn no_list(value: &Value, span: Span) -> Diagnostic {
+    let what = match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) | Value::Object(_) => "a map",
+    };
+    Diagnostic::error("bad-items", span, "`foreach` needs a list")
+        .label(format!("this is {what}"))
+        .help("give a list, or an expression that comes to one, such as a parameter of type list")
 }
 
 fn phases(builder: &Builder<'_>) -> Vec<Phase> {
@@ -239,12 +273,12 @@ fn absolute(folder: &Path, path: &str) -> Option<String> {
     join(folder, Path::new(path)).into_os_string().into_string().ok()
 }
 
-struct Resolver<'b, 'a> {
-    builder: &'b Builder<'a>,
-    request: &'b Request<'b>,
+pub(super) struct Resolver<'b, 'a> {
+    pub(super) builder: &'b Builder<'a>,
+    pub(super) request: &'b Request<'b>,
     drill: Option<&'b DrillPlace>,
-    scopes: Vec<Scope>,
-    problems: Vec<ParamProblem>,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) problems: Vec<ParamProblem>,
 }
 
 impl Resolver<'_, '_> {
@@ -291,6 +325,42 @@ impl Resolver<'_, '_> {
         self.scopes.push(opened);
     }
 
+    /// The items of every `foreach`.
+    fn items(&self) -> Result<BTreeMap<StepIx, Vec<Value>>, Box<Diagnostic>> {
+        let mut all = BTreeMap::new();
+        for (ix, each) in &self.builder.each {
+            let scope = self.builder.drafts[*ix].scope;
+            let failed = |error: TemplateError, span| {
+                let mut wrong = Diagnostic::error("bad-items", span, error.message);
+                wrong.help = error.help;
+                Box::new(wrong)
+            };
+            let items = match &each.list {
+                ListDraft::Items(items) => items
+                    .iter()
+                    .map(|(item, span)| {
+                        item.value(&mut |text| self.render(text, scope, render_value))
+                            .map_err(|error| failed(error, *span))
+                    })
+                    .collect::<Result<Vec<Value>, _>>()?,
+                ListDraft::Expr(expr) => match self.with_ctx(scope, |ctx| eval(expr, ctx)) {
+                    Ok(Value::Array(items)) => items,
+                    // A parameter that is not given stands for one item.
+                    Ok(other) if self.request.show_missing => vec![other],
+                    Ok(other) => return Err(Box::new(no_list(&other, each.span))),
+                    Err(_) if self.request.show_missing => vec![Value::from(format!("‹{}›", expr.src))],
+                    Err(error) => return Err(failed(error, each.span)),
+                },
+            };
+            let items = match each.check(items.clone()) {
+                Err(_) if self.request.show_missing => items,
+                checked => checked?,
+            };
+            all.insert(*ix, items);
+        }
+        Ok(all)
+    }
+
     fn problem(&mut self, group: usize, name: &str, message: String) {
         let name = format!("{}.{name}", self.builder.drafts[group].id);
         self.problems.push(ParamProblem { name, message, help: None });
@@ -302,20 +372,23 @@ impl Resolver<'_, '_> {
         scope: usize,
         how: impl Fn(&Template, &Ctx<'_>) -> Result<T, TemplateError>,
     ) -> Result<T, TemplateError> {
-        let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
-        how(
-            template,
-            &Ctx {
-                params: &self.scopes[scope].params,
-                steps: &[],
-                run: &run,
-                result: None,
-                drill: self.drill,
-            },
-        )
+        self.with_ctx(scope, |ctx| how(template, ctx))
     }
 
-    fn text(&mut self, template: &Template, scope: usize, what: &str) -> String {
+    fn with_ctx<T>(&self, scope: usize, how: impl FnOnce(&Ctx<'_>) -> T) -> T {
+        let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
+        how(&Ctx {
+            params: &self.scopes[scope].params,
+            steps: &[],
+            run: &run,
+            item: None,
+            result: None,
+            groups: &self.builder.groups,
+            drill: self.drill,
+        })
+    }
+
+    pub(super) fn text(&mut self, template: &Template, scope: usize, what: &str) -> String {
         match self.render(template, scope, render_text) {
             Ok(text) => text,
             Err(error) => {
@@ -329,6 +402,27 @@ impl Resolver<'_, '_> {
         }
     }
 
+    /// Those that the plan may need, with the values of parameters.
+    fn hosts(&mut self) -> BTreeMap<String, Reach> {
+        let builder = self.builder;
+        let mut hosts = BTreeMap::new();
+        for name in builder.hosts_used() {
+            let draft = &builder.hosts[name];
+            let reach = hosts::settle(&draft.reach, &draft.root, &mut |src| match draft.scope {
+                Some(scope) => {
+                    let template = Template { src: src.to_owned(), uses: Vec::new() };
+                    self.text(&template, scope, &format!("hosts.{name}"))
+                }
+                None => src.to_owned(),
+            });
+            if let Some(message) = reach.problem().filter(|_| !self.request.show_missing) {
+                self.problems.push(ParamProblem { name: format!("hosts.{name}"), message, help: None });
+            }
+            hosts.insert(name.clone(), reach);
+        }
+        hosts
+    }
+
     fn lock(&mut self, main: &ast::Playbook, environment: Option<&Environment>) -> String {
         if let Some(lock) = &self.builder.lock {
             return self.text(lock, 0, "lock");
@@ -337,50 +431,5 @@ impl Resolver<'_, '_> {
             Some(environment) => format!("{}@{}", main.name.value, environment.name),
             None => main.name.value.clone(),
         }
-    }
-
-    fn requires(&mut self) -> Result<Requires, CompileError> {
-        let mut merged = Requires::default();
-        let mut space_at: Option<crate::playbook::source::Span> = None;
-        for scope in 0..self.scopes.len() {
-            let draft = &self.builder.scopes[scope];
-            let root = self.builder.base.root_of(self.builder.book(draft.book));
-            if self.builder.unit.drill {
-                continue;
-            }
-            for command in &self.builder.playbook(scope).requires.commands {
-                if !merged.commands.contains(&command.value) {
-                    merged.commands.push(command.value.clone());
-                }
-            }
-            // What depends on a late parameter cannot be asked for at the start; lint says so.
-            let late: HashSet<&str> = self.scopes[scope].late.iter().map(|l| l.spec.name.as_str()).collect();
-            let known = |params: &[String]| params.iter().all(|p| !late.contains(p.as_str()));
-            let files: Vec<_> = draft.requires.files.iter().filter(|f| known(&f.read.params)).collect();
-            let space = draft.requires.free_space.as_ref().filter(|s| known(&s.0.read.params));
-            for file in files {
-                let path = join(&root, Path::new(&self.text(&file.read.template, scope, "requires.files")));
-                if !merged.files.contains(&path) {
-                    merged.files.push(path);
-                }
-            }
-            let Some((early, bytes)) = space else { continue };
-            let path = self.text(&early.read.template, scope, "requires.free_space");
-            let path: PathBuf = join(&root, Path::new(&path));
-            merged.free_space = match merged.free_space.take() {
-                Some((other, least)) if other == path => Some((path, least.max(*bytes))),
-                None => {
-                    space_at = Some(early.span);
-                    Some((path, *bytes))
-                }
-                Some(_) => {
-                    let message = "two playbooks of this plan require free space in different folders";
-                    let mut diagnostic = Diagnostic::error("requires-conflict", early.span, message);
-                    diagnostic.related.extend(space_at.map(|span| (span, "the other one".to_owned())));
-                    return Err(CompileError::Diagnostics(vec![diagnostic]));
-                }
-            };
-        }
-        Ok(merged)
     }
 }

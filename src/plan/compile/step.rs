@@ -35,15 +35,17 @@ impl Builder<'_> {
     fn translate_step(&mut self, ix: StepIx) -> Step {
         let step = self.drafts[ix].ast;
         let scope = self.drafts[ix].scope;
-        let site = Site::step(scope, ix);
+        let once = Site::step(scope, ix);
+        let site = once.each(step);
         self.check_keys(step);
+        self.foreach(ix);
         self.check_level(step, scope);
-        let when = step.when.as_ref().map(|text| self.expr(text, site));
+        let when = step.when.as_ref().map(|text| self.expr(text, once));
         let unless = step.unless.as_ref().and_then(|check| self.check(check, &step.options, site));
         let approval = step.approval.as_ref().map(|ask| {
             let roles = Roles::of(&[], &self.playbook(scope).roles);
             self.check_count(ask, &roles);
-            Box::new(self.ask(ask, site))
+            Box::new(self.ask(ask, once))
         });
         let result = step.action.as_ref().and_then(|a| ResultKind::of(&a.kind));
         let own_result = site.result(result);
@@ -107,6 +109,7 @@ impl Builder<'_> {
             destructive: step.destructive,
             sensitive: step.sensitive,
             keep_result: false,
+            item: None,
         }
     }
 
@@ -130,7 +133,7 @@ impl Builder<'_> {
                 None => Body::Nothing,
             },
             _ => {
-                let site = Site::step(scope, ix);
+                let site = Site::step(scope, ix).each(step);
                 let around = Around { step: None, site, timeout: self.default_timeout(scope) };
                 match self.command(action, &step.options, around) {
                     Some(command) => Body::Command(Command { want, ..command }),

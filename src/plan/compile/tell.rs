@@ -23,8 +23,15 @@ impl Builder<'_> {
         let Some(main) = self.loaded.books.first() else { return };
         let shared = &self.loaded.shared;
         let (levels, updates) = (&main.playbook.escalation, &main.playbook.updates);
+        let has_rto = main.playbook.objectives.rto.is_some();
         for level in levels {
             self.check_channels(&level.notify);
+            // One that playbooks share is for those that have an objective.
+            if let Some(breach) = level.projected_breach.as_ref().filter(|_| !has_rto) {
+                let message = "there is no RTO that could be missed";
+                let help = "add `objectives: { rto: 1h }`, or give the level a time with `after`";
+                self.push(Diagnostic::error("no-rto", breach.span, message).help(help));
+            }
         }
         if let Some(updates) = updates {
             self.check_channels(&updates.channels);
@@ -36,6 +43,21 @@ impl Builder<'_> {
             (None, Some(theirs)) => Some(self::updates(theirs, &shared.folder)),
             (None, None) => None,
         };
+    }
+
+    /// Whom an included playbook would tell in a run of its own, nobody tells in this one.
+    pub(super) fn check_idle_tell(&mut self, included: &ast::Playbook) {
+        let idle = |key: &'static str, code, span, verb: &str| {
+            let name = &included.name.value;
+            Diagnostic::warning(code, span, format!("`{key}` of `{name}` {verb} not used here"))
+                .label("the playbook is included by another one, whose own counts")
+                .help(format!("write `{key}` in the playbook that includes it, or in runbook.yaml"))
+        };
+        let first = included.escalation.first();
+        let levels = first.map(|level| idle("escalation", "idle-escalation", level.level.span, "is"));
+        let updates = included.updates.as_ref();
+        let updates = updates.map(|updates| idle("updates", "idle-updates", updates.span, "are"));
+        levels.into_iter().chain(updates).for_each(|diagnostic| self.push(diagnostic));
     }
 
     /// `escalate` of a step. What an included playbook means may be a level that only its own runs have.
@@ -68,6 +90,7 @@ fn level(typed: &ast::Level) -> Level {
     Level {
         level: typed.level.value,
         after: typed.after.as_ref().map(|after| after.value),
+        projected_breach: typed.projected_breach.as_ref().map(|of| of.value),
         notify: names(&typed.notify),
         to: typed.to.iter().map(|to| to.value.clone()).collect(),
     }

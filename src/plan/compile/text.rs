@@ -36,7 +36,7 @@ impl ResultKind {
         match action {
             ActionKind::Run(_) | ActionKind::Exec(_) => Some(Self::Process),
             ActionKind::Http(_) => Some(Self::Http),
-            ActionKind::Sql { .. } => Some(Self::Sql),
+            ActionKind::Sql(_) => Some(Self::Sql),
             ActionKind::Wait(_)
             | ActionKind::Choose(_)
             | ActionKind::Manual(_)
@@ -50,7 +50,7 @@ impl ResultKind {
         match self {
             Self::Process => &["exit", "signal", "stdout", "stderr", "lines", "json", "duration"],
             Self::Http => &["status", "headers", "body", "json", "duration"],
-            Self::Sql => &["rows", "columns", "affected", "duration"],
+            Self::Sql => &["rows", "columns", "affected", "notices", "duration"],
         }
     }
 
@@ -71,11 +71,13 @@ pub(super) struct Site {
     pub result: Option<ResultKind>,
     /// `run.outcome`, `run.rto`, `run.rpo`: in a drill's assertions.
     pub verdict: bool,
+    /// In what is done for each item of a `foreach`.
+    pub item: bool,
 }
 
 impl Site {
     pub fn start(scope: usize) -> Self {
-        Self { scope, when: When::Start, result: None, verdict: false }
+        Self { scope, when: When::Start, result: None, verdict: false, item: false }
     }
 
     pub fn end(scope: usize) -> Self {
@@ -92,6 +94,11 @@ impl Site {
             When::Step { ix, .. } => Self { when: When::Step { ix, own: true }, ..self },
             _ => self,
         }
+    }
+
+    /// For each item, if there are any.
+    pub fn each(self, step: &ast::Step) -> Self {
+        Self { item: step.foreach.is_some(), ..self }
     }
 
     pub fn result(self, result: Option<ResultKind>) -> Self {
@@ -164,6 +171,17 @@ impl Builder<'_> {
 
     /// The expression, and what it reads of `result`.
     pub(super) fn expr_wanting(&mut self, text: &Text, site: Site) -> (Expr, Want) {
+        let (expr, found) = self.expr_found(text, site);
+        (expr, found.want)
+    }
+
+    /// The expression, the parameters that it reads by name, and whether it reads what is not known before the first step.
+    pub(super) fn expr_reading(&mut self, text: &Text, site: Site) -> (Expr, Vec<String>, bool) {
+        let (expr, found) = self.expr_found(text, site);
+        (expr, found.params, found.late)
+    }
+
+    fn expr_found(&mut self, text: &Text, site: Site) -> (Expr, Found) {
         let analysis = match self.expressions.get(&text.value) {
             Some(known) => Rc::clone(known),
             None => match analyse(&text.value, Place::Expression) {
@@ -174,12 +192,12 @@ impl Builder<'_> {
                 }
                 Err(errors) => {
                     self.report(text, errors);
-                    return (Expr { src: text.value.clone(), uses: Vec::new() }, Want::default());
+                    return (Expr { src: text.value.clone(), uses: Vec::new() }, Found::default());
                 }
             },
         };
-        let found = self.check_names(text, &analysis, site);
-        (Expr { src: analysis.normalised.clone(), uses: found.uses }, found.want)
+        let mut found = self.check_names(text, &analysis, site);
+        (Expr { src: analysis.normalised.clone(), uses: std::mem::take(&mut found.uses) }, found)
     }
 
     pub(super) fn exprs_wanting(&mut self, texts: &[Text], site: Site) -> (Vec<Expr>, Want) {
@@ -245,15 +263,37 @@ impl Builder<'_> {
                 check_run(rest, span, site)
             }
             ["result", rest @ ..] => check_result(rest, span, site.result, found),
+            ["groups", rest @ ..] => self.check_group(rest, span, site),
             ["drill", rest @ ..] => self.check_drill(rest, span),
+            ["item", ..] if site.item => {
+                found.late = true;
+                Ok(())
+            }
+            ["item", ..] => Err(self.no_item(span, site)),
             [name, ..] => {
-                let known = ["params", "secrets", "steps", "run"].into_iter();
+                let known = ["params", "secrets", "steps", "run", "groups"].into_iter();
                 let known =
                     known.chain(site.result.map(|_| "result")).chain(self.unit.drill.then_some("drill"));
                 Err(unknown(span, "unknown-name", format!("`{name}` is not defined"), name, known, ""))
             }
             [] => Ok(()),
         }
+    }
+
+    /// Why there is no item here.
+    fn no_item(&self, span: Span, site: Site) -> Box<Diagnostic> {
+        let error = Diagnostic::error("unknown-name", span, "`item` is not defined here");
+        let each = match site.when {
+            When::Step { ix, .. } => self.drafts[ix].ast.foreach.is_some(),
+            _ => false,
+        };
+        Box::new(if each {
+            error
+                .label("asked once for the whole step")
+                .help("`unless` is asked for each item; the list itself can leave items out")
+        } else {
+            error.help("only a step with `foreach` has an `item`")
+        })
     }
 
     fn check_param(&mut self, rest: &[&str], span: Span, site: Site, found: &mut Found) -> Checked {
@@ -295,6 +335,21 @@ impl Builder<'_> {
             return Err(unknown(span, "unknown-secret", message, name, known, "declare it under `secrets`"));
         }
         self.used.insert((book, format!("secrets.{name}")));
+        Ok(())
+    }
+
+    fn check_group(&mut self, rest: &[&str], span: Span, site: Site) -> Checked {
+        let known = self.groups.keys().map(String::as_str);
+        let Some(name) = rest.first() else {
+            let message = "a group is read by its name, such as `groups.web`";
+            return Err(Box::new(Diagnostic::error("unknown-group", span, message)));
+        };
+        if !self.groups.contains_key(*name) {
+            let message = format!("there is no group `{name}`");
+            return Err(unknown(span, "unknown-group", message, name, known, "declare it under `groups`"));
+        }
+        let book = self.scopes[site.scope].book;
+        self.used.insert((book, format!("groups.{name}")));
         Ok(())
     }
 
@@ -340,7 +395,11 @@ impl Builder<'_> {
             return Err(unknown(span, "unknown-step", message, name, names.keys().copied(), none));
         };
         self.check_over(name, read, rest, span, site)?;
-        self.check_step_field(name, read, &rest[1..], span)?;
+        let own = matches!(site.when, When::Step { ix, .. } if ix == read);
+        match &self.drafts[read].ast.foreach {
+            Some(_) if !own => check_items_field(name, &rest[1..], span)?,
+            _ => self.check_step_field(name, read, &rest[1..], span)?,
+        }
         if !found.uses.iter().any(|u| u.name == *name) {
             found.uses.push(Use { name: (*name).to_owned(), step: read });
         }
@@ -455,6 +514,26 @@ impl Builder<'_> {
                 let known = ["outcome", "outputs", "choice", "result"];
                 Err(unknown(span, "unknown-field", format!("a step has no `{field}`"), field, known, ""))
             }
+        }
+    }
+}
+
+/// What can be read of a step that is done for each item of a list.
+fn check_items_field(name: &str, fields: &[&str], span: Span) -> Checked {
+    match fields {
+        ["outcome" | "items", ..] => Ok(()),
+        ["outputs" | "result", ..] => Err(Box::new(
+            Diagnostic::error("unknown-field", span, format!("step `{name}` is done for each of a list"))
+                .label("each item has its own")
+                .help(format!("read `steps.{name}.items`: each has its `item`, `outcome` and `outputs`")),
+        )),
+        [] => Err(Box::new(
+            Diagnostic::error("unknown-field", span, format!("`steps.{name}` is no value"))
+                .help("read its `outcome` or `items`"),
+        )),
+        [field, ..] => {
+            let message = format!("a step with `foreach` has no `{field}`");
+            Err(unknown(span, "unknown-field", message, field, ["outcome", "items"], ""))
         }
     }
 }

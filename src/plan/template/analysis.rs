@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use minijinja::machinery::ast::{CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
 use minijinja::machinery::{Span, parse, parse_expr, tokenize};
 
 use super::compare;
@@ -13,16 +13,15 @@ use super::normalise::{Normalised, normalise};
 use super::{Analysis, Place, Reference, TemplateError};
 use crate::model::nearest;
 
-pub(super) const SECRET_PLACE: &str =
-    "a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the database of `sql`";
+pub(super) const SECRET_PLACE: &str = "a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and the database and password of `sql`";
 
-const ROOTS: &[&str] = &["drill", "params", "result", "run", "secrets", "steps"];
+const ROOTS: &[&str] = &["drill", "groups", "item", "params", "result", "run", "secrets", "steps"];
 const DRILL_FIELDS: &[&str] = &["dir", "port"];
 const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
-const STEP_FIELDS: &[&str] = &["choice", "outcome", "outputs", "result"];
+const STEP_FIELDS: &[&str] = &["choice", "items", "outcome", "outputs", "result"];
 const RESULT_FIELDS: &[&str] = &[
-    "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "rows", "signal",
-    "status", "stderr", "stdout",
+    "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "notices", "rows",
+    "signal", "status", "stderr", "stdout",
 ];
 
 pub(super) fn analyse(source: &str, place: Place) -> Result<Analysis, Vec<TemplateError>> {
@@ -294,7 +293,7 @@ impl<'n> Walker<'n> {
     /// `map('raw')` and the like take a filter or test by name.
     fn filter_argument(&mut self, name: &str, args: &[CallArg<'_>], filters: &[&str]) {
         let Some(CallArg::Pos(first)) = args.first() else { return };
-        let Some(named) = first.as_const().and_then(|v| v.as_str().map(str::to_owned)) else { return };
+        let Some(named) = constant(first) else { return };
         match name {
             "map" if named == "raw" => {
                 self.error(first.span(), "`raw` only makes sense at the end of a {{ }}", None)
@@ -380,6 +379,7 @@ impl<'n> Walker<'n> {
             ["steps", id, "outputs"] => {
                 return self.incomplete(&path, &format!("steps.{id}.outputs"), "an output's name");
             }
+            ["groups"] => return self.incomplete(&path, "groups", "a group's name as it is: `groups.web`"),
             ["run"] => return self.incomplete(&path, "run", &format!("a field: {}", list(RUN_FIELDS))),
             ["drill"] => return self.incomplete(&path, "drill", "a field: `dir`"),
             ["result"] => {
@@ -460,8 +460,21 @@ pub(super) fn path(expr: &Expr<'_>) -> Option<Path> {
         Expr::Var(var) => Some(Path { parts: vec![var.id.to_owned()], span: var.span(), open: false }),
         Expr::GetAttr(attr) => grow(&attr.expr, Some(attr.name.to_owned()), attr.span()),
         Expr::GetItem(item) => {
-            let part = item.subscript_expr.as_const().and_then(|v| v.as_str().map(str::to_owned));
+            let part = constant(&item.subscript_expr);
             grow(&item.expr, part, item.span())
+        }
+        _ => None,
+    }
+}
+
+/// A text that is known already. MiniJinja's own way would also multiply it.
+fn constant(expr: &Expr<'_>) -> Option<String> {
+    const LONGEST: usize = 1 << 10;
+    match expr {
+        Expr::Const(c) => c.value.as_str().map(str::to_owned),
+        Expr::BinOp(op) if matches!(op.op, BinOpKind::Add | BinOpKind::Concat) => {
+            let text = constant(&op.left)? + &constant(&op.right)?;
+            Some(text).filter(|text| text.len() <= LONGEST)
         }
         _ => None,
     }

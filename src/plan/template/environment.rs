@@ -3,14 +3,15 @@
 //! Nothing is rendered to text here. The formatter keeps each `{{ }}`'s value and writes one reserved character in its
 //! place, so that text and data stay apart until a place (script, query, URL, ...) decides how a value enters it.
 
-use std::io;
 use std::ops::Range;
 
+use minijinja::machinery::ast::{Spanned, Stmt, Template};
+use minijinja::machinery::{self, CodeGenerator, make_string_output, parse, parse_expr};
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
 use super::names::{self, RawText};
-use super::{Ctx, TemplateError, filters, limits};
+use super::{Ctx, TemplateError, bounded, filters, limits};
 
 /// Instructions a render may execute: some tens of milliseconds.
 const FUEL: u64 = 500_000;
@@ -118,6 +119,11 @@ fn keep_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) ->
         if raw.0.chars().any(is_reserved) {
             return Err(Error::new(ErrorKind::InvalidOperation, "a raw text holds a reserved character"));
         }
+        let store = state.get_or_insert_extension_with(Store::default);
+        store.bytes = store.bytes.saturating_add(raw.0.len());
+        if store.bytes > MAX_OUTPUT {
+            return Err(too_long());
+        }
         return out.write_str(&raw.0).map_err(Error::from);
     }
     let size = value.as_str().map_or(16, str::len);
@@ -132,23 +138,7 @@ fn keep_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) ->
 }
 
 fn too_long() -> Error {
-    Error::new(ErrorKind::InvalidOperation, "the rendered text is longer than 1 MiB")
-}
-
-/// A buffer that refuses what goes beyond the limit.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other("limit"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    names::own_error("the rendered text is longer than 1 MiB".into())
 }
 
 /// Renders a normalised text.
@@ -157,18 +147,21 @@ pub(super) fn render(src: &str, ctx: &Ctx<'_>) -> Result<Rendered, TemplateError
         return Ok(Rendered { text: src.to_owned(), values: Vec::new() });
     }
     ENVIRONMENT.with(|env| {
-        let template = env.template_from_str(src).map_err(|e| failure(&e, src))?;
-        let mut out = Bounded(Vec::new());
-        let mut captured = template.render_captured_to(names::root(src, ctx), &mut out).map_err(|e| {
-            let e = if e.kind() == ErrorKind::WriteFailure { too_long() } else { e };
-            failure(&e, src)
-        })?;
-        let values = captured.with_state_mut(|state| {
-            state.get_extension_mut::<Store>().map(|s| std::mem::take(&mut s.values)).unwrap_or_default()
-        });
-        drop(captured);
-        let text = String::from_utf8(out.0)
-            .map_err(|_| TemplateError::new("the rendered text is not UTF-8", None))?;
+        let fail = |e: Error| failure(&e, src);
+        let parsed = parse(src, "<string>", syntax()).map_err(fail)?;
+        let Stmt::Template(whole) = &parsed else { return Err(TemplateError::new("this is no text", None)) };
+        let template = Template { children: bounded::stmts(&whole.children) };
+        let mut compiler = CodeGenerator::new("<string>", src);
+        compiler.compile_stmt(&Stmt::Template(Spanned::new(template, whole.span())));
+        let (instructions, blocks) = compiler.finish();
+        let mut text = String::new();
+        let mut out = make_string_output(&mut text);
+        let root = names::root(src, ctx);
+        let (_, mut state) =
+            machinery::eval(env, &instructions, root, &blocks, &mut out, AutoEscape::None).map_err(fail)?;
+        let values =
+            state.get_extension_mut::<Store>().map(|s| std::mem::take(&mut s.values)).unwrap_or_default();
+        drop(state);
         Ok(Rendered { text, values })
     })
 }
@@ -176,12 +169,21 @@ pub(super) fn render(src: &str, ctx: &Ctx<'_>) -> Result<Rendered, TemplateError
 /// Evaluates a normalised expression.
 pub(super) fn eval(src: &str, ctx: &Ctx<'_>) -> Result<Value, TemplateError> {
     ENVIRONMENT.with(|env| {
-        let expr = env.compile_expression(src).map_err(|e| failure(&e, src))?;
-        let value = expr.eval(names::root(src, ctx)).map_err(|e| failure(&e, src))?;
-        if value.is_undefined() {
-            return Err(TemplateError::new(format!("`{}` is undefined", src.trim()), None));
+        let fail = |e: Error| failure(&e, src);
+        let parsed = parse_expr(src).map_err(fail)?;
+        let mut compiler = CodeGenerator::new("<expression>", src);
+        compiler.compile_expr(&bounded::expr(&parsed));
+        let (instructions, blocks) = compiler.finish();
+        // An expression writes nothing.
+        let mut text = String::new();
+        let mut out = make_string_output(&mut text);
+        let root = names::root(src, ctx);
+        let (value, _) =
+            machinery::eval(env, &instructions, root, &blocks, &mut out, AutoEscape::None).map_err(fail)?;
+        match value {
+            Some(value) if !value.is_undefined() => Ok(value),
+            _ => Err(TemplateError::new(format!("`{}` is undefined", src.trim()), None)),
         }
-        Ok(value)
     })
 }
 

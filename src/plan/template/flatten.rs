@@ -11,7 +11,7 @@ use minijinja::machinery::ast::{Expr, Stmt};
 
 use super::analysis::{Walker, whole};
 use super::environment::placeholder;
-use super::{Place, TemplateError, shell, sql};
+use super::{Dialect, Place, TemplateError, shell, sql};
 
 /// What stands in for spliced text, which is not known yet: a character without a meaning of its own.
 const SPLICED: char = '\u{10fffb}';
@@ -24,7 +24,7 @@ struct Flat {
 }
 
 pub(super) fn check(stmts: &[Stmt<'_>], place: Place, walker: &mut Walker<'_>) {
-    if !matches!(place, Place::Script(_) | Place::Query) {
+    if !matches!(place, Place::Script(_) | Place::Query(_)) {
         return;
     }
     for branch in [true, false] {
@@ -35,7 +35,8 @@ pub(super) fn check(stmts: &[Stmt<'_>], place: Place, walker: &mut Walker<'_>) {
         }
         match place {
             Place::Script(which) => script(&flat, which, walker),
-            _ => query(&flat, walker),
+            Place::Query(dialect) => query(&flat, dialect, walker),
+            _ => {}
         }
     }
     walker.reparsed.sort_by_key(|(range, _)| range.start);
@@ -82,11 +83,15 @@ fn script(flat: &Flat, which: crate::plan::Shell, walker: &mut Walker<'_>) {
     }
 }
 
-fn query(flat: &Flat, walker: &mut Walker<'_>) {
+fn query(flat: &Flat, dialect: Dialect, walker: &mut Walker<'_>) {
     if flat.ranges.is_empty() {
         return;
     }
-    for misplaced in sql::number(&flat.text).err().unwrap_or_default() {
+    // Where nobody knows yet, only what is wrong in either.
+    if dialect == Dialect::Unknown && sql::number(&flat.text, Dialect::Sqlite).is_ok() {
+        return;
+    }
+    for misplaced in sql::number(&flat.text, dialect).err().unwrap_or_default() {
         let range = misplaced.value.and_then(|i| flat.ranges.get(i)).or(flat.ranges.first()).cloned();
         walker.errors.push(TemplateError { message: misplaced.message, range, help: Some(misplaced.help) });
     }

@@ -5,13 +5,14 @@
 //! apart from the text, and each place joins them in its own way: a script gets variables, a query bound parameters, a
 //! URL percent-encoding, JSON escapes.
 //!
-//! What a text may read: `params.x`, `steps.<id>.{outcome, outputs, choice, result}`, `run.{id, dir, started_at,
+//! What a text may read: `params.x`, `item` in a `foreach`, `steps.<id>.{outcome, outputs, choice, result, items}`, `run.{id, dir, started_at,
 //! operator, environment}` (in a drill's `assert` also `outcome`, `rto`, `rpo`), `drill.dir`, `secrets.x` where a
 //! secret is allowed, and `result` after an action: `exit`, `signal`, `duration` (seconds), `stdout`, `stderr`,
-//! `lines`, `json`, `status`, `headers`, `body`, `rows`, `columns`, `affected`. A duration is compared with a text:
+//! `lines`, `json`, `status`, `headers`, `body`, `rows`, `columns`, `affected`, `notices`. A duration is compared with a text:
 //! `run.rto <= '2m'`, `result.duration < '500ms'`. Whatever does not exist is an error that names what does.
 
 mod analysis;
+mod bounded;
 mod compare;
 mod environment;
 mod filters;
@@ -41,11 +42,18 @@ pub struct Ctx<'a> {
     /// By name as written in the text. Only the steps that the text uses need be here.
     pub steps: &'a [(&'a str, StepView<'a>)],
     pub run: &'a RunView<'a>,
+    /// In a step of a `foreach`.
+    pub item: Option<&'a Value>,
     /// In `expect`, `outputs` and `retry.when`.
     pub result: Option<(&'a TaskEnd, &'a TaskOutput)>,
+    /// Hosts by group.
+    pub groups: &'a BTreeMap<String, Vec<String>>,
     /// In a drill.
     pub drill: Option<&'a DrillPlace>,
 }
+
+/// For a text that can read none.
+pub static NO_GROUPS: BTreeMap<String, Vec<String>> = BTreeMap::new();
 
 #[derive(Debug, Clone, Copy)]
 pub struct StepView<'a> {
@@ -53,6 +61,16 @@ pub struct StepView<'a> {
     pub outputs: &'a BTreeMap<String, Value>,
     pub choice: Option<&'a str>,
     pub result: Option<&'a Value>,
+    /// Of a `foreach`.
+    pub items: Option<&'a [ItemView<'a>]>,
+}
+
+/// One item of a `foreach`.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemView<'a> {
+    pub item: &'a Value,
+    pub outcome: Option<StepOutcome>,
+    pub outputs: &'a BTreeMap<String, Value>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,13 +115,22 @@ pub enum Place {
     /// A script: values become variables.
     Script(Shell),
     /// A query: values become bound parameters.
-    Query,
+    Query(Dialect),
     /// A URL: a value at its beginning is its base, any other is percent-encoded. Secrets allowed.
     Url,
     /// `env`, `stdin`, headers, bodies, the database of `sql`: secrets allowed.
     SecretText,
     /// An expression without braces.
     Expression,
+}
+
+/// Whose SQL it is; it decides where a value may stand and what takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    Sqlite,
+    Postgres,
+    /// Known only when the database's own text is rendered, or never, where that is a secret.
+    Unknown,
 }
 
 /// One name that a text reads.
@@ -159,8 +186,12 @@ pub fn render_url(template: &Template, ctx: &Ctx<'_>) -> Result<SecretText, Temp
 }
 
 /// A query with `?1`, `?2`, ... and the values to bind.
-pub fn render_query(template: &Template, ctx: &Ctx<'_>) -> Result<(String, Vec<Value>), TemplateError> {
-    sql::render_query(&template.src, ctx)
+pub fn render_query(
+    template: &Template,
+    dialect: Dialect,
+    ctx: &Ctx<'_>,
+) -> Result<(String, Vec<Value>), TemplateError> {
+    sql::render_query(&template.src, dialect, ctx)
 }
 
 /// A JSON body as text that may name secrets; values are JSON-escaped.

@@ -8,7 +8,7 @@ use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value};
 use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 
-use super::{Ctx, RunView, StepView, TemplateError};
+use super::{Ctx, ItemView, RunView, StepView, TemplateError};
 use crate::model::{TaskEnd, TaskEndKind, TaskOutput};
 use crate::plan::DrillPlace;
 
@@ -122,14 +122,23 @@ pub(super) fn root(src: &str, ctx: &Ctx<'_>) -> Value {
         root.insert("params", Fields::new("params", "parameter", map).value());
     }
     if src.contains("steps") {
-        let map = ctx.steps.iter().map(|(name, step)| ((*name).to_owned(), step_value(name, step))).collect();
+        let map =
+            ctx.steps.iter().map(|(name, step)| ((*name).to_owned(), step_value(src, name, step))).collect();
         root.insert("steps", Fields::new("steps", "step", map).value());
+    }
+    if let Some(item) = ctx.item.filter(|_| src.contains("item")) {
+        root.insert("item", Value::from(Serde(item)));
     }
     if src.contains("run") {
         root.insert("run", run_value(ctx.run));
     }
     if src.contains("secrets") {
         root.insert("secrets", Value::from_object(Secrets));
+    }
+    if src.contains("groups") {
+        let list = |members: &Vec<String>| members.iter().map(String::as_str).map(Value::from).collect();
+        let map = ctx.groups.iter().map(|(name, members)| (name.clone(), list(members))).collect();
+        root.insert("groups", Fields::new("groups", "group", map).value());
     }
     if src.contains("drill") {
         let fields = |place: &DrillPlace| {
@@ -155,7 +164,7 @@ pub(super) fn root(src: &str, ctx: &Ctx<'_>) -> Value {
     Value::from(root)
 }
 
-fn step_value(name: &str, step: &StepView<'_>) -> Value {
+fn step_value(src: &str, name: &str, step: &StepView<'_>) -> Value {
     let path = format!("steps.{name}");
     let mut map = BTreeMap::new();
     let mut missing = BTreeMap::new();
@@ -176,6 +185,28 @@ fn step_value(name: &str, step: &StepView<'_>) -> Value {
     match step.result {
         Some(result) => drop(map.insert("result".into(), kept_result(&path, result))),
         None => drop(missing.insert("result", format!("{ended} has no result"))),
+    }
+    match step.items {
+        Some(items) if src.contains("items") => {
+            let items = items.iter().enumerate().map(|(at, item)| item_value(&path, at, item));
+            map.insert("items".into(), items.collect());
+        }
+        Some(_) => {}
+        None => drop(missing.insert("items", format!("`{path}` has no items: it has no `foreach`"))),
+    }
+    Fields { path, kind: "field", map, missing }.value()
+}
+
+fn item_value(step: &str, at: usize, item: &ItemView<'_>) -> Value {
+    let path = format!("{step}.items[{at}]");
+    let outputs = item.outputs.iter().map(|(k, v)| (k.clone(), Value::from(Serde(v)))).collect();
+    let outputs = Fields::new(format!("{path}.outputs"), "output", outputs).value();
+    let mut map =
+        BTreeMap::from([("item".to_owned(), Value::from(Serde(item.item))), ("outputs".to_owned(), outputs)]);
+    let mut missing = BTreeMap::new();
+    match item.outcome {
+        Some(outcome) => drop(map.insert("outcome".into(), Value::from(outcome.as_str()))),
+        None => drop(missing.insert("outcome", format!("`{path}` was not begun, so it has no outcome"))),
     }
     Fields { path, kind: "field", map, missing }.value()
 }
@@ -250,6 +281,7 @@ fn facts(end: &TaskEnd, output: &TaskOutput) -> Vec<(&'static str, Result<Json, 
         sql("rows", rows.map(|r| r.rows.iter().cloned().map(Json::from).collect())),
         sql("columns", rows.map(|r| r.columns.clone().into())),
         sql("affected", rows.map(|r| r.affected.into())),
+        sql("notices", rows.map(|r| r.notices.clone().into())),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! Rewriting a source into what MiniJinja reads, with a way back to the source as typed.
 //!
-//! `steps.stop-app` would be a subtraction; it becomes `steps["stop-app"]`.
+//! `steps.stop-app` would be a subtraction; it becomes `steps["stop-app"]`. The same for `groups.web-eu`.
 
 use std::ops::Range;
 
@@ -134,9 +134,9 @@ fn string_end(bytes: &[u8], open: usize, quote: u8) -> usize {
     bytes.len()
 }
 
-/// Copies code, rewriting the step ids that MiniJinja cannot read as names.
+/// Copies code, rewriting the ids of steps and the names of groups that MiniJinja cannot read as names.
 fn code(source: &str, range: Range<usize>, out: &mut Normalised) {
-    const ROOT: &[u8] = b"steps.";
+    const ROOTS: [&[u8]; 2] = [b"steps.", b"groups."];
     let bytes = source.as_bytes();
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let (mut i, mut copied) = (range.start, range.start);
@@ -146,14 +146,15 @@ fn code(source: &str, range: Range<usize>, out: &mut Normalised) {
             i = string_end(bytes, i, b).min(range.end);
             continue;
         }
-        let starts = bytes[i..range.end].starts_with(ROOT)
-            && !source[..i].bytes().last().is_some_and(word)
-            && !source[range.start..i].trim_end().ends_with(['.', '|']);
-        if !starts {
+        let root = ROOTS.iter().find(|root| bytes[i..range.end].starts_with(root)).filter(|_| {
+            !source[..i].bytes().last().is_some_and(word)
+                && !source[range.start..i].trim_end().ends_with(['.', '|'])
+        });
+        let Some(root) = root else {
             i += 1;
             continue;
-        }
-        let start = i + ROOT.len();
+        };
+        let start = i + root.len();
         let mut end = start;
         while end < range.end && (word(bytes[end]) || bytes[end] == b'-') {
             end += 1;

@@ -15,6 +15,7 @@ struct World {
     result: Value,
     end: TaskEnd,
     output: TaskOutput,
+    item: Value,
 }
 
 impl World {
@@ -29,6 +30,7 @@ impl World {
             none: BTreeMap::new(),
             result: json!({ "exit": 0, "stdout": "a\nb\n" }),
             end: TaskEnd::new(TaskEndKind::Exited { code: 3 }, Millis(1500)),
+            item: json!({ "name": "web 1", "port": 80 }),
             output: TaskOutput { stdout: Some(Ok("{\"ok\": [1]}\n".into())), ..TaskOutput::none() },
         }
     }
@@ -43,8 +45,19 @@ impl World {
             outputs: &self.outputs,
             choice: None,
             result: Some(&self.result),
+            items: None,
         };
-        let waiting = StepView { outcome: None, outputs: &self.none, choice: Some("a"), result: None };
+        let first = json!("a b");
+        let begun = ItemView { item: &first, outcome: Some(StepOutcome::Succeeded), outputs: &self.outputs };
+        let other = ItemView { item: &self.item, outcome: None, outputs: &self.none };
+        let items = [begun, other];
+        let waiting = StepView {
+            outcome: None,
+            outputs: &self.none,
+            choice: Some("a"),
+            result: None,
+            items: Some(&items),
+        };
         let run = RunView {
             id: "r-1",
             dir: "/runs/r-1",
@@ -58,7 +71,9 @@ impl World {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],
             run: &run,
+            item: Some(&self.item),
             result: Some((&self.end, &self.output)),
+            groups: &crate::plan::template::NO_GROUPS,
             drill: Some(&place),
         })
     }
@@ -188,7 +203,7 @@ fn names_are_checked_before_anything_runs() {
         (
             "steps.a",
             Place::Expression,
-            vec!["steps.a: `steps.a` needs a field: `choice`, `outcome`, `outputs`, `result`"],
+            vec!["steps.a: `steps.a` needs a field: `choice`, `items`, `outcome`, `outputs`, `result`"],
         ),
         (
             "'a' if params.x",
@@ -207,8 +222,8 @@ fn names_are_checked_before_anything_runs() {
             "{{ secrets.pw }}",
             Place::Text,
             vec![
-                "secrets.pw: a secret may only be used in `env`, `stdin`, `http` headers, bodies and URLs, and the \
-             database of `sql`",
+                "secrets.pw: a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and \
+                 the database and password of `sql`",
             ],
         ),
         (
@@ -322,8 +337,12 @@ fn results_of_every_kind() {
     let mut world = World::new();
     world.end.kind = TaskEndKind::Answered;
     world.output = TaskOutput::none();
-    world.output.sql =
-        Some(SqlAnswer { columns: vec!["a".into()], rows: vec![vec![json!("ok")]], affected: 0 });
+    world.output.sql = Some(SqlAnswer {
+        columns: vec!["a".into()],
+        rows: vec![vec![json!("ok")]],
+        affected: 0,
+        notices: vec![],
+    });
     let holds =
         |world: &World, src: &str| world.with(|ctx| eval_bool(&expr(src), ctx)).map_err(|e| e.message);
     assert_eq!(
@@ -413,7 +432,9 @@ fn urls_encode_everything_but_their_base() {
 #[test]
 fn queries_bind() {
     let query = |src: &str| {
-        World::new().with(|ctx| render_query(&template(src, Place::Query), ctx)).map_err(|e| e.message)
+        World::new()
+            .with(|ctx| render_query(&template(src, Place::Query(Dialect::Sqlite)), Dialect::Sqlite, ctx))
+            .map_err(|e| e.message)
     };
     assert_eq!(
         query(
@@ -454,7 +475,7 @@ fn queries_bind() {
             "params.n: `?` and `{{ }}` cannot be mixed in a query (write every value as {{ }})",
         ),
     ] {
-        assert_eq!(refused(src, Place::Query), [message], "{src}");
+        assert_eq!(refused(src, Place::Query(Dialect::Sqlite)), [message], "{src}");
     }
 }
 
@@ -536,6 +557,53 @@ fn endless_texts_end() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the test itself measures")]
+fn nothing_grows_without_bound() {
+    let start = std::time::Instant::now();
+    let doubled = |what: &str, end: &str| {
+        let step = format!("{{% set a = {what} %}}");
+        format!("{{% set a = {} %}}{}{{{{ {end} }}}}", "['x', 'y']", step.repeat(60))
+    };
+    let text_of = |what: &str| {
+        format!("{{% set a = 'xy' %}}{}{{{{ a | length }}}}", format!("{{% set a = {what} %}}").repeat(60))
+    };
+    let deep = format!("{{% set a = [1] %}}{}{{{{ a | length }}}}", "{% set a = [a] %}".repeat(5000));
+    let wide: String = (0..200).map(|n| format!("{{% set a{n} = 'x' * 10000000 %}}")).collect();
+    for (src, expected) in [
+        (text_of("a ~ a"), "a value would be larger than 16 MiB"),
+        (text_of("a + a"), "a value would be larger than 16 MiB"),
+        (text_of("a * 2"), "a value would be larger than 16 MiB"),
+        ("{{ ('x' * 100000000) | length }}".to_owned(), "a value would be larger than 16 MiB"),
+        (
+            "{{ (('x' * 100000000) ~ ('x' * 100000000)) | length }}".to_owned(),
+            "a value would be larger than 16 MiB",
+        ),
+        ("{{ ((1, 2) * 50000000) | length }}".to_owned(), "a value would be larger than 16 MiB"),
+        (doubled("a + a", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("a * 2", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("[a, a]", "a"), "a value would be larger than 16 MiB"),
+        (doubled("{'k': a, 'l': a}", "a"), "a value would be larger than 16 MiB"),
+        (doubled("dict(k=a, l=a)", "a"), "a value would be larger than 16 MiB"),
+        (doubled("a | chain(a)", "a | list | length"), "a value would be larger than 16 MiB"),
+        (doubled("a | zip(a)", "a"), "a value would be larger than 16 MiB"),
+        (deep, "a value is nested deeper than 64 levels"),
+        (wide, "the text takes too much to render: does it grow without end?"),
+    ] {
+        let error = text(&src).unwrap_err();
+        assert!(error.contains(expected), "{src:.80}: {error}");
+    }
+    // What is of a usual size is none the wiser.
+    assert_eq!(
+        text("{{ 'ab' * 3 }}{{ 1 + 2 * 3 }}{{ 1.5 + 1 }}{{ [1] + [2] }}{{ [0] * 2 }}{{ 1 ~ 'x' }}").unwrap(),
+        "ababab72.5[1,2][0,0]1x"
+    );
+    assert_eq!(value("(1 + 2) * 2 == 6 and 'a' ~ 'b' == 'ab'"), Ok(json!(true)));
+    assert_eq!(value("1 + 'x'").unwrap_err(), value("2 + 'x'").unwrap_err().replace("2 + ", "1 + "));
+    // Unoptimised, and on a busy machine; without bounds it would not end at all.
+    assert!(start.elapsed().as_secs() < 120);
+}
+
+#[test]
 fn filters_make_no_more_than_can_be_held() {
     for src in [
         "range(100000) | join(range(100000) | join('x')) | length",
@@ -572,4 +640,78 @@ fn ten_thousand_scripts_are_no_burden() {
     let taken = start.elapsed();
     eprintln!("10,000 scripts analysed and rendered in {taken:?}");
     assert!(taken.as_secs() < 30);
+}
+
+#[test]
+fn the_item_and_what_the_items_of_a_step_gave() {
+    let world = World::new();
+    let value = |src: &str| {
+        let expr = Expr { src: analyse(src, Place::Expression).expect(src).normalised, uses: Vec::new() };
+        world.with(|ctx| eval(&expr, ctx)).map_err(|e| e.message)
+    };
+    assert_eq!(value("item.name"), Ok(json!("web 1")));
+    assert_eq!(value("steps.stop-app.items | length"), Ok(json!(2)));
+    assert_eq!(value("steps.stop-app.items[0].outputs.map.a"), Ok(json!(1)));
+    assert_eq!(value("steps.stop-app.items[1].item.port"), Ok(json!(80)));
+    assert_eq!(
+        value(
+            "steps.stop-app.items[:1] | selectattr('outcome', 'equalto', 'succeeded') | map(attribute='item') | list"
+        ),
+        Ok(json!(["a b"]))
+    );
+    let wrong = |src: &str| value(src).expect_err(src);
+    assert_eq!(
+        wrong("steps.stop-app.items[1].outcome"),
+        "`steps.stop-app.items[1]` was not begun, so it has no outcome"
+    );
+    assert!(wrong("steps.stop-app.items[1].outputs.path").contains("has no outputs"));
+    assert!(wrong("steps.pick.items").contains("it has no `foreach`"), "{}", wrong("steps.pick.items"));
+    assert!(wrong("item.host").contains("undefined"), "{}", wrong("item.host"));
+    let script = template("ping {{ item.name }}", Place::Script(Shell::Bash));
+    let script = world.with(|ctx| render_script(&script, Shell::Bash, ctx)).expect("a script");
+    assert_eq!(script.env, [("RB_V1".to_owned(), "web 1".to_owned())]);
+}
+
+#[test]
+fn queries_to_a_server_bind() {
+    let place = Place::Query(Dialect::Postgres);
+    let query = |src: &str| {
+        let template = template(src, place);
+        World::new().with(|ctx| render_query(&template, Dialect::Postgres, ctx)).map_err(|e| e.message)
+    };
+    for (src, expected) in [
+        ("SELECT {{ params.n }}::int, a[{{ params.n }}:2]", "SELECT $1::int, a[$2:2]"),
+        ("SELECT d ? 'k', d ?| {{ params.list }}, `", "SELECT d ? 'k', d ?| $1, `"),
+        ("SELECT 'it''s', E'\\'', \"a\"\"b\", {{ params.n }}", "SELECT 'it''s', E'\\'', \"a\"\"b\", $1"),
+        ("SELECT $$ ' $$, $a$ $$ ' $a$, {{ params.n }} -- '", "SELECT $$ ' $$, $a$ $$ ' $a$, $1 -- '"),
+        ("SELECT /* /* */ ' */ {{ params.n }}", "SELECT /* /* */ ' */ $1"),
+        ("SELECT a$b$c, {{ params.n }}, d$b$e", "SELECT a$b$c, $1, d$b$e"),
+        ("SELECT name'\\', {{ params.n }}", "SELECT name'\\', $1"),
+    ] {
+        assert_eq!(query(src).map(|(text, _)| text), Ok(expected.to_owned()), "{src}");
+    }
+    assert_eq!(query("SELECT {{ params.list }}").unwrap().1, [json!([1, "two"])]);
+    let quoted = "params.n: a value inside quotes cannot be bound (write {{ }} without quotes around it; to join it with text: 'text' || {{ x }})";
+    let comment = "params.n: a value inside a comment cannot be bound (remove it from the comment)";
+    let word = "params.n: a value cannot be part of a word (put a space around {{ }})";
+    for (src, message) in [
+        ("SELECT ' {{ params.n }} '", quoted),
+        ("SELECT E'\\' {{ params.n }} '", quoted),
+        ("SELECT e'\\\\' || ' {{ params.n }} '", quoted),
+        ("SELECT $$ {{ params.n }} $$", quoted),
+        ("SELECT $a$ $b$ {{ params.n }} $a$", quoted),
+        ("SELECT /* /* */ {{ params.n }} */", comment),
+        ("SELECT a{{ params.n }}", word),
+        ("SELECT {{ params.n }}a", word),
+        (
+            "SELECT $1, {{ params.n }}",
+            "params.n: `$` and `{{ }}` cannot be mixed in a query (write every value as {{ }})",
+        ),
+    ] {
+        assert_eq!(refused(src, place), [message], "{src}");
+    }
+    // Where nobody knows whose it is, only what both refuse.
+    assert_eq!(refused("SELECT ' {{ params.n }} '", Place::Query(Dialect::Unknown)), [quoted]);
+    template("SELECT {{ params.n }}::int", Place::Query(Dialect::Unknown));
+    template("SELECT `a'`, {{ params.n }}", Place::Query(Dialect::Unknown));
 }

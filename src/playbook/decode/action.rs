@@ -23,6 +23,7 @@ pub(super) fn options(map: Map<'_>) -> Options {
         workdir: map.text("workdir"),
         stdin: map.text("stdin"),
         shell: shell(map),
+        on: map.text("on"),
     }
 }
 
@@ -33,7 +34,12 @@ pub(super) fn action(map: Map<'_>) -> Option<Action> {
         ("exec", |node, _| exec(node).map(ActionKind::Exec)),
         ("sql", |node, source| {
             let map = Map::of(node, source)?;
-            Some(ActionKind::Sql { database: map.text("database")?, query: map.text("query")? })
+            Some(ActionKind::Sql(Sql {
+                database: map.text("database")?,
+                password: map.text("password"),
+                ca_file: map.text("ca_file"),
+                query: map.text("query")?,
+            }))
         }),
         ("http", |node, source| Map::of(node, source).and_then(http).map(ActionKind::Http)),
         ("wait", |node, _| {
@@ -93,5 +99,15 @@ pub(super) fn http(map: Map<'_>) -> Option<Http> {
         headers: map.pairs("headers"),
         body: map.text("body"),
         json: map.get("json").cloned(),
+        auth: map.map("auth").and_then(auth),
+        ca_file: map.text("ca_file"),
     })
+}
+
+fn auth(map: Map<'_>) -> Option<Auth> {
+    if let Some(token) = map.text("bearer") {
+        return Some(Auth::Bearer(token));
+    }
+    let basic = map.map("basic")?;
+    Some(Auth::Basic { user: basic.text("user")?, password: basic.text("password")? })
 }

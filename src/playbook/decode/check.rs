@@ -2,6 +2,7 @@
 
 use super::action::{action, options};
 use super::map::Map;
+use super::people::ask;
 use crate::playbook::ast::*;
 
 pub(super) fn checks(map: Map<'_>, key: &str) -> Vec<Check> {
@@ -24,6 +25,7 @@ pub(super) fn check(map: Map<'_>) -> Option<Check> {
 pub(super) fn undo(map: Map<'_>) -> Option<Undo> {
     Some(Undo {
         span: map.span,
+        approval: map.map("approval").and_then(|map| ask(map, "prompt", "approvers")).map(Box::new),
         action: action(map)?,
         options: options(map),
         expect: map.one_or_list("expect"),

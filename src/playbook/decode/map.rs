@@ -49,6 +49,12 @@ impl<'n> Map<'n> {
         self.list(key).map(texts).unwrap_or_default()
     }
 
+    /// A list in which a number counts as it was typed.
+    pub(super) fn words(self, key: &str) -> Vec<Text> {
+        let items = self.list(key).unwrap_or_default().iter();
+        items.filter_map(|node| env_text(node, self.source)).collect()
+    }
+
     /// One text, or a list of them.
     pub(super) fn one_or_list(self, key: &str) -> Vec<Text> {
         match self.get(key) {

@@ -1,6 +1,7 @@
 //! Who is told, and when.
 
 use super::map::{Map, texts};
+use crate::model::Percentile;
 use crate::playbook::ast::*;
 
 pub(super) fn channels(map: Map<'_>) -> Vec<Channel> {
@@ -51,6 +52,11 @@ pub(super) fn escalation(map: Map<'_>) -> Vec<Level> {
         Some(Level {
             level: map.u32("level")?,
             after: map.duration("after"),
+            projected_breach: map.word("projected_breach", |word| match word {
+                "p50" => Some(Percentile::P50),
+                "p90" => Some(Percentile::P90),
+                _ => None,
+            }),
             notify: map.one_or_list("notify"),
             to: map.one_or_list("to"),
         })

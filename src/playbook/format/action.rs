@@ -70,11 +70,20 @@ pub(super) const GRACE_ONLY_PROCESS: Rule = Rule::Not {
 
 pub(super) const ONE_COMMAND: Rule = Rule::One { what: "an action", keys: COMMANDS, or: &[] };
 
+const DATABASE: &str = "`sqlite:PATH` or `postgres://USER@HOST:PORT/DATABASE`, both with `?mode=ro` for what changes \
+                        nothing; a server with `?sslmode=` disable, prefer, require, verify-ca or verify-full.";
+
 pub(super) static SQL: Object = Object {
     name: "a query",
     doc: "Runs against a database.",
     fields: &[&[
-        needed("database", Kind::Template, "Such as `sqlite:PATH`."),
+        needed("database", Kind::Template, DATABASE),
+        optional("password", Kind::Template, "The password of a server: `{{ secrets.NAME }}`."),
+        optional(
+            "ca_file",
+            Kind::Template,
+            "The authority (PEM) that must have signed the server's certificate, in place of the system's.",
+        ),
         needed("query", Kind::Template, "One statement."),
     ]],
     rules: &[],
@@ -98,6 +107,8 @@ pub(super) static HTTP: Object = Object {
         ),
         optional("body", Kind::Template, "The body, as text."),
         optional("json", Kind::Value, "The body, as JSON; its texts are templates."),
+        optional("auth", Kind::Object(&AUTH), "Who asks, with the proof of it; nobody else is shown it."),
+        optional("ca_file", Kind::Template, "An authority (PEM) to trust beside those of the system."),
     ]],
     rules: &[
         Rule::One { what: "a method", keys: METHODS, or: &[] },
@@ -105,5 +116,33 @@ pub(super) static HTTP: Object = Object {
         Rule::Not { key: "body", with: &["get", "head"], because: "such a request has no body" },
         Rule::Not { key: "json", with: &["get", "head"], because: "such a request has no body" },
     ],
-    refused: &[("url", Refusal::Because("write the method and the URL: `get: URL`"))],
+    refused: &[
+        ("url", Refusal::Because("write the method and the URL: `get: URL`")),
+        ("insecure", Refusal::Because(UNCHECKED)),
+        ("verify", Refusal::Because(UNCHECKED)),
+    ],
+};
+
+const UNCHECKED: &str = "the server's certificate is always checked: name its authority as `ca_file`";
+
+static AUTH: Object = Object {
+    name: "an authorization",
+    doc: "The header `Authorization`.",
+    fields: &[&[
+        optional("bearer", Kind::Template, "A token: `{{ secrets.NAME }}`."),
+        optional("basic", Kind::Object(&BASIC), "A user and a password."),
+    ]],
+    rules: &[Rule::One { what: "an authorization", keys: &["bearer", "basic"], or: &[] }],
+    refused: &[],
+};
+
+static BASIC: Object = Object {
+    name: "a basic authorization",
+    doc: "Sent in base64, which hides nothing: only over https, or on this machine.",
+    fields: &[&[
+        needed("user", Kind::Template, "The name; no colon."),
+        needed("password", Kind::Template, "The password: `{{ secrets.NAME }}`."),
+    ]],
+    rules: &[],
+    refused: &[],
 };

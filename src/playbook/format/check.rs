@@ -4,6 +4,7 @@ use super::action::{
     COMMAND_FIELDS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS, ONE_COMMAND, OPTION_FIELDS, SHELL_ONLY_RUN,
     STDIN_ONLY_PROCESS,
 };
+use super::hosts::{ON_FIELD, ON_ONLY_PROCESS};
 use super::{EXPRESSIONS, NO_GROUP_HERE, NO_WAIT_HERE, optional};
 use crate::playbook::shape::{Field, Kind, Object, Refusal, Rule};
 
@@ -28,6 +29,7 @@ pub(super) const CHECK_RULES: &[Rule] = &[
     STDIN_ONLY_PROCESS,
     ENV_ONLY_PROCESS,
     GRACE_ONLY_PROCESS,
+    ON_ONLY_PROCESS,
     Rule::Only { key: "every", with: &["within"] },
 ];
 
@@ -40,6 +42,7 @@ pub(super) static CHECK: Object = Object {
         &POLL_FIELDS,
         &[optional("required", Kind::Bool, "`false`: advisory; the run goes on, degraded. Default: true.")],
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
     rules: CHECK_RULES,
     refused: &[
@@ -47,14 +50,13 @@ pub(super) static CHECK: Object = Object {
         ("any_of", Refusal::Because(NO_GROUP_HERE)),
         ("playbook", Refusal::Because(NO_GROUP_HERE)),
         ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
-        ("on", Refusal::Later),
     ],
 };
 
 pub(super) static SYMPTOM: Object = Object {
     name: "a symptom",
     doc: "A check that must hold after the fault, or the drill is void.",
-    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &POLL_FIELDS, &OPTION_FIELDS],
+    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &POLL_FIELDS, &OPTION_FIELDS, &ON_FIELD],
     rules: CHECK_RULES,
     refused: &[
         ("wait", Refusal::Because(NO_WAIT_HERE)),
@@ -68,8 +70,15 @@ pub(super) static SYMPTOM: Object = Object {
 pub(super) static CHECK_ONCE: Object = Object {
     name: "a single check",
     doc: "An action whose result is judged, once.",
-    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &OPTION_FIELDS],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    fields: &[&COMMAND_FIELDS, &CHECK_FIELDS, &OPTION_FIELDS, &ON_FIELD],
+    rules: &[
+        ONE_COMMAND,
+        SHELL_ONLY_RUN,
+        STDIN_ONLY_PROCESS,
+        ENV_ONLY_PROCESS,
+        GRACE_ONLY_PROCESS,
+        ON_ONLY_PROCESS,
+    ],
     refused: &[
         ("wait", Refusal::Because(NO_WAIT_HERE)),
         ("any_of", Refusal::Because(NO_GROUP_HERE)),

@@ -4,6 +4,8 @@ use super::action::{
     COMMAND_FIELDS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS, ONE_COMMAND, OPTION_FIELDS, SHELL_ONLY_RUN,
     STDIN_ONLY_PROCESS,
 };
+use super::hosts::{ON_FIELD, ON_ONLY_PROCESS};
+use super::people::APPROVAL;
 use super::{EXPRESSIONS, NO_GROUP_HERE, NO_WAIT_HERE, optional};
 use crate::playbook::shape::{Kind, Object, Refusal};
 
@@ -13,12 +15,25 @@ pub(super) static UNDO: Object = Object {
     fields: &[
         &COMMAND_FIELDS,
         &[
+            optional(
+                "approval",
+                Kind::Object(&APPROVAL),
+                "Somebody has to agree before the step is taken back.",
+            ),
             optional("expect", EXPRESSIONS, "What must hold of `result`. Default: `result.exit == 0`."),
             optional("retry", Kind::Object(&RETRY), "What happens when an attempt fails."),
         ],
         &OPTION_FIELDS,
+        &ON_FIELD,
     ],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    rules: &[
+        ONE_COMMAND,
+        SHELL_ONLY_RUN,
+        STDIN_ONLY_PROCESS,
+        ENV_ONLY_PROCESS,
+        GRACE_ONLY_PROCESS,
+        ON_ONLY_PROCESS,
+    ],
     refused: &[
         ("wait", Refusal::Because(NO_WAIT_HERE)),
         ("any_of", Refusal::Because(NO_GROUP_HERE)),
@@ -50,8 +65,20 @@ pub(super) static RETRY: Object = Object {
 pub(super) static REMEDY: Object = Object {
     name: "a remedy",
     doc: "An action between two attempts.",
-    fields: &[&COMMAND_FIELDS, &[optional("title", Kind::Text, "What people see.")], &OPTION_FIELDS],
-    rules: &[ONE_COMMAND, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS],
+    fields: &[
+        &COMMAND_FIELDS,
+        &[optional("title", Kind::Text, "What people see.")],
+        &OPTION_FIELDS,
+        &ON_FIELD,
+    ],
+    rules: &[
+        ONE_COMMAND,
+        SHELL_ONLY_RUN,
+        STDIN_ONLY_PROCESS,
+        ENV_ONLY_PROCESS,
+        GRACE_ONLY_PROCESS,
+        ON_ONLY_PROCESS,
+    ],
     refused: &[
         ("wait", Refusal::Because("the pause between attempts is `delay`")),
         ("any_of", Refusal::Because(NO_GROUP_HERE)),

@@ -8,7 +8,7 @@ pub(super) const BY: &str =
 
 pub(super) static APPROVAL: Object = Object {
     name: "an approval",
-    doc: "Asked before the action starts. It holds for the attempts of one start of the step.",
+    doc: "Asked before the action starts, or before the step is taken back. It holds for the attempts of one start.",
     fields: &[&[
         needed("prompt", Kind::Template, "What is asked, with the facts that decide it."),
         optional("approvers", TEXTS, BY),

@@ -28,7 +28,12 @@ static LEVEL: Object = Object {
         optional(
             "after",
             Kind::Duration,
-            "From the start of the incident. Without it, only a failure or a missed deadline raises the level.",
+            "From the start of the incident. Without it and `projected_breach`, only a failure or a missed deadline raises the level.",
+        ),
+        optional(
+            "projected_breach",
+            Kind::Choice(&["p50", "p90"]),
+            "Raised as soon as recovery is projected later than the RTO: by the longer times of past runs (`p90`, early), or by the usual ones (`p50`); without past runs when the RTO has passed.",
         ),
         needed("notify", CHANNELS, "Names of `channels`."),
         optional("to", Kind::OneOrList(&Kind::Text), "Whom it is for: accounts, `roles`, or words."),

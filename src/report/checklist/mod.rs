@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::waves::waves;
 use super::{neutral, words};
+use crate::model::Millis;
 use crate::plan::{Plan, StepIx};
 
 /// What the sheet says beyond the plan itself.
@@ -84,6 +85,7 @@ impl Checklist {
         let mut sheet = Self { title: neutral::line(&plan.playbook.title), blocks: Vec::new() };
         sheet.head(plan, about);
         sheet.people(plan, about);
+        sheet.channels(plan);
         let mut steps = Self { title: String::new(), blocks: Vec::new() };
         steps.phases(plan);
         sheet.values(plan, &steps.blocks);
@@ -94,6 +96,7 @@ impl Checklist {
 
     fn phases(&mut self, plan: &Plan) {
         let no_return = super::waves::run_order(plan).into_iter().find(|ix| plan.steps[*ix].irreversible);
+        let no_return = no_return.map(|ix| plan.foreach_around(ix).unwrap_or(ix));
         for (n, phase) in plan.phases.iter().enumerate() {
             let within =
                 phase.deadline.map_or_else(String::new, |d| format!(", within {}", words::target_text(d)));
@@ -178,6 +181,60 @@ impl Checklist {
         }
     }
 
+    /// Where word goes, who is called when, and how often people hear: to be done by hand, at the times beside it.
+    fn channels(&mut self, plan: &Plan) {
+        if !plan.channels.is_empty() {
+            self.blocks.push(Block::Heading("Channels".to_owned()));
+            for channel in &plan.channels {
+                self.fact(&channel.name, format!("{}, {}", channel.kind_name(), channel.target()));
+            }
+        }
+        if !plan.escalation.is_empty() {
+            self.blocks.push(Block::Heading("Escalation, until somebody has it in hand".to_owned()));
+            for level in &plan.escalation {
+                let mut when = match level.after {
+                    Some(Millis::ZERO) => "at the start of the incident".to_owned(),
+                    Some(after) => {
+                        format!("{} after the start of the incident", words::target_text(after))
+                    }
+                    None => "by a failure or a missed deadline".to_owned(),
+                };
+                if level.projected_breach.is_some() {
+                    when.push_str(", or when the RTO will not be kept");
+                }
+                let to = if level.to.is_empty() {
+                    String::new()
+                } else {
+                    format!(", for {}", level.to.join(", "))
+                };
+                let how = level.notify.join(", ");
+                let text = format!("__:__  level {}, {when}: by {how}{to}", level.level);
+                self.blocks.push(Block::Box(neutral::line(text)));
+            }
+        }
+        if let Some(updates) = &plan.updates {
+            self.blocks.push(Block::Heading("Updates".to_owned()));
+            let piece = |cadence: &crate::plan::Cadence| {
+                let every = format!("every {}", words::target_text(cadence.every));
+                match cadence.length {
+                    Some(length) => format!("{every} for {}", words::target_text(length)),
+                    None => every,
+                }
+            };
+            let every: Vec<String> = updates.every.iter().map(piece).collect();
+            self.fact("when", format!("at the start, {}, and at the end", every.join(", then ")));
+            self.fact("by", updates.channels.join(", "));
+            if let Some(file) = &updates.status_file {
+                self.fact("page", file.display().to_string());
+            }
+            self.fact(
+                "say",
+                "number, time, status (Investigating, Identified, Monitoring, Resolved), impact, situation, \
+                actions taken, next steps, estimated resolution, when the next update comes",
+            );
+        }
+    }
+
     /// What is given, and what has to be there before the first of `steps`.
     fn values(&mut self, plan: &Plan, steps: &[Block]) {
         let params = plan.scopes.first().map(|scope| &scope.params).filter(|params| !params.is_empty());
@@ -185,12 +242,7 @@ impl Checklist {
             self.blocks.push(Block::Heading("Parameters".to_owned()));
             params.iter().for_each(|(name, value)| self.fact(name, words::value(value)));
         }
-        let requires = &plan.requires;
-        let mut needed: Vec<String> = requires.commands.iter().map(|c| format!("command {c}")).collect();
-        needed.extend(requires.files.iter().map(|f| format!("file {}", f.display())));
-        needed.extend(requires.free_space.iter().map(|(path, bytes)| {
-            format!("{} free in {}", crate::model::format_bytes(*bytes), path.display())
-        }));
+        let mut needed = plan.requires.lines();
         needed.extend(plan.secrets.iter().map(|(name, _)| format!("secret {}", name.0)));
         let named = |what: &str| {
             steps.iter().any(|block| matches!(block, Block::Code { text, .. } if text.contains(what)))

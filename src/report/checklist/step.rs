@@ -4,7 +4,7 @@ use super::{Block, Checklist};
 use crate::model::OnTimeout;
 use crate::plan::{Action, Ask, Body, Check, Choose, Command, OnFailure, Plan, Retry, Step, StepIx};
 use crate::report::rendered::{self, Shown};
-use crate::report::waves::{children, waves};
+use crate::report::waves::{shown_inside, waves};
 use crate::report::{neutral, words};
 
 /// What is inside a group: alternatives one after another, the steps of a playbook in waves.
@@ -12,14 +12,16 @@ pub(super) fn inside(plan: &Plan, ix: StepIx) -> Vec<Vec<StepIx>> {
     let step = &plan.steps[ix];
     match &step.body {
         Body::AnyOf(steps) => steps.iter().map(|ix| vec![*ix]).collect(),
-        _ => waves(plan, children(step)),
+        _ => waves(plan, shown_inside(step)),
     }
 }
 
 impl Checklist {
     /// `together`: how many steps may be done at the same time, this one counted in; 0 if it stands alone.
     pub(super) fn step(&mut self, plan: &Plan, ix: StepIx, number: &str, depth: usize, together: usize) {
-        let step = &plan.steps[ix];
+        let group = &plan.steps[ix];
+        // What is done for each item stands once, after the items.
+        let step = words::each_does(plan, ix);
         let marks: Vec<&str> = [
             (step.destructive, "DESTROYS"),
             (step.irreversible, "CANNOT BE TAKEN BACK"),
@@ -31,8 +33,8 @@ impl Checklist {
         self.blocks.push(Block::Step {
             depth,
             number: number.to_owned(),
-            id: step.id.to_string(),
-            title: neutral::line(&step.title),
+            id: group.id.to_string(),
+            title: neutral::line(&group.title),
             marks: marks.join(", "),
         });
         self.blocks.push(Block::Times { depth });
@@ -40,16 +42,22 @@ impl Checklist {
         if together > 0 {
             self.blocks.push(line("beside", format!("the {} others of these {together}", together - 1)));
         }
-        if let Some(when) = &step.when {
+        if let Some(when) = &group.when {
             self.blocks.push(line("only if", rendered::expression(&when.src)));
+        }
+        if let Some(ask) = &group.approval {
+            let prompt = rendered::text(plan, group.scope, &ask.prompt);
+            self.blocks.push(line("ask first", prompt));
+            self.who(depth, "approved", ask);
+        }
+        if let Some(each) = plan.foreach(ix) {
+            self.blocks.push(line("do", words::items_rule(each)));
+            let items = each.steps.iter().filter_map(|ix| plan.steps[*ix].item.as_ref());
+            let ticks = items.map(|item| Block::Tick { depth, label: "item", text: words::value(item) });
+            self.blocks.extend(ticks);
         }
         if let Some(unless) = &step.unless {
             self.check(plan, step, depth, "not if", unless);
-        }
-        if let Some(ask) = &step.approval {
-            let prompt = rendered::text(plan, step.scope, &ask.prompt);
-            self.blocks.push(line("ask first", prompt));
-            self.who(depth, "approved", ask);
         }
         self.action(plan, step, depth);
         for expect in &step.expect {
@@ -63,10 +71,15 @@ impl Checklist {
             self.check(plan, step, depth, "in doubt", check);
         }
         if let Some(undo) = &step.undo {
+            if let Some(ask) = &undo.approval {
+                let prompt = rendered::text(plan, step.scope, &ask.prompt);
+                self.blocks.push(line("ask first", format!("before it is undone: {prompt}")));
+                self.who(depth, "approved", ask);
+            }
             self.command(plan, step.scope, depth, "undo", &undo.command);
         }
-        let fails = match step.on_failure {
-            _ if step.parent.is_some_and(|p| matches!(plan.steps[p].body, Body::AnyOf(_))) => {
+        let fails = match group.on_failure {
+            _ if group.parent.is_some_and(|p| matches!(plan.steps[p].body, Body::AnyOf(_))) => {
                 "undo it and try the next way"
             }
             OnFailure::Stop => "stop here, and ask who leads",
@@ -99,7 +112,8 @@ impl Checklist {
                 ));
                 self.blocks.push(line("say", rendered::text(plan, step.scope, &tell.message)));
             }
-            Body::Nothing => {}
+            // One without items, which asks for nothing.
+            Body::ForEach(_) | Body::Nothing => {}
         }
     }
 
@@ -192,6 +206,10 @@ impl Checklist {
         let given = if known { Vec::new() } else { rendered::params_in(plan, scope, &text) };
         let shell = matches!(command.action, Action::Script { .. });
         let mut label = label;
+        if let Some(on) = rendered::on(plan, scope, command) {
+            let text = format!("on {on}");
+            self.blocks.push(Block::Line { depth, label: std::mem::take(&mut label), text });
+        }
         if let Some(workdir) = &command.workdir {
             let text = format!("in {}", rendered::text(plan, scope, workdir));
             self.blocks.push(Block::Line { depth, label: std::mem::take(&mut label), text });

@@ -1,8 +1,8 @@
 //! Records to report: the one place where an [`Incident`] is made.
 
 use super::{
-    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, RollbackReport,
-    StepReport, TakenReport, TaskReport, review,
+    CheckReport, Deviation, Failure, INCIDENT_FORMAT, Incident, Journal, Person, PhaseReport, Projected,
+    RollbackReport, StepReport, TakenReport, TaskReport, review,
 };
 use crate::model::{
     Event, Millis, Objective, ObjectiveVerdict, Record, RunOutcome, StepOutcome, TaskKind, TaskVerdict,
@@ -26,7 +26,7 @@ impl Incident {
         let start = history.start.as_ref();
         let end = history.end.as_ref();
         let steps: Vec<StepReport> =
-            (0..plan.steps.len()).map(|ix| step(plan, ix, &history.steps[ix], end.is_none())).collect();
+            (0..plan.steps.len()).map(|ix| step(plan, ix, &history, end.is_none())).collect();
         let failures: Vec<Failure> = failures(plan, &history)
             .into_iter()
             .take(MAX_FAILURES)
@@ -62,6 +62,7 @@ impl Incident {
             duration: history.last_t,
             rto: end.and_then(|e| e.rto.as_ref()).map(clean_objective),
             rpo: end.and_then(|e| e.rpo.as_ref()).map(clean_objective),
+            projection: Projected::of(plan, records, &history),
             counts,
             failures,
             rollback: rollback(plan, &history),
@@ -76,6 +77,7 @@ impl Incident {
             commander: history.commander().map(neutral::line),
             time: review::time_spent(&history),
             questions,
+            notices: history.notices.clone(),
             review,
             journal: Journal {
                 records: history.seq,
@@ -121,8 +123,8 @@ fn summary(plan: &Plan, history: &History) -> String {
     out
 }
 
-fn step(plan: &Plan, ix: StepIx, past: &StepHistory, open: bool) -> StepReport {
-    let step = &plan.steps[ix];
+fn step(plan: &Plan, ix: StepIx, history: &History, open: bool) -> StepReport {
+    let (step, past) = (&plan.steps[ix], &history.steps[ix]);
     let state = match past.final_outcome() {
         Some(outcome) => outcome.as_str(),
         None if past.started.is_some() => "not over",
@@ -144,14 +146,19 @@ fn step(plan: &Plan, ix: StepIx, past: &StepHistory, open: bool) -> StepReport {
         wait: past.wait,
         outputs: past.outputs.iter().map(|(name, v)| (neutral::line(name), words::value(v))).collect(),
         choice: past.choice.as_ref().map(neutral::line),
+        items: history.item_count(plan, ix).map(|count| words::items_done(&count)),
         advisories: past.advisories.iter().map(neutral::line).collect(),
     }
 }
 
 fn task(past: &TaskHistory) -> TaskReport {
     let what = words::task(&past.task);
+    let what = if what.is_empty() { "attempt 1".to_owned() } else { what };
     TaskReport {
-        what: if what.is_empty() { "attempt 1".to_owned() } else { what },
+        what: match &past.host {
+            Some(host) => format!("{what} on {}", neutral::line(host)),
+            None => what,
+        },
         undo: past.task.kind == TaskKind::Undo,
         command: shortened(&past.command),
         values: past.values.iter().map(|(n, v)| (neutral::line(n), shortened(v))).collect(),
@@ -287,8 +294,12 @@ pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &H
             Event::StepResolved { step, resolution, by, reason, .. } => {
                 add(t, "resolved", format!("{step}: {by} said {}: {reason}", words::resolution(*resolution)));
             }
-            Event::Answered { step, reply, by, .. } if review::turns_away(&reply.answer) => {
-                add(t, "answer", format!("{step}: {}", words::reply(reply, by)));
+            Event::Answered { step, number, reply, by } => {
+                let asked = plan.find(step).map(|ix| &history.steps[ix].questions);
+                let question = asked.and_then(|all| all.iter().find(|q| q.number == *number));
+                if let Some(said) = review::turns_away(question.map(|q| &q.question), reply, by) {
+                    add(t, "answer", format!("{step}: {said}"));
+                }
             }
             Event::AnswerRefused { step, answer, by, why } => {
                 add(t, "refused", format!("{step}: {by} said {}: {why}", answer.words()));

@@ -43,6 +43,7 @@ impl Incident {
         gantt::write(self, out)?;
         self.deviations_html(out)?;
         self.questions_html(out)?;
+        self.told_html(out)?;
         self.steps_html(out)?;
         self.timeline_html(out)?;
         self.recovery_html(out)?;

@@ -26,6 +26,7 @@ impl Incident {
         self.rollback_md(out)?;
         self.deviations_md(out)?;
         self.questions_md(out)?;
+        self.told_md(out)?;
         self.steps_md(out)?;
         self.timeline_md(out)?;
         self.recovery_md(out)?;
@@ -213,6 +214,7 @@ pub(super) fn took(step: &StepReport) -> Option<crate::model::Millis> {
 /// What the table says of a step besides its outcome.
 pub(super) fn remarks(step: &StepReport) -> String {
     let mut parts: Vec<String> = step.why.clone().into_iter().collect();
+    parts.extend(step.items.clone());
     parts.extend(step.choice.as_ref().map(|c| format!("served by {c}")));
     parts.extend(
         step.outputs.iter().map(|(name, value)| format!("{name} = {}", super::html::shorten(value, 120))),

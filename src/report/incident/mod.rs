@@ -7,14 +7,17 @@ mod build;
 mod gantt;
 mod html;
 mod markdown;
+mod projected;
 mod recovery;
 mod review;
 mod review_html;
 mod review_md;
+mod told;
 
 pub(super) use build::deviations;
 pub(super) use html::escape;
 pub(super) use markdown::{code, fenced, inline};
+pub use projected::{Compared, Projected};
 pub use review::{ActionItem, AnswerReport, Deadlines, QuestionReport, Review, TimeSpent};
 
 use std::collections::BTreeMap;
@@ -22,6 +25,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::timeline::Entry;
+use super::told::Ledger;
 use crate::model::{Millis, Objective, RunId, RunOutcome, StepId, StepOutcome, Timestamp};
 
 /// The form's version. Fields are only added.
@@ -57,6 +61,8 @@ pub struct Incident {
     pub duration: Millis,
     pub rto: Option<Objective>,
     pub rpo: Option<Objective>,
+    /// What past runs let expect, and what it came to. Absent if nobody looked for past runs.
+    pub projection: Option<Projected>,
     /// How many steps ended how; those that did not end count as `not over` or `not started`.
     pub counts: BTreeMap<String, usize>,
     pub failures: Vec<Failure>,
@@ -77,6 +83,8 @@ pub struct Incident {
     pub time: TimeSpent,
     /// In the order in which they were asked.
     pub questions: Vec<QuestionReport>,
+    /// Who was told what, when, and what became of it.
+    pub notices: Ledger,
     /// Drafts for the post-mortem.
     pub review: Review,
     pub journal: Journal,
@@ -154,6 +162,9 @@ pub struct StepReport {
     pub outputs: Vec<(String, String)>,
     /// The alternative that served.
     pub choice: Option<String>,
+    /// How far the items of a `foreach` came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
     pub advisories: Vec<String>,
 }
 

@@ -67,6 +67,9 @@ impl Incident {
             rows.push(row("incident to the start of the run", started.since(since).to_string()));
         }
         rows.push(row("run", self.duration.to_string()));
+        if let Some(projection) = &self.projection {
+            rows.extend(projection.rows());
+        }
         rows.push(row("waiting for people", self.time.waiting_for_people.to_string()));
         rows.push(row("everything else", self.time.machine.to_string()));
         if self.phases.len() > 1 {

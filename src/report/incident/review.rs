@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::{Deviation, Failure};
 use crate::model::{
-    Answer, Millis, Objective, ObjectiveVerdict, RunOutcome, StepId, StepOutcome, TaskVerdict, Timestamp,
+    Answer, Millis, Objective, ObjectiveVerdict, Person, Question, QuestionKind, Reply, RunOutcome, StepId,
+    StepOutcome, TaskVerdict, Timestamp,
 };
 use crate::plan::Plan;
 use crate::report::history::{History, QuestionHistory};
@@ -93,19 +94,8 @@ pub struct Review {
 }
 
 pub(super) fn time_spent(history: &History) -> TimeSpent {
-    let mut open: Vec<(Millis, Millis)> = history
-        .steps
-        .iter()
-        .flat_map(|step| &step.questions)
-        .map(|q| (q.asked, q.closed.unwrap_or(history.last_t)))
-        .collect();
-    open.sort_unstable();
-    let (mut waiting, mut until) = (Millis::ZERO, Millis::ZERO);
-    for (from, to) in open {
-        waiting = waiting.saturating_add(to.saturating_sub(from.max(until)));
-        until = until.max(to);
-    }
-    TimeSpent { waiting_for_people: waiting, machine: history.last_t.saturating_sub(waiting) }
+    let waiting_for_people = history.waiting_for_people();
+    TimeSpent { waiting_for_people, machine: history.last_t.saturating_sub(waiting_for_people) }
 }
 
 pub(super) fn questions(plan: &Plan, history: &History) -> Vec<QuestionReport> {
@@ -148,12 +138,19 @@ fn question(step: &StepId, past: &QuestionHistory, last: Millis) -> QuestionRepo
     }
 }
 
-/// An answer by which a person turned from what the playbook had in mind.
-pub(super) fn turns_away(answer: &Answer) -> bool {
-    match answer {
-        Answer::Reject | Answer::NotDone | Answer::Retry | Answer::Skip => true,
-        Answer::RollBack | Answer::Abort => true,
-        Answer::Approve | Answer::Choose { .. } | Answer::Done => false,
+/// How a person turned from what the playbook had in mind, if this answer does. A step that an edit has left out has no
+/// question any more.
+pub(super) fn turns_away(question: Option<&Question>, reply: &Reply, by: &Person) -> Option<String> {
+    let said = words::reply(reply, by);
+    match (&reply.answer, question.and_then(|q| q.suggestion.as_ref())) {
+        (Answer::Reject | Answer::NotDone | Answer::Retry, _) => Some(said),
+        (Answer::Skip | Answer::RollBack | Answer::Abort, _) => Some(said),
+        // What the step was to do, somebody did by hand.
+        (Answer::Done, _) if question.is_some_and(|q| q.kind == QuestionKind::Failure) => Some(said),
+        (Answer::Choose { option }, Some(suggested)) if option != suggested => {
+            Some(neutral::line(format!("{said} (suggested was {suggested})")))
+        }
+        (Answer::Approve | Answer::Choose { .. } | Answer::Done, _) => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The engine's behaviour, one example at a time: what is recorded for each input, as short lines, with a virtual clock.
 
 mod doubt;
+mod foreach;
 mod groups;
 mod people;
+mod projection;
 mod questions;
 mod rollback;
 mod steps;
@@ -115,6 +117,21 @@ impl Script {
 
     pub fn takes_notice(&mut self, by: &str) -> Vec<String> {
         self.feed(Input::Note(Event::Acknowledged { by: person(by) }))
+    }
+
+    /// The same when no process drives the run.
+    pub fn takes_notice_undriven(&mut self, by: &str) -> Vec<String> {
+        self.engine = Engine::with_state(self.engine.plan().clone(), self.folded(), facts());
+        let decision = self.engine.record_remark(at(self.t), Some(Event::Acknowledged { by: person(by) }));
+        let lines = decision.records.iter().filter_map(|r| line(&r.event)).collect();
+        self.journal.extend(decision.records);
+        self.acts = decision.acts;
+        lines
+    }
+
+    /// The last record was not on disk when the process died.
+    pub fn forget_last(&mut self) {
+        self.journal.pop();
     }
 
     pub fn cannot_wait(&mut self) -> Vec<String> {

@@ -1,8 +1,8 @@
 //! Taking back what was done.
 
 use runbook::engine::Found;
-use runbook::model::{Resolution, TaskEndKind};
-use runbook::plan::{OnFailure, Plan, Retry};
+use runbook::model::{Answer, Millis, OnTimeout, Resolution, TaskEndKind};
+use runbook::plan::{Ask, OnFailure, Plan, Retry, Template};
 
 use super::{Script, found, lost, unknown};
 use crate::plans::{chain, expr, plan, run, undo};
@@ -173,4 +173,98 @@ fn a_recovered_run_can_be_taken_back() {
     }
     assert_eq!(s.resume(vec![]), Vec::<String>::new());
     assert_eq!(s.roll_back(), ["rollback: bob asked for it", "resumed", "c.1r1.undo starts"]);
+}
+
+/// `three`, and the undo of `b` is asked about.
+fn guarded(timeout: Option<u64>, then: OnTimeout) -> Plan {
+    let mut plan = three();
+    let ask = plan.steps[1].undo.as_mut().map(|undo| &mut undo.approval).expect("an undo");
+    *ask = Some(Box::new(Ask {
+        prompt: Template { src: "Take b back?".into(), uses: Vec::new() },
+        approvers: vec!["alice".into(), "bob".into()],
+        count: 1,
+        exclude_operator: true,
+        timeout: timeout.map(Millis),
+        on_timeout: then,
+        evidence: false,
+    }));
+    plan
+}
+
+/// Up to the question: what was done after `b` is taken back, what was done before it waits.
+fn asking(plan: Plan) -> Script {
+    let (mut s, _) = failing_at_c(plan);
+    assert_eq!(s.exits("c.1.undo", 0), ["c.1.undo passed", "c undone", "b asks 1: Undo"]);
+    assert!(s.acts.is_empty());
+    s
+}
+
+#[test]
+fn an_undo_waits_until_somebody_agrees() {
+    let mut s = asking(guarded(None, OnTimeout::Wait));
+    assert_eq!(s.says("alice", "b", Answer::Choose { option: "x".into() }).len(), 1, "no answer to it");
+    // Who started the run, and who is not asked.
+    assert!(s.says("alice", "b", Answer::Approve)[0].contains("refuses"), "alice started the run");
+    assert!(s.says("mallory", "b", Answer::Approve)[0].contains("refuses"));
+    assert!(s.acts.is_empty());
+    assert_eq!(s.says("bob", "b", Answer::Approve)[1..], ["b.1.undo starts"]);
+    assert!(s.says("bob", "b", Answer::Approve)[0].contains("too late"));
+    assert_eq!(s.exits("b.1.undo", 0), ["b.1.undo passed", "b undone", "a.1.undo starts"]);
+    assert_eq!(s.exits("a.1.undo", 0)[2], "run rolled-back: step c failed: exit 1");
+}
+
+/// What `b` was built on stays, and a resume asks again.
+#[test]
+fn a_no_leaves_the_rollback_stuck() {
+    let mut s = asking(guarded(None, OnTimeout::Wait));
+    let lines = s.says("bob", "b", Answer::Reject);
+    assert_eq!(lines[1], "b not undone: rejected by bob: seen");
+    assert!(lines[2].starts_with("run stuck: "), "{lines:?}");
+    assert_eq!(s.resume(vec![]), ["resumed", "b asks 2: Undo"]);
+    assert_eq!(s.says("bob", "b", Answer::Approve)[1..], ["b.1r1.undo starts"]);
+}
+
+#[test]
+fn an_undo_about_which_nobody_answers_in_time() {
+    let mut s = asking(guarded(Some(5000), OnTimeout::Proceed));
+    assert_eq!(s.deadline(), Some(5000));
+    assert_eq!(s.tick(5000), ["b 1: nobody, so Proceed", "b.1.undo starts"]);
+    let mut s = asking(guarded(Some(5000), OnTimeout::Fail));
+    assert_eq!(s.tick(5000)[1], "b not undone: nobody answered within 5.0s");
+    let mut s = asking(guarded(Some(5000), OnTimeout::Wait));
+    assert_eq!(s.tick(5000), ["b 1: nobody, so Wait"]);
+    assert_eq!(s.deadline(), None);
+    assert_eq!(s.says("bob", "b", Answer::Approve)[1..], ["b.1.undo starts"]);
+}
+
+/// One agreement covers the retries, and a try that a crash kept from starting.
+#[test]
+fn an_undo_that_was_agreed_to_is_tried_again_without_asking() {
+    let mut plan = guarded(None, OnTimeout::Wait);
+    let undo = plan.steps[1].undo.as_mut().expect("an undo");
+    undo.retry = Retry { attempts: 2, delay: Millis(100), ..Retry::never() };
+    let mut s = asking(plan);
+    s.says("bob", "b", Answer::Approve);
+    assert_eq!(
+        s.resume(vec![("b.1.undo", Found::NeverStarted)])[1..],
+        ["b.1.undo never ran", "b.1r2.undo starts"]
+    );
+    s.exits("b.1r2.undo", 1);
+    let due = s.deadline().expect("a second try");
+    assert_eq!(s.tick(due), ["b.2r2.undo starts"]);
+}
+
+#[test]
+fn a_rollback_that_nobody_can_be_asked_about_waits_and_goes_on() {
+    let mut s = asking(guarded(None, OnTimeout::Wait));
+    assert_eq!(s.cannot_wait(), ["run waiting: b waits for a person"]);
+    assert_eq!(s.resume(vec![]), ["resumed"], "the question is open");
+    assert_eq!(s.says("bob", "b", Answer::Approve)[1..], ["b.1r1.undo starts"]);
+
+    // Cancelled while it asks: a resume goes on with the rollback, and with the question.
+    let mut s = asking(guarded(None, OnTimeout::Wait));
+    assert_eq!(s.cancel()[1..], ["run cancelled: stopped by dave"]);
+    assert!(s.says("bob", "b", Answer::Approve)[0].contains("refuses"), "the run is over");
+    assert_eq!(s.resume(vec![]), ["resumed"]);
+    assert_eq!(s.says("bob", "b", Answer::Approve)[1..], ["b.1r1.undo starts"]);
 }

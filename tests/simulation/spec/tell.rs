@@ -14,6 +14,7 @@ fn levels() -> Vec<Level> {
     let level = |level: u32, after: u64, channel: &str| Level {
         level,
         after: Some(Millis(after * MINUTE)),
+        projected_breach: None,
         notify: vec![channel.into()],
         to: vec![format!("people {level}")],
     };
@@ -47,6 +48,7 @@ fn said(script: &Script) -> Vec<(u64, String)> {
                 Cause::Update { number, last: true } => format!("final update {number}"),
                 Cause::Step { step } => format!("step {step}"),
                 Cause::Recovered => "called off".into(),
+                Cause::Acknowledged { by } => format!("in hand of {by}"),
             };
             said.push((record.t.0 / MINUTE, what));
         }
@@ -162,6 +164,71 @@ fn whoever_takes_notice_ends_the_escalation_and_not_the_updates() {
     s.at(13 * MINUTE).exits("a.1", 1);
     let all = [(0, "level 1"), (0, "update 1"), (5, "update 2"), (10, "update 3"), (13, "final update 4")];
     assert_eq!(said(&s), pairs(&all));
+}
+
+#[test]
+fn alerts_that_are_open_are_acknowledged_once_by_whoever_takes_notice_first() {
+    let (mut s, _) = Script::start(told(levels(), None));
+    wait(&mut s, 6 * MINUTE);
+    let lines = s.at(7 * MINUTE).takes_notice("carol");
+    assert!(lines[1].starts_with("notice 3 by pager: Acknowledged"), "{lines:?}");
+    assert_eq!(s.takes_notice("dave").len(), 1, "it is known already");
+    s.at(8 * MINUTE).resume(Vec::new());
+    s.at(9 * MINUTE).exits("a.1", 1);
+    let all = [(0, "level 1"), (5, "level 2"), (7, "in hand of carol")];
+    assert_eq!(said(&s), pairs(&all));
+}
+
+/// The record of the word may be the last that a process wrote, or the run may be over.
+#[test]
+fn an_acknowledgement_that_was_not_sent_is_made_up_for_and_may_follow_the_end() {
+    let mut plan = told(levels(), None);
+    plan.steps[0].on_failure = OnFailure::Ask;
+    let (mut s, _) = Script::start(plan.clone());
+    wait(&mut s, 6 * MINUTE);
+    s.at(7 * MINUTE).takes_notice("carol");
+    s.forget_last();
+    assert_eq!(said(&s).len(), 2);
+    s.at(9 * MINUTE).resume(Vec::new());
+    assert_eq!(said(&s)[2..], pairs(&[(9, "in hand of carol")]));
+
+    let (mut s, _) = Script::start(told(levels(), None));
+    wait(&mut s, 6 * MINUTE);
+    s.exits("a.1", 1);
+    let end = s.state().end().cloned();
+    assert!(end.is_some());
+    let lines = s.at(60 * MINUTE).takes_notice_undriven("carol");
+    assert!(lines.len() == 2 && lines[1].starts_with("notice 3 by pager"), "{lines:?}");
+    assert!(s.takes_notice_undriven("dave").len() == 1, "once for an alert");
+    assert_eq!(s.state().end(), end.as_ref(), "the run is as over as before");
+    s.resume(Vec::new());
+    assert_eq!(said(&s).len(), 3);
+}
+
+/// One that first hears of the run when somebody has it in hand calls nobody for long; a run that recovered has none.
+#[test]
+fn an_alert_that_opens_late_is_acknowledged_too_and_a_resolved_one_never() {
+    let mut updates = cadence();
+    updates.channels = vec!["pager".into()];
+    let (mut s, _) = Script::start(told(Vec::new(), Some(updates)));
+    s.takes_notice("carol");
+    assert_eq!(said(&s), pairs(&[(0, "update 1"), (0, "in hand of carol")]));
+    s.exits("a.1", 0);
+    s.exits("b.1", 0);
+    let all = [(0, "update 1"), (0, "in hand of carol"), (0, "final update 2"), (0, "called off")];
+    assert_eq!(said(&s), pairs(&all));
+    assert_eq!(s.takes_notice_undriven("dave").len(), 1, "nothing is open any more");
+}
+
+#[test]
+fn the_page_for_people_is_told_of_like_a_channel() {
+    let mut updates = cadence();
+    updates.status_file = Some("/books/status.txt".into());
+    let (mut s, lines) = Script::start(told(Vec::new(), Some(updates)));
+    assert!(lines.iter().any(|line| line.starts_with("notice 1 by team, status file: ")), "{lines:?}");
+    assert_eq!(s.hears_of(1, "status file", false), ["notice 1 by status file: not told"]);
+    wait(&mut s, 5 * MINUTE);
+    assert_eq!(said(&s), pairs(&[(0, "update 1"), (5, "update 2")]), "and tried with the next update");
 }
 
 #[test]

@@ -13,23 +13,22 @@ use rusqlite::{Connection, InterruptHandle, OpenFlags, params_from_iter};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::outputs::READ_LIMIT;
-use super::redact::Redactor;
-use crate::model::{Millis, Secret, SqlAnswer, TaskEndKind, TaskOutput, format_bytes};
+use crate::exec::outputs::READ_LIMIT;
+use crate::model::{Millis, Secret, SqlAnswer, TaskEndKind, format_bytes};
 
 /// The longest wait for somebody else's lock.
 const BUSY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 enum SqlError {
-    #[error("the database {0:?} is not known: write sqlite:PATH")]
-    Scheme(String),
     #[error("the option {0:?} is not known: write ?mode=ro, ?mode=rw or ?mode=rwc")]
     Option(String),
     #[error("there is no database {0}; add ?mode=rwc to have it made")]
     Missing(String),
     #[error("the database {path} cannot be opened: {why}")]
-    Open { path: String, why: String },
+    Unusable { path: String, why: String },
+    #[error("{}", super::OPEN)]
+    Open,
     #[error("a bound value must be null, true, false, a number or a text")]
     Bind,
     #[error("there is more than one statement; write one step for each")]
@@ -40,60 +39,32 @@ enum SqlError {
     Sqlite(#[from] rusqlite::Error),
 }
 
-/// Why the statement is being ended.
-enum Ended {
-    Timeout,
-    Stop,
-}
-
-pub(super) async fn carry_out(
+/// What became of it: the answer, or how it ended.
+pub async fn carry_out(
     database: Secret,
     query: String,
     binds: Vec<Value>,
     timeout: Option<Millis>,
-    redactor: Redactor,
     stop: oneshot::Receiver<()>,
-) -> (TaskEndKind, TaskOutput) {
+) -> Result<SqlAnswer, TaskEndKind> {
     let (handle_out, handle_in) = oneshot::channel();
     let busy = timeout.map_or(BUSY, |t| t.std().min(BUSY));
     let mut work = tokio::task::spawn_blocking(move || run(&database, &query, &binds, busy, handle_out));
-    let limit = async {
-        match timeout {
-            Some(timeout) => super::boot::sleep(timeout).await,
-            None => std::future::pending().await,
-        }
-    };
     let (result, ended) = tokio::select! {
         result = &mut work => (result, None),
-        ended = async {
-            tokio::select! {
-                () = limit => Ended::Timeout,
-                _ = stop => Ended::Stop,
-            }
-        } => {
+        ended = super::ending(timeout, stop) => {
             interrupt(handle_in, &mut work).await;
             (work.await, Some(ended))
         }
     };
     let Ok(result) = result else {
-        return (
-            TaskEndKind::Unknown { why: "the query broke down within runbook".into() },
-            TaskOutput::none(),
-        );
+        return Err(TaskEndKind::Unknown { why: "the query broke down within runbook".into() });
     };
-    match (result, ended) {
-        // It was done before it could be interrupted: that is the truth.
-        (Ok(answer), _) => {
-            let output = TaskOutput { sql: Some(mask(answer, &redactor)), ..TaskOutput::none() };
-            (TaskEndKind::Answered, output)
-        }
-        (Err(_), Some(Ended::Timeout)) => (TaskEndKind::TimedOut, TaskOutput::none()),
-        (Err(_), Some(Ended::Stop)) => (TaskEndKind::Cancelled, TaskOutput::none()),
-        (Err(e), None) => {
-            let error = redactor.redact_text(&e.to_string());
-            (TaskEndKind::Errored { error }, TaskOutput::none())
-        }
-    }
+    // An answer was there before it could be interrupted: that is the truth.
+    result.map_err(|error| match ended {
+        Some(ended) => ended.kind(),
+        None => TaskEndKind::Errored { error: error.to_string() },
+    })
 }
 
 /// Interrupts until the thread has noticed: an interrupt before the statement runs is lost.
@@ -113,7 +84,7 @@ fn run(
     handle: oneshot::Sender<InterruptHandle>,
 ) -> Result<SqlAnswer, SqlError> {
     let database = String::from_utf8_lossy(database.expose()).into_owned();
-    let connection = open(&database)?;
+    let connection = open(database.strip_prefix("sqlite:").unwrap_or(&database))?;
     connection.busy_timeout(busy)?;
     let _ = handle.send(connection.get_interrupt_handle());
     let binds: Vec<SqlValue> = binds.iter().map(bind).collect::<Result<_, _>>()?;
@@ -133,17 +104,22 @@ fn run(
             values.push(value);
         }
         if size > READ_LIMIT {
+            // What a statement changed is kept when it is merely dropped; an interrupted one is rolled back.
+            connection.get_interrupt_handle().interrupt();
+            let _ = cursor.next();
             return Err(SqlError::TooLong);
         }
         rows.push(values);
     }
     drop(cursor);
+    if !connection.is_autocommit() {
+        return Err(SqlError::Open);
+    }
     let affected = if changes { connection.changes() } else { 0 };
-    Ok(SqlAnswer { columns, rows, affected })
+    Ok(SqlAnswer { columns, rows, affected, notices: Vec::new() })
 }
 
-fn open(database: &str) -> Result<Connection, SqlError> {
-    let rest = database.strip_prefix("sqlite:").ok_or_else(|| SqlError::Scheme(database.to_owned()))?;
+fn open(rest: &str) -> Result<Connection, SqlError> {
     let (path, mode) = match rest.split_once('?') {
         None => (rest, "rw"),
         Some((path, option)) => match option.strip_prefix("mode=") {
@@ -160,7 +136,7 @@ fn open(database: &str) -> Result<Connection, SqlError> {
         return Err(SqlError::Missing(path.to_owned()));
     }
     Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|e| SqlError::Open { path: path.to_owned(), why: e.to_string() })
+        .map_err(|e| SqlError::Unusable { path: path.to_owned(), why: e.to_string() })
 }
 
 fn bind(value: &Value) -> Result<SqlValue, SqlError> {
@@ -197,15 +173,4 @@ fn to_json(value: ValueRef<'_>, size: &mut usize) -> Value {
             bytes(blob)
         }
     }
-}
-
-fn mask(mut answer: SqlAnswer, redactor: &Redactor) -> SqlAnswer {
-    if !redactor.is_idle() {
-        for value in answer.rows.iter_mut().flatten() {
-            if let Value::String(text) = value {
-                *text = redactor.redact_text(text);
-            }
-        }
-    }
-    answer
 }

@@ -1,0 +1,118 @@
+//! By a command that leads somewhere, which needs nothing that is not here: ends, big outputs, cancels, and ways that break.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{World, wait_until};
+
+fn script(world: &World, name: &str, text: &str) {
+    world.write(name, text);
+    fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn much_output_comes_whole_and_apart() {
+    let world = World::new();
+    world.playbook(
+        "much",
+        r#"
+hosts: { there: { via: [env, THERE=1] } }
+steps:
+  - id: much
+    on: there
+    run: |
+      [ "$THERE" = 1 ]; head -c 20000000 /dev/zero | tr '\0' 'o'; head -c 3000000 /dev/zero | tr '\0' 'e' >&2
+  - { id: bytes, on: there, run: "printf '\\000\\036runbook-\\377'; printf 'no line end'" }
+"#,
+    );
+    world.run(&["run", "much"]).exits(0);
+    let ends = world.events_named("task_ended");
+    assert_eq!(
+        (&ends[0]["end"]["stdout_bytes"], &ends[0]["end"]["stderr_bytes"]),
+        (&20_000_000.into(), &3_000_000.into())
+    );
+    let output = world.run_dir(&world.last_run()).join("output");
+    assert!(fs::read(output.join("much.1.out")).unwrap().iter().all(|b| *b == b'o'));
+    assert!(fs::read(output.join("much.1.err")).unwrap().iter().all(|b| *b == b'e'));
+    assert_eq!(fs::read(output.join("bytes.1.out")).unwrap(), b"\0\x1erunbook-\xffno line end");
+    world.assert_nothing_runs();
+}
+
+#[test]
+fn a_way_that_breaks_before_it_was_heard_begins_nothing_any_more() {
+    let world = World::new();
+    // The first time it answers, takes what it is sent, and is gone; the bytes arrive much later.
+    script(
+        &world,
+        "lossy",
+        "#!/bin/sh\nif mkdir first 2>/dev/null; then echo \"$4 ready\"; echo \"$4 ready\" >&2; cat > kept; exit 255; fi\nexec \"$@\"\n",
+    );
+    world.playbook(
+        "lossy",
+        "hosts: { there: { via: [./lossy] } }\nsteps:\n  - { id: go, on: there, run: touch begun }\n",
+    );
+    world.run(&["run", "lossy"]).exits(1).says(&["it never began on there", "it will not begin any more"]);
+    // And so it is: what was on its way finds its place taken.
+    let line = fs::read_to_string(world.path("kept")).unwrap();
+    let token = line.lines().last().unwrap().to_owned();
+    let mut late = world.command("sh");
+    late.arg("-c").arg(&line).arg(&token);
+    crate::support::shown(&mut late).exits(0);
+    assert!(!world.path("begun").exists());
+    world.run(&["resume", "last"]).exits(0);
+    assert!(world.path("begun").exists());
+}
+
+#[test]
+fn a_way_that_never_answers_has_started_nothing() {
+    let world = World::new();
+    script(&world, "silent", "#!/bin/sh\necho 'the bastion is closed' >&2; exit 1\n");
+    world.playbook(
+        "silent",
+        "hosts: { there: { via: [./silent] } }\nsteps:\n  - { id: go, on: there, run: touch begun }\n",
+    );
+    world.run(&["run", "silent"]).exits(1).says(&["there cannot be reached: the bastion is closed"]);
+    assert!(!world.path("begun").exists());
+}
+
+#[test]
+fn a_person_ends_it_and_a_grandchild_holds_nothing_up() {
+    let world = World::new();
+    world.playbook(
+        "ended",
+        r#"
+hosts: { there: { via: [env] } }
+steps:
+  - { id: leaves, on: there, run: "setsid -f sleep 30; echo left" }
+  - { id: hangs, on: there, grace: 1s, run: "touch here; trap '' TERM; sleep 4021; sleep 4022" }
+"#,
+    );
+    let running = world.start(&["run", "ended"]);
+    wait_until("the second step", || world.path("here").exists());
+    running.signal(Signal::SIGINT);
+    running.wait().exits(130);
+    let ends = world.events_named("task_ended");
+    assert_eq!(ends[0]["end"]["leaky"], true, "{ends:?}");
+    assert_eq!(ends[1]["end"]["kind"], "cancelled", "{ends:?}");
+    wait_until("the tree's end", || world.processes_like("sleep 402").is_empty());
+}
+
+#[test]
+fn an_unknown_host_that_is_named_late_fails_its_step() {
+    let world = World::new();
+    world.playbook(
+        "late",
+        r#"
+hosts: { web1: { via: [env] }, web2: { via: [env] } }
+groups: { web-all: [web1, web2] }
+steps:
+  - { id: pick, run: echo wbe1, outputs: { host: result.stdout | trim, first: "groups.web-all | first" } }
+  - { id: fine, on: "{{ steps.pick.outputs.first }}", run: "true" }
+  - { id: go, on: "{{ steps.pick.outputs.host }}", run: "true" }
+"#,
+    );
+    world.run(&["run", "late"]).exits(1).says(&["there is no host `wbe1`; did you mean `web1`?"]);
+    assert_eq!(world.outcome("fine"), "succeeded");
+}

@@ -1,0 +1,78 @@
+//! `postgres-corruption` on a real cluster with a replica, an archive and dumps: one drill for each strategy, and one in
+//! which the first fails.
+
+use std::os::unix::process::CommandExt;
+
+use crate::support::{Drilled, Place, have};
+
+/// Its programs lie outside of the search path.
+pub const SERVER: &str = "/usr/lib/postgresql/15/bin/postgres";
+
+pub fn can() -> bool {
+    let name = "postgres-corruption";
+    if !std::path::Path::new(SERVER).exists() {
+        println!("SKIPPED: there is no {SERVER} here, so the drill of {name} was not shown");
+        return false;
+    }
+    have(name, &["bash", "runuser", "sha256sum", "setsid"])
+}
+
+fn drilled(variant: &str) -> Option<Drilled> {
+    if !can() {
+        return None;
+    }
+    let place = Place::new();
+    let drilled = place.passes("postgres-corruption", Some(variant))?;
+    let page = drilled.page();
+    assert!(page.contains("RTO") && page.contains("RPO"), "{page}");
+    assert_eq!(drilled.of("step_ended", "isolate").count(), 1);
+    Some(drilled)
+}
+
+/// How long data went back, in milliseconds.
+fn lost(drilled: &Drilled) -> u64 {
+    drilled.report["rpo"]["measured"].as_u64().unwrap_or_else(|| panic!("{}", drilled.report["rpo"]))
+}
+
+#[test]
+fn the_replica_is_promoted() {
+    let Some(drilled) = drilled("replica") else { return };
+    assert!(lost(&drilled) < 60_000);
+}
+
+#[test]
+fn a_point_in_time_is_gone_back_to() {
+    let Some(drilled) = drilled("pitr") else { return };
+    assert!(lost(&drilled) < 60_000);
+}
+
+#[test]
+fn the_newest_dump_that_verifies_is_restored() {
+    let Some(drilled) = drilled("backup") else { return };
+    assert!(lost(&drilled) >= 30 * 60_000);
+}
+
+#[test]
+fn when_the_log_has_rotted_the_dump_serves() {
+    let Some(drilled) = drilled("pitr-fails") else { return };
+    assert!(lost(&drilled) >= 30 * 60_000);
+    let outcome = |step| drilled.of("step_ended", step).last().map(|body| body["outcome"].clone());
+    assert_eq!(outcome("recover/pitr"), Some("failed".into()), "it was tried");
+    assert_eq!(outcome("recover/backup"), Some("succeeded".into()));
+}
+
+#[test]
+fn an_ordinary_user_drills_a_cluster_of_their_own() {
+    if !nix::unistd::getuid().is_root() {
+        println!("SKIPPED: only root can become another user; the other drills here ran as an ordinary one");
+        return;
+    }
+    if !can() {
+        return;
+    }
+    let user = 65534;
+    let place = Place::of_user(user);
+    let mut command = place.drill("postgres-corruption", &["--variant", "replica"]);
+    command.uid(user).gid(user);
+    place.passes_as(command);
+}
