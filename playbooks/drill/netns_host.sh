@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Whole hosts for a drill on one machine: each has its own network, processes, mounts and name, a private copy of this
 # machine's files in memory, a real systemd as its first process and a real sshd. None of the machine's own settings are
-# touched, and nothing of a host is left once it is down. Needs root.
+# touched, and nothing of a host is left once it is down. Needs root, and a drill with `isolated: true`: the addresses and
+# names are the same in each, and what is mounted goes with it.
 #
-#   netns_host.sh net DIR                 a network for the hosts; DIR/net holds its prefix, such as 10.231.7
-#   netns_host.sh up DIR NAME NUMBER      a host with the address PREFIX.NUMBER
+#   netns_host.sh net DIR                 a network for the hosts, 10.231.7.0/24, and what systemd needs of this machine
+#   netns_host.sh up DIR NAME NUMBER      a host with the address 10.231.7.NUMBER
 #   netns_host.sh down DIR NAME           as if its power was cut
 #   netns_host.sh gone DIR                all hosts, and the network
 #
@@ -16,28 +17,29 @@ cmd=$1
 dir=$(realpath -m -- "$2")
 hosts=$dir/hosts
 
-bridge() { echo "rb$(cut -d. -f3 "$dir/net")"; }
-space() { echo "$(bridge)-$1"; }
+prefix=10.231.7
+bridge=hosts
 
 net() {
   mkdir -p "$hosts" "$dir/keys" "$dir/units" "$dir/image"
   chmod 700 "$dir/keys"
-  # The number of the process spreads drills that run at the same time; the kernel refuses a bridge that is there already.
-  local third=$(($$ % 200 + 20)) tries=0
-  until ip link add "rb$third" type bridge 2>"$dir/net.log"; do
-    third=$(((third - 19) % 200 + 20)) tries=$((tries + 1))
-    [ "$tries" -lt 200 ] || { cat "$dir/net.log" >&2; exit 1; }
-  done
-  echo "10.231.$third" >"$dir/net"
-  ip addr add "10.231.$third.1/24" dev "rb$third"
-  ip link set "rb$third" up
+  ip link set lo up
+  ip link add "$bridge" type bridge
+  ip addr add "$prefix.1/24" dev "$bridge"
+  ip link set "$bridge" up
+  # What keeps systemd's services apart; an isolated drill begins without.
+  if [ ! -e /sys/fs/cgroup/cgroup.procs ] && [ ! -d /sys/fs/cgroup/systemd ]; then
+    mkdir -p /sys/fs/cgroup/systemd /sys/fs/cgroup/unified
+    mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+  fi
   ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/id" </dev/null
   ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/host" </dev/null
   cp "$dir/keys/id.pub" "$dir/keys/auth"
   # Every host of the drill has this key, as a provider's console would tell it.
-  echo "10.231.$third.* $(cut -d' ' -f1,2 "$dir/keys/host.pub")" >"$dir/known_hosts"
+  echo "$prefix.* $(cut -d' ' -f1,2 "$dir/keys/host.pub")" >"$dir/known_hosts"
   cat >"$dir/ssh_config" <<C
-Host 10.231.$third.*
+Host $prefix.*
   User root
   IdentityFile $dir/keys/id
   IdentitiesOnly yes
@@ -47,19 +49,19 @@ C
 }
 
 up() {
-  local name=$1 number=$2 space address home
-  space=$(space "$name") address=$(cat "$dir/net").$number home=$hosts/$name
+  local name=$1 number=$2
+  local space=$name address=$prefix.$number home=$hosts/$name
   [ ! -e "$home/pid" ] || { echo "$name is there already" >&2; exit 1; }
   mkdir -p "$home/root"
   ip netns add "$space"
-  ip link add "$(bridge)v$number" type veth peer name eth0 netns "$space"
-  ip link set "$(bridge)v$number" master "$(bridge)" up
+  ip link add "v$number" type veth peer name eth0 netns "$space"
+  ip link set "v$number" master "$bridge" up
   ip -n "$space" addr add "$address/24" dev eth0
   ip -n "$space" link set eth0 up
   ip -n "$space" link set lo up
   local group
   for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    [ -e "$group/cgroup.procs" ] && mkdir -p "$group/$space"
+    if [ -e "$group/cgroup.procs" ]; then mkdir -p "$group/drill-$space"; fi
   done
   # Not of the drill's own group of processes: its host lives on when the command that made it has ended.
   setsid -f bash "$0" boot "$dir" "$name" "$address" "$space" </dev/null >"$home/log" 2>&1
@@ -80,7 +82,7 @@ up() {
 boot() {
   local name=$1 address=$2 space=$3 group
   for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    [ -e "$group/$space/cgroup.procs" ] && echo $BASHPID >"$group/$space/cgroup.procs"
+    if [ -e "$group/drill-$space/cgroup.procs" ]; then echo $BASHPID >"$group/drill-$space/cgroup.procs"; fi
   done
   echo $BASHPID >"$hosts/$name/pid"
   export name address dir home=$hosts/$name/root
@@ -171,33 +173,29 @@ C
 }
 
 down() {
-  local name=$1 space group pid tries
-  space=$(space "$name")
+  local name=$1 pid tries group
   if [ -s "$hosts/$name/pid" ]; then
     pid=$(cat "$hosts/$name/pid")
-    # Its first process dies with it, and with that one all others.
+    # Its first process dies with this one, and with that one all others.
     if [ "$(ps -o args= -p "$pid" 2>/dev/null | cut -d' ' -f1)" = unshare ]; then kill -KILL "$pid"; fi
     for tries in $(seq 100); do
-      [ -n "$(ip netns pids "$space" 2>/dev/null)" ] || break
+      [ -n "$(ip netns pids "$name" 2>/dev/null)" ] || break
       sleep 0.05
     done
   fi
-  ip netns del "$space" 2>/dev/null || true
-  ip link del "$(bridge)v${2:-none}" 2>/dev/null || true
+  ip netns del "$name" 2>/dev/null || true
   for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    if [ -d "$group/$space" ]; then find "$group/$space" -depth -type d -exec rmdir {} \; ; fi
+    if [ -d "$group/drill-$name" ]; then find "$group/drill-$name" -depth -type d -exec rmdir {} \; ; fi
   done
   rm -rf "${hosts:?}/$name"
 }
 
 gone() {
-  [ -e "$dir/net" ] || exit 0
   local home
   for home in "$hosts"/*/; do
     if [ -d "$home" ]; then down "$(basename "$home")"; fi
   done
-  ip link del "$(bridge)" 2>/dev/null || true
-  rm -f "$dir/net"
+  ip link del "$bridge" 2>/dev/null || true
 }
 
 case $cmd in

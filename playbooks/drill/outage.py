@@ -4,10 +4,12 @@
     outage.py build DIR      builds it and starts it; DIR is the drill's folder
     outage.py lose DIR       the power of the three hosts is cut
     outage.py doom DIR NAME  the host NAME will lose its power while it restores its data
+    outage.py provision DIR NAME   a new host, as a provider makes one
+    outage.py destroy DIR NAME     it is given back
     outage.py gone DIR       takes everything down; also what is left of a build that failed
 
 What is made lies in DIR; what runs is the hosts (netns_host.sh), a real BIND and a web server with the copies, both on
-the network's first address. DIR/world.json says what is where.
+the network's first address.
 """
 
 import gzip
@@ -30,7 +32,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 HOST = HERE / "netns_host.sh"
 # The last part of each host's address.
 OLD = {"old1": 11, "old2": 12, "old3": 13}
-NEW = {"new1": 21, "new2": 22, "new3": 23}
+NEW = {"first": 21, "second": 22, "third": 23}
+NET = "10.231.7"
 ZONE = "shop.example"
 ORDERS = 2000
 
@@ -73,10 +76,6 @@ WantedBy=drill.target
 
 def host(*args):
     subprocess.run(["bash", str(HOST), *map(str, args)], check=True, stdin=subprocess.DEVNULL)
-
-
-def prefix(root):
-    return (root / "net").read_text().strip()
 
 
 def packed(files):
@@ -129,18 +128,18 @@ def copies(root):
     return write
 
 
-def name_server(root, net):
+def name_server(root):
     folder = root / "dns"
     folder.mkdir(mode=0o755)
     key = subprocess.run(["tsig-keygen", "drill"], check=True, capture_output=True, text=True).stdout
     (folder / "key").write_text(key)
     os.chmod(folder / "key", 0o600)
     (folder / "zone.db").write_text(
-        f"$TTL 5\n@ SOA ns.{ZONE}. hostmaster.{ZONE}. (1 60 60 600 5)\n@ NS ns.{ZONE}.\nns A {net}.1\n"
-        + "".join(f"www A {net}.{number}\n" for number in OLD.values())
+        f"$TTL 5\n@ SOA ns.{ZONE}. hostmaster.{ZONE}. (1 60 60 600 5)\n@ NS ns.{ZONE}.\nns A {NET}.1\n"
+        + "".join(f"www A {NET}.{number}\n" for number in OLD.values())
     )
     (folder / "named.conf").write_text(f"""{key}
-options {{ directory "{folder}"; listen-on {{ {net}.1; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no;
+options {{ directory "{folder}"; listen-on {{ {NET}.1; }}; listen-on-v6 {{ none; }}; recursion no; dnssec-validation no;
   pid-file "{folder}/named.pid"; session-keyfile "{folder}/session.key"; managed-keys-directory "{folder}"; }};
 controls {{ }};
 zone "{ZONE}" {{ type master; file "zone.db"; allow-update {{ key drill; }}; }};
@@ -171,7 +170,6 @@ def stop(root, name):
 
 def build(root):
     host("net", root)
-    net = prefix(root)
     files = copies(root)
     good = sorted(name for name in files if name.startswith("orders-"))[-2]
     # The hosts that are lost have what the copies have, and a few orders more.
@@ -182,18 +180,13 @@ def build(root):
     wants = image / "etc/systemd/system/drill.target.wants"
     wants.mkdir(parents=True)
     (wants / "shop.service").symlink_to("/etc/systemd/system/shop.service")
-    name_server(root, net)
+    name_server(root)
     start(root, "kept", [sys.executable, __file__, "serve", str(root)])
     for name, number in OLD.items():
         host("up", root, name, number)
     # A new host comes empty.
     subprocess.run(["rm", "-rf", str(image)], check=True)
     image.mkdir()
-    world = {
-        "dns": f"{net}.1", "zone": ZONE, "key": str(root / "dns/key"), "kept": f"http://{net}.1:8000",
-        "old": [f"{net}.{n}" for n in OLD.values()], "new": {name: f"{net}.{n}" for name, n in NEW.items()},
-    }
-    (root / "world.json").write_text(json.dumps(world, indent=2) + "\n")
 
 
 class Kept(http.server.SimpleHTTPRequestHandler):
@@ -203,8 +196,7 @@ class Kept(http.server.SimpleHTTPRequestHandler):
 
     def copyfile(self, source, outputfile):
         doomed = (self.root / "doomed").read_text().split() if (self.root / "doomed").exists() else []
-        net = prefix(self.root)
-        name = next((name for name in doomed if self.client_address[0] == f"{net}.{NEW[name]}"), None)
+        name = next((name for name in doomed if self.client_address[0] == f"{NET}.{NEW[name]}"), None)
         if name and "/orders-" in self.path:
             outputfile.write(source.read(1000))
             outputfile.flush()
@@ -220,7 +212,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 def serve(root):
     Kept.root = root
     handler = lambda *args: Kept(*args, directory=str(root / "kept"))
-    Server((f"{prefix(root)}.1", 8000), handler).serve_forever()
+    Server((f"{NET}.1", 8000), handler).serve_forever()
 
 
 def lose(root):
@@ -233,6 +225,14 @@ def doom(root, name):
         file.write(f"{name}\n")
 
 
+def provision(root, name):
+    host("up", root, name, NEW[name])
+
+
+def destroy(root, name):
+    host("down", root, name)
+
+
 def gone(root):
     for name in ("kept", "dns"):
         stop(root, name)
@@ -240,7 +240,7 @@ def gone(root):
 
 
 def main():
-    commands = {"build": build, "lose": lose, "doom": doom, "serve": serve, "gone": gone}
+    commands = {"build": build, "lose": lose, "doom": doom, "serve": serve, "provision": provision, "destroy": destroy, "gone": gone}
     if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](pathlib.Path(sys.argv[2]).resolve(), *sys.argv[3:])

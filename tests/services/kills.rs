@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::support::{Place, Running, refused};
-use crate::{postgres, registry};
+use crate::{outage, postgres, registry};
 
 /// Starts the drill and waits until this task of its run has begun.
 fn under_way(place: &Place, name: &str, variant: &[&str], task: &str) -> Option<Running> {
@@ -63,6 +63,28 @@ fn everything_of_runbook_is_killed_while_a_database_recovers() {
     assert!(all.iter().any(|(_, line)| line.contains("postgres")), "{all:?}");
     let namespaces = Place::namespaces(&all);
     assert!(namespaces.len() >= 5, "{namespaces:?}");
+    let runbook =
+        |line: &str| line.contains(" drill ") && line.contains("runbook") || line.contains(" __keeper ");
+    kill_all(all.iter().filter(|(_, line)| runbook(line)).map(|(pid, _)| *pid));
+    let (code, shown) = running.wait();
+    assert_eq!(code, -9, "{shown}");
+    place.assert_gone(&namespaces);
+    place.assert_as_before();
+}
+
+#[test]
+fn everything_of_runbook_is_killed_while_hosts_are_made() {
+    if !outage::can() {
+        return;
+    }
+    let place = Place::new();
+    let Some(running) = under_way(&place, "full-outage", &["--variant", "all-come-back"], "create/1.1")
+    else {
+        return;
+    };
+    let all = place.inside();
+    assert!(all.iter().any(|(_, line)| line.contains("named")), "{all:?}");
+    let namespaces = Place::namespaces(&all);
     let runbook =
         |line: &str| line.contains(" drill ") && line.contains("runbook") || line.contains(" __keeper ");
     kill_all(all.iter().filter(|(_, line)| runbook(line)).map(|(pid, _)| *pid));
