@@ -508,8 +508,9 @@ async fn a_waiting_keeper_is_small() {
         let line = status.lines().find(|l| l.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    // Pages of the program itself are shared with the runner.
-    assert!(field("RssAnon:") < 2_000, "{status}");
+    // Pages of the program itself are shared with the runner, but for those that the loader has written addresses into:
+    // in a build for tests about half of these.
+    assert!(field("RssAnon:") < 3_000, "{status}");
     assert_eq!(field("Threads:"), 1);
 }
 

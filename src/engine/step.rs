@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Event, Millis, StepOutcome, TaskId, TaskKind, TaskVerdict, UndoneState};
-use crate::plan::{Body, Command, Retry, StepIx, template};
+use crate::plan::{Ask, Body, Command, Retry, StepIx, template};
 use crate::planted::{self, Bug};
 
 use super::core::{Act, Engine, StartTask};
@@ -111,11 +111,8 @@ impl Engine {
 
     pub(super) fn begin_action(&mut self, ix: StepIx) {
         let plan = self.plan.clone();
-        if let Some(ask) = &plan.steps[ix].approval
-            && !self.state.steps[ix].approved
-            && !planted::is(Bug::ForgetApproval)
-        {
-            return self.ask_approval(ix, ask);
+        if let Some(ask) = self.unapproved(ix) {
+            return self.ask_approval(ix, &ask);
         }
         let next = self.state.steps[ix].attempts.saturating_add(1);
         match &plan.steps[ix].body {
@@ -142,6 +139,12 @@ impl Engine {
                 Err(why) => self.end_step(ix, StepOutcome::Failed, Some(why)),
             },
         }
+    }
+
+    /// What has to be agreed to before the action starts, if that is still open.
+    fn unapproved(&self, ix: StepIx) -> Option<Box<Ask>> {
+        let open = !self.state.steps[ix].approved && !planted::is(Bug::ForgetApproval);
+        self.plan.steps[ix].approval.as_ref().filter(|_| open).cloned()
     }
 
     /// The action took place: what is left is to verify it.
@@ -389,6 +392,12 @@ impl Engine {
     ///
     /// `rerun` matters for attempts only: other tasks are told apart by the step's round.
     pub(super) fn start_task(&mut self, ix: StepIx, kind: TaskKind, attempt: u32, rerun: u32) {
+        // A resume goes on with a step that was in doubt: what was agreed to then was agreed to for that start of it.
+        if kind == TaskKind::Attempt
+            && let Some(ask) = self.unapproved(ix)
+        {
+            return self.ask_approval(ix, &ask);
+        }
         let rerun = if kind == TaskKind::Attempt { rerun } else { self.state.steps[ix].round };
         let plan = self.plan.clone();
         let Some(command) = command_of(&plan.steps[ix], kind, self.remedy_number(ix, attempt)) else {

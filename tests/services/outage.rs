@@ -1,6 +1,6 @@
 //! `full-outage` on whole hosts with a real systemd and a real sshd, and a real name server.
 
-use crate::support::{Place, have, refused};
+use crate::support::{Place, have};
 
 pub fn can() -> bool {
     let root = nix::unistd::getuid().is_root();

@@ -88,6 +88,8 @@ impl Keeper {
             format!("{} cannot be reached: {error}", far.host)
         };
         let error = self.redactor.redact_text(&text);
+        // It will hardly be reached in order to be tidied up; who waits for the run's end is not to wait for that as well.
+        self.hosts.remove(&far.host);
         let kind =
             if far.asks { TaskEndKind::Unknown { why: error } } else { TaskEndKind::NotStarted { error } };
         self.report(EndedTask::new(order.task, TaskEnd::new(kind, Millis::ZERO), order.sensitive));
