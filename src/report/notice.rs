@@ -220,7 +220,13 @@ impl Told<'_> {
         let both = self.plan.steps.iter().zip(&self.history.steps);
         let pending =
             both.filter(|(step, s)| s.started.is_none() && s.outcome.is_none() && words::is_leaf(&step.body));
-        pending.take(MOST_NEXT).map(|(step, _)| step.title.clone()).collect()
+        let past = self.history.start.as_ref().and_then(|start| start.past.as_ref());
+        let usual = |step: &crate::plan::Step| past?.steps.get(&step.id).filter(|past| past.ran > 0);
+        let line = |step: &crate::plan::Step| match usual(step) {
+            Some(past) => format!("{} (usually {})", step.title, past.took.p50),
+            None => step.title.clone(),
+        };
+        pending.take(MOST_NEXT).map(|(step, _)| line(step)).collect()
     }
 
     fn estimate(&self) -> String {

@@ -133,15 +133,42 @@ fn frames_and_plain_lines() {
     );
 }
 
-/// What `compose` says for an update.
+/// What an update says of the time that is expected.
 fn update(plan: &Plan, records: &[Record]) -> String {
+    let text = whole_update(plan, records);
+    let line = text.lines().find(|line| line.starts_with("Estimated resolution"));
+    line.expect("an estimate").to_owned()
+}
+
+fn whole_update(plan: &Plan, records: &[Record]) -> String {
     let history = History::of(plan, records);
     let cause = Cause::Update { number: 2, last: false };
     let out = Outgoing { number: 2, cause, channels: vec!["team".into()], to: Vec::new(), text: None };
     let at = records.last().expect("a record").at;
-    let notice = notice::compose(plan, &history, &out, "team", at).expect("a notice");
-    let line = notice.text.lines().find(|line| line.starts_with("Estimated resolution"));
-    line.expect("an estimate").to_owned()
+    notice::compose(plan, &history, &out, "team", at).expect("a notice").text
+}
+
+#[test]
+fn updates_say_what_comes_next_and_how_long_it_usually_takes() {
+    let plan = fixtures::plan();
+    let next = |records: &[Record]| {
+        let text = whole_update(&plan, records);
+        let lines = text.lines().skip_while(|line| !line.starts_with("Next steps")).skip(1);
+        lines.take_while(|line| line.starts_with("- ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        next(&half()),
+        [
+            "- Put the backup in place (usually 5m00s)",
+            "- Start the application (usually 3.0s)",
+            // No past run tells of it.
+            "- The application answers",
+        ]
+    );
+    assert_eq!(
+        next(&with(Past::default(), half())),
+        ["- Put the backup in place", "- Start the application", "- The application answers"]
+    );
 }
 
 #[test]
