@@ -5,8 +5,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Place, Running, refused};
-use crate::{outage, postgres, registry};
+use crate::support::{Place, Running, refused, wait_until};
+use crate::{outage, postgres, registry, service};
 
 /// Starts the drill and waits until this task of its run has begun.
 fn under_way(place: &Place, name: &str, variant: &[&str], task: &str) -> Option<Running> {
@@ -55,16 +55,10 @@ fn runner_and_keeper_are_killed_with_containers_up() {
     place.assert_as_before();
 }
 
-#[test]
-fn everything_of_runbook_is_killed_while_a_database_recovers() {
-    if !postgres::can() {
-        return;
-    }
-    let place = Place::new();
-    let variant = ["--variant", "pitr"];
-    let Some(running) = under_way(&place, "postgres-corruption", &variant, "recover/pitr.1") else { return };
+/// Kills every process of runbook at once, and asserts that the kernel has ended all others with them.
+fn kill_runbook(place: &Place, running: Running, part: &str) {
     let all = place.inside();
-    assert!(all.iter().any(|(_, line)| line.contains("postgres")), "{all:?}");
+    assert!(all.iter().any(|(_, line)| line.contains(part)), "no {part}: {all:?}");
     let namespaces = place.namespaces(&all);
     assert!(namespaces.len() >= 5, "{namespaces:?}");
     let runbook =
@@ -73,6 +67,29 @@ fn everything_of_runbook_is_killed_while_a_database_recovers() {
     let (code, shown) = running.wait();
     assert_eq!(code, -9, "{shown}");
     place.assert_gone(&namespaces);
+}
+
+#[test]
+fn everything_of_runbook_is_killed_while_a_database_recovers() {
+    if !postgres::can() {
+        return;
+    }
+    let place = Place::new();
+    let variant = ["--variant", "pitr"];
+    let Some(running) = under_way(&place, "postgres-corruption", &variant, "recover/pitr.1") else { return };
+    kill_runbook(&place, running, "postgres");
+    place.assert_as_before();
+}
+
+#[test]
+fn everything_of_runbook_is_killed_while_a_service_is_tried_again() {
+    if !service::can() {
+        return;
+    }
+    let place = Place::new();
+    let variant = ["--variant", "hopeless"];
+    let Some(running) = under_way(&place, "service-recovery", &variant, "recover.2") else { return };
+    kill_runbook(&place, running, "runsv");
     place.assert_as_before();
 }
 
@@ -82,20 +99,10 @@ fn everything_of_runbook_is_killed_while_hosts_are_made() {
         return;
     }
     let place = Place::new();
-    let Some(running) = under_way(&place, "full-outage", &["--variant", "all-come-back"], "create/1.1")
-    else {
-        return;
-    };
-    crate::support::wait_until("the group of a host", || !place.groups().is_empty());
-    let all = place.inside();
-    assert!(all.iter().any(|(_, line)| line.contains("named")), "{all:?}");
-    let namespaces = place.namespaces(&all);
-    let runbook =
-        |line: &str| line.contains(" drill ") && line.contains("runbook") || line.contains(" __keeper ");
-    kill_all(all.iter().filter(|(_, line)| runbook(line)).map(|(pid, _)| *pid));
-    let (code, shown) = running.wait();
-    assert_eq!(code, -9, "{shown}");
-    place.assert_gone(&namespaces);
+    let variant = ["--variant", "all-come-back"];
+    let Some(running) = under_way(&place, "full-outage", &variant, "create/1.1") else { return };
+    wait_until("the group of a host", || !place.groups().is_empty());
+    kill_runbook(&place, running, "named");
     the_next_drill_sweeps(&place);
     place.assert_as_before();
 }

@@ -36,7 +36,7 @@ umount -l old
 rmdir old
 # It waits for ever without a child, and collects whoever ends without a parent.
 exec env -u LAYER -u CODE -u PROGRAM -u PLACE \
-  bash -c 'exec 3<> <(:); echo ready; exec > /dev/null 2>&1; while :; do read -r _ <&3; done'
+  bash -c 'exec 3<> <(:); wait "$!"; echo ready; exec > /dev/null 2>&1; while :; do read -r _ <&3; done'
 "#;
 
 pub struct Machine {
