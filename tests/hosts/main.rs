@@ -6,6 +6,7 @@
 mod support;
 
 mod container;
+mod doctor;
 mod link;
 mod net;
 mod quoting;
