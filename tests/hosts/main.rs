@@ -8,6 +8,7 @@ mod support;
 mod container;
 mod doctor;
 mod link;
+mod lost;
 mod net;
 mod quoting;
 mod ssh;
