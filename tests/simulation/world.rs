@@ -117,7 +117,7 @@ impl World {
         let end = if never {
             TaskEndKind::NotStarted { error: "it never began".into() }
         } else {
-            self.act(ix, task, far, &mut random)
+            self.act(ix, task, (far, now), &mut random)
         };
         if cut && task.kind == TaskKind::Undo && end == exit(0) {
             self.taken_back.insert(ix);
@@ -150,11 +150,18 @@ impl World {
         assert!(beside.is_none(), "{task} acts beside {beside:?} at {now}");
     }
 
+    /// An attempt of the step goes on there, and nobody here hears of it.
+    fn acts_there(&self, ix: StepIx, now: Millis) -> bool {
+        let attempt =
+            |task: &TaskId| task.kind == TaskKind::Attempt && self.plan.find(&task.step) == Some(ix);
+        self.far.iter().any(|(task, far)| attempt(task) && !far.never && !far.gone && far.ends > now)
+    }
+
     fn act(
         &mut self,
         ix: StepIx,
         task: &TaskId,
-        far: bool,
+        (far, now): (bool, Millis),
         random: &mut super::random::Random,
     ) -> TaskEndKind {
         match task.kind {
@@ -171,6 +178,8 @@ impl World {
                 }
             }
             TaskKind::Check if random.chance(self.odds.check_is_mute) => exit(2),
+            // What still goes on behind a broken link may show its effect only later.
+            TaskKind::Check if self.acts_there(ix, now) && random.chance(50) => exit(1),
             TaskKind::Check => exit(i32::from(!self.has_effect(ix))),
             TaskKind::Unless => {
                 let mut constant = keyed(self.seed, task.step.as_str());
