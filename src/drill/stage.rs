@@ -10,8 +10,8 @@ use crate::plan::template::RunVerdict;
 use crate::plan::{DrillPlans, Plan};
 use crate::report::History;
 use crate::runner::{
-    Finished, Identity, LoadedRun, MakeReporters, People, RunError, Script, StartRequest, load, start,
-    wall_now,
+    Finished, Identity, LoadedRun, MakeReporters, People, RunError, Script, StartRequest, load_finished,
+    start, wall_now,
 };
 
 use super::report::DRILL_FORMAT;
@@ -122,7 +122,7 @@ fn prove(
     report.rto.clone_from(&finished.end.rto);
     report.rpo.clone_from(&finished.end.rpo);
     report.stages.push(stage_report("playbook", &finished));
-    let loaded = load(request.state_dir, &finished.run)?;
+    let loaded = load_finished(request.state_dir, &finished)?;
     report.waiting_for_people = Some(History::of(&loaded.plan, &loaded.records).waiting_for_people());
     report.assertions = judge(request, plans, &finished, loaded);
     let broken: Vec<&str> = report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();

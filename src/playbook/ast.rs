@@ -199,6 +199,8 @@ pub struct Requires {
     /// Templates over `params`.
     pub open_ports: Vec<Text>,
     pub env: Vec<Text>,
+    /// Names of hosts or of groups.
+    pub hosts: Vec<Text>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

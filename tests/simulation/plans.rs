@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use runbook::model::{
     Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, Percentile,
-    SecretText, StepId, Want,
+    Reach, SecretText, StepId, Want,
 };
 use runbook::plan::{
     Action, Ask, Body, Cadence, Check, Choose, Command, Expr, ForEach, Level, Meta, Objectives, OnFailure,
@@ -29,6 +29,25 @@ pub fn command(text: &str) -> Command {
         grace: Millis::secs(10),
         want: Want::default(),
     }
+}
+
+/// The name of the one other host.
+const HOST: &str = "there";
+
+/// Where a command runs that does not run here.
+pub fn elsewhere() -> Option<Template> {
+    Some(Template { src: HOST.to_owned(), uses: Vec::new() })
+}
+
+/// All that the step carries out so far, it carries out on the other host.
+pub fn far(step: &mut Step) {
+    if let Body::Command(command) = &mut step.body {
+        command.on = elsewhere();
+    }
+    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    checks.for_each(|check| check.command.on = elsewhere());
+    step.retry.remedies.iter_mut().for_each(|(_, command)| command.on = elsewhere());
+    step.undo.iter_mut().for_each(|undo| undo.command.on = elsewhere());
 }
 
 pub fn expr(src: &str) -> Expr {
@@ -111,7 +130,7 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
-        hosts: Default::default(),
+        hosts: [(HOST.to_owned(), Reach::Via(vec!["enter".into()]))].into(),
         groups: Default::default(),
         requires: Requires::default(),
         max_parallel,
@@ -208,7 +227,25 @@ fn choose(random: &mut Random) -> Choose {
     Choose { ask, options, suggest: Some(expr("'right'")) }
 }
 
+/// Some of what the step carries out, it carries out on the other host.
+fn somewhere_else(random: &mut Random, step: &mut Step) {
+    let mut maybe = |command: &mut Command| {
+        if random.chance(50) {
+            command.on = elsewhere();
+        }
+    };
+    if let Body::Command(command) = &mut step.body {
+        maybe(command);
+    }
+    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    checks.for_each(|check| maybe(&mut check.command));
+    step.retry.remedies.iter_mut().for_each(|(_, command)| maybe(command));
+    step.undo.iter_mut().for_each(|undo| maybe(&mut undo.command));
+}
+
 struct Maker<'a> {
+    /// Steps may do things on the other host.
+    far: bool,
     random: &'a mut Random,
     steps: Vec<Step>,
     scopes: Vec<Scope>,
@@ -218,7 +255,8 @@ struct Maker<'a> {
 pub fn random_plan(random: &mut Random, size: usize) -> Plan {
     let phases = 1 + random.index(3);
     let max_parallel = 1 + random.index(4);
-    let mut maker = Maker { random, steps: Vec::new(), scopes: Vec::new() };
+    let far = random.clone().chance(40);
+    let mut maker = Maker { far, random, steps: Vec::new(), scopes: Vec::new() };
     for phase in 0..phases {
         maker.list(None, phase, 0, size);
     }
@@ -416,6 +454,10 @@ impl Maker<'_> {
         }
         if random.chance(12) && !matches!(step.body, Body::Choose(_)) {
             step.approval = Some(Box::new(ask(random)));
+        }
+        if self.far {
+            // Aside, as above.
+            somewhere_else(&mut random.clone(), step);
         }
         step.on_failure = match random.below(20) {
             0..10 => OnFailure::Stop,

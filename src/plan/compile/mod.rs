@@ -40,6 +40,7 @@ use crate::playbook::load::Loaded;
 use crate::playbook::source::Text;
 
 pub use drill::{DrillPlans, compile_drill};
+pub use hosts::shared_hosts;
 
 /// What the person asked for beyond the playbook itself.
 #[derive(Debug, Clone, Copy)]
