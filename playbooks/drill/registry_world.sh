@@ -154,9 +154,9 @@ stop() {
   for name in engine/pid registry.pid backup.pid; do
     if [ -e "$name" ]; then kill "$(cat "$name")" 2> /dev/null || true; fi
   done
-  umount -l /var/lib /var/cache 2> /dev/null || true
-  # What the engine has mounted would keep the folder from being removed.
-  awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
+  # What the engine has mounted would keep the folder from being removed; so would what was mounted for it, whose name is
+  # `drill`.
+  awk -v dir="$dir/" 'index($2, dir) == 1 || $1 == "drill" { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
 }
 
 case $1 in
