@@ -248,7 +248,7 @@ impl State {
         Ok((ix, &mut self.steps[ix]))
     }
 
-    fn find(&self, plan: &Plan, id: &StepId) -> Result<StepIx, String> {
+    pub(super) fn find(&self, plan: &Plan, id: &StepId) -> Result<StepIx, String> {
         plan.find(id).ok_or_else(|| format!("the plan has no step {id}"))
     }
 
@@ -287,6 +287,10 @@ impl State {
         } else {
             step.begin(t);
         }
+        // A look leaves the doubt as it is; what acts again is what is to be known from now on.
+        if matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo) {
+            step.lost_there = None;
+        }
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
             TaskKind::Attempt => {
@@ -294,7 +298,6 @@ impl State {
                 step.round = step.round.saturating_add(u32::from(task.rerun > 0));
                 step.attempts = task.attempt;
                 step.reruns = task.rerun;
-                step.lost_there = None;
                 step.effect_at.get_or_insert(record.seq);
                 step.status = StepStatus::Active(Activity::Acting);
             }
@@ -342,16 +345,17 @@ impl State {
         if matches!(verdict, TaskVerdict::NotRun | TaskVerdict::Cancelled | TaskVerdict::Unknown(_)) {
             step.round = step.round.saturating_add(1);
         }
+        let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
+        let acts = matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo);
+        if lost && acts && flight.host.is_some() {
+            let (task, was_dirty) = (task.clone(), step.dirty);
+            step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
+        }
         if let TaskKind::Undo = task.kind {
             step.undo = UndoStatus::Deciding { tries: task.attempt, verdict: verdict.clone() };
             return Ok(ix);
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
-        let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
-        if lost && task.kind == TaskKind::Attempt && flight.host.is_some() {
-            let (task, was_dirty) = (task.clone(), step.dirty);
-            step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
-        }
         match (task.kind, verdict) {
             (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
             // The check says what is there: nothing is in doubt any more.
@@ -383,28 +387,6 @@ impl State {
             step.status = StepStatus::Active(Activity::Deciding { task, verdict, no_retry, lost });
         }
         Ok(ix)
-    }
-
-    /// Like a person's word, this may follow the run's end: the resume that comes next goes on from it.
-    fn task_found(&mut self, plan: &Plan, task: &TaskId) -> Result<(), String> {
-        let ix = self.find(plan, &task.step)?;
-        let may = self.may_be_resolved(plan, ix) && self.is_in_doubt(plan, ix) && !self.is_rolling_back();
-        let step = &mut self.steps[ix];
-        let lost = step.lost_there.take_if(|lost| may && lost.task == *task);
-        let lost = lost.ok_or_else(|| format!("task {task} was not lost"))?;
-        step.status = StepStatus::Active(Activity::Acting);
-        step.dirty = lost.was_dirty;
-        (step.lost, step.ended, step.why) = (false, None, None);
-        self.in_flight.insert(lost.task, lost.flight);
-        Ok(())
-    }
-
-    /// Attempts whose hosts may know by now how they ended.
-    pub fn lost_elsewhere<'s>(&'s self, plan: &'s Plan) -> impl Iterator<Item = &'s Lost> {
-        let asked = |ix: &StepIx| {
-            self.may_be_resolved(plan, *ix) && self.is_in_doubt(plan, *ix) && !self.is_rolling_back()
-        };
-        (0..self.steps.len()).filter(asked).filter_map(|ix| self.steps[ix].lost_there.as_deref())
     }
 
     /// What the end of a step means for the run. A failure inside a group only concerns the group, unless it asks for

@@ -188,6 +188,11 @@ impl Engine {
         &self.state
     }
 
+    /// Whether a person is asked anything. Told without a look at each step.
+    pub fn is_asking(&self) -> bool {
+        self.figures.asking > 0
+    }
+
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
@@ -338,8 +343,8 @@ impl Engine {
         }
         // What was given up and is found again: then it is as if it had been in flight all the time.
         for (task, found) in &found {
-            let lost = self.state.lost_elsewhere(&self.plan).any(|lost| lost.task == *task);
-            if lost && found.says_more() && rollback.is_none() {
+            let lost = self.state.lost_elsewhere(&self.plan, rollback.is_some()).any(|l| l.task == *task);
+            if lost && found.says_more() {
                 self.emit(Event::TaskFound { task: task.clone() });
             }
         }

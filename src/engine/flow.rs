@@ -42,6 +42,10 @@ impl Engine {
     fn go_on(&mut self) -> bool {
         let phase = self.figures.phase;
         let Some(status) = self.state.phases.get(phase) else {
+            // An undo of which its host knows after all may belong to a group that is over.
+            if self.figures.undoing > 0 {
+                return false;
+            }
             self.end_complete();
             return true;
         };

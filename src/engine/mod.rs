@@ -16,6 +16,7 @@ mod group;
 mod hear;
 mod items;
 mod judge;
+mod lost;
 mod objectives;
 mod projection;
 mod render;

@@ -98,7 +98,8 @@ impl State {
     fn undo_within_again(&mut self, plan: &Plan, group: StepIx) -> bool {
         let mut any = false;
         for ix in undo::subtree(plan, group) {
-            any |= undo::undo_has_failed(self, ix);
+            // Also one whose host knows of it after all: it goes on by itself.
+            any |= undo::undo_has_failed(self, ix) || self.steps[ix].is_undoing();
             self.steps[ix].undo_again();
         }
         any
@@ -152,6 +153,8 @@ impl StepState {
         match self.outcome() {
             Some(StepOutcome::Failed) => spec.on_failure != OnFailure::Continue,
             Some(StepOutcome::Cancelled) => true,
+            // Neither the check nor a repetition of the action says anything about a remedy.
+            Some(StepOutcome::Unknown) if self.lost_remedy() => false,
             // The way out of doubt is walked again: the check may answer now.
             Some(StepOutcome::Unknown) => spec.check.is_some() || spec.idempotent,
             _ => false,

@@ -83,7 +83,7 @@ pub struct InFlight {
     pub host: Option<String>,
 }
 
-/// An attempt of which only its host may know how it ended.
+/// What acted on another host, and only that may know how it ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lost {
     pub task: TaskId,
@@ -94,7 +94,7 @@ pub struct Lost {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
-    /// The last attempt, if its outcome is unknown and it ran on another host.
+    /// The last attempt, remedy or undo, whichever began last, if its outcome is unknown and it ran on another host.
     pub lost_there: Option<Box<Lost>>,
     pub status: StepStatus,
     /// The last attempt's number, over all epochs.

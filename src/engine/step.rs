@@ -224,6 +224,10 @@ impl Engine {
             (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
             (TaskKind::Check, TaskVerdict::Failed(_)) => self.had_no_effect(ix, attempt),
             (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
+            // It may still run there: an attempt beside it could do harm. Its host is asked, or a person.
+            (TaskKind::Remedy, TaskVerdict::Unknown(why)) if self.state.steps[ix].lost_remedy() => {
+                self.end_step(ix, StepOutcome::Unknown, Some(format!("its remedy: {why}")));
+            }
             (TaskKind::Remedy, _) => self.schedule_retry(ix, attempt),
             (TaskKind::Verify { check, .. }, TaskVerdict::Passed) => self.next_check(ix, check),
             (TaskKind::Verify { check, .. }, TaskVerdict::Failed(why) | TaskVerdict::Unknown(why)) => {

@@ -156,24 +156,29 @@ impl Exec {
     async fn hear_answers(&mut self, mut asked: Vec<TaskId>, findings: &mut Vec<(TaskId, Finding)>) {
         let deadline = tokio::time::Instant::now() + ANSWER_ABROAD;
         let mut later = Vec::new();
-        while !asked.is_empty() {
-            let Ok(event) = tokio::time::timeout_at(deadline, self.next()).await else { break };
-            match event {
-                ExecEvent::Ended { task, end, output } if asked.contains(&task) => {
-                    asked.retain(|other| *other != task);
-                    let finding = match end.kind {
-                        // Nothing was started by asking: what never began is told so.
-                        TaskEndKind::NotStarted { .. } => Finding::NeverStarted,
-                        TaskEndKind::Unknown { why } => Finding::Unknown { why },
-                        _ => Finding::Ended { end, output },
-                    };
-                    findings.push((task, finding));
-                }
-                other => later.push(other),
-            }
+        loop {
             let runs = std::mem::take(&mut self.runs);
             asked.retain(|task| !runs.contains(task));
             findings.extend(runs.into_iter().map(|task| (task, Finding::Running)));
+            while let Some(event) = self.ready.pop_front() {
+                match event {
+                    ExecEvent::Ended { task, end, output } if asked.contains(&task) => {
+                        asked.retain(|other| *other != task);
+                        let finding = match end.kind {
+                            // Nothing was started by asking: what never began is told so.
+                            TaskEndKind::NotStarted { .. } => Finding::NeverStarted,
+                            TaskEndKind::Unknown { why } => Finding::Unknown { why },
+                            _ => Finding::Ended { end, output },
+                        };
+                        findings.push((task, finding));
+                    }
+                    other => later.push(other),
+                }
+            }
+            // A word that a task runs is no event: each turn is looked at.
+            if asked.is_empty() || tokio::time::timeout_at(deadline, self.turn()).await.is_err() {
+                break;
+            }
         }
         findings.extend(asked.into_iter().map(|task| (task, Finding::Running)));
         later.into_iter().rev().for_each(|event| self.ready.push_front(event));
@@ -421,23 +426,28 @@ impl Exec {
             if let Some(event) = self.ready.pop_front() {
                 return event;
             }
-            let turn = async {
-                match &mut self.link {
-                    Some(link) => link.turn().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                messages = turn => match messages {
-                    Ok(messages) => messages.into_iter().for_each(|m| self.hear(m)),
-                    Err(e) => self.lose(&e),
-                },
-                // `self` keeps a sender, so the channel never closes.
-                Some((task, end, output)) = self.answers.recv() => {
-                    self.others.remove(&task);
-                    self.orphans.remove(&task);
-                    self.ready.push_back(ExecEvent::Ended { task, end, output });
-                }
+            self.turn().await;
+        }
+    }
+
+    /// Waits for something to happen, and takes it in.
+    async fn turn(&mut self) {
+        let turn = async {
+            match &mut self.link {
+                Some(link) => link.turn().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            messages = turn => match messages {
+                Ok(messages) => messages.into_iter().for_each(|m| self.hear(m)),
+                Err(e) => self.lose(&e),
+            },
+            // `self` keeps a sender, so the channel never closes.
+            Some((task, end, output)) = self.answers.recv() => {
+                self.others.remove(&task);
+                self.orphans.remove(&task);
+                self.ready.push_back(ExecEvent::Ended { task, end, output });
             }
         }
     }

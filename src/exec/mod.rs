@@ -38,6 +38,7 @@ mod tree;
 pub use boot::sleep;
 pub use client::Exec;
 pub use descriptors::{give_limit_back, raise_descriptor_limit};
+pub use far::{Look, Looked};
 pub use keeper::keeper_main;
 pub use kin::kill_with_children;
 pub use redact::{RedactStream, Redactor};

@@ -7,6 +7,7 @@ mod difference;
 mod foreach;
 mod graph;
 mod json;
+mod known;
 pub mod params;
 mod requires;
 mod tell;
@@ -14,11 +15,13 @@ pub mod template;
 mod types;
 
 pub use compile::{
-    CompileError, DrillPlans, ParamProblem, Request, channels, compile, compile_drill, lint, tidy,
+    CompileError, DrillPlans, ParamProblem, Request, channels, compile, compile_drill, lint, shared_hosts,
+    tidy,
 };
 pub use difference::{Difference, FieldChange, StepChange};
 pub use foreach::{ForEach, ItemCount, ItemsVerdict, OnItemFailure};
 pub use json::PlanError;
+pub use known::Where;
 pub use requires::{Address, Requires, Version, VersionNumber};
 pub use tell::{Cadence, Level, Tell, Updates};
 pub use types::*;

@@ -25,6 +25,9 @@ pub struct Requires {
     /// Names of variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
+    /// Names of [`super::Plan::hosts`], groups opened.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
 }
 
 impl Requires {
@@ -39,6 +42,7 @@ impl Requires {
         lines.extend(self.free_ports.iter().map(|port| format!("port {port} free")));
         lines.extend(self.open_ports.iter().map(|port| format!("port {port} open")));
         lines.extend(self.env.iter().map(|name| format!("variable {name}")));
+        lines.extend(self.hosts.iter().map(|name| format!("host {name}")));
         lines
     }
 }

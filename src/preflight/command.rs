@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::{Checks, Finding, Kind, ask};
-use crate::plan::{Action, Body, Command, Plan, Shell, Step, Version, VersionNumber};
+use crate::plan::{Action, Command, Plan, Shell, Version, VersionNumber, Where};
 use crate::text::neutral;
 
 /// Characters of what a command says that are shown.
@@ -96,11 +96,7 @@ pub fn used_commands(checks: &mut Checks, plan: &Plan) {
         if named.contains(&program.as_str()) || versions().any(|v| v == program) {
             continue;
         }
-        let by = match steps.as_slice() {
-            [step] => format!("step {step}"),
-            [step, rest @ ..] => format!("step {step} and {} more", rest.len()),
-            [] => continue,
-        };
+        let Some(by) = by_steps(&steps) else { continue };
         let about = Finding::new(Kind::Command, &program, format!("an executable file, for {by}")).advisory();
         let root = plan.root.clone();
         checks.add(about, move |about| match find(&program, &root) {
@@ -113,12 +109,27 @@ pub fn used_commands(checks: &mut Checks, plan: &Plan) {
     }
 }
 
-/// In the order of the steps; each with the steps that begin with it.
+/// `step a`, `step a and 2 more`.
+pub(super) fn by_steps(steps: &[String]) -> Option<String> {
+    match steps {
+        [] => None,
+        [step] => Some(format!("step {step}")),
+        [step, rest @ ..] => Some(format!("step {step} and {} more", rest.len())),
+    }
+}
+
+/// On this machine. In the order of the steps; each with the steps that begin with it.
 fn used(plan: &Plan) -> Vec<(String, Vec<String>)> {
     let mut order: Vec<String> = Vec::new();
     let mut steps: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for step in &plan.steps {
-        for program in of_step(step).into_iter().flat_map(programs) {
+        let mut here = Vec::new();
+        step.for_each_command(&mut |command| {
+            if plan.where_of(step, command) == Where::Here {
+                here.extend(programs(command));
+            }
+        });
+        for program in here {
             let known = steps.entry(program.clone()).or_insert_with(|| {
                 order.push(program);
                 Vec::new()
@@ -132,22 +143,8 @@ fn used(plan: &Plan) -> Vec<(String, Vec<String>)> {
     order.into_iter().filter_map(|program| steps.remove(&program).map(|by| (program, by))).collect()
 }
 
-fn of_step(step: &Step) -> Vec<&Command> {
-    let mut commands = Vec::new();
-    if let Body::Command(command) = &step.body {
-        commands.push(command);
-    }
-    commands.extend(step.unless.iter().chain(&step.verify).chain(&step.check).map(|check| &check.command));
-    commands.extend(step.retry.remedies.iter().map(|(_, command)| command));
-    if let Some(undo) = &step.undo {
-        commands.push(&undo.command);
-        commands.extend(undo.retry.remedies.iter().map(|(_, command)| command));
-    }
-    commands
-}
-
 /// Those that are known now. Where they are looked for is not, if the step has a `PATH` or a folder of its own.
-fn programs(command: &Command) -> Vec<String> {
+pub(super) fn programs(command: &Command) -> Vec<String> {
     if command.env.iter().any(|(name, _)| name == "PATH") {
         return Vec::new();
     }

@@ -2,17 +2,17 @@
 //!
 //! Every check looks and changes nothing: no file is written (not even one that only proves that it can be), nothing is
 //! sent over a connection, no lock is taken, no secret is shown. What is started is what the playbook itself names for
-//! asking: a command with `--version`, and the command of a secret, which a run starts as well.
+//! asking: a command with `--version`, the command of a secret, and what leads to a host, which a run starts as well.
 //!
 //! - `checks`: all at once, each within a limit, the findings in the order of the questions · `ask`: a command's words
-//! - `requires`: what the playbook says itself · `command`, `file`, `port`, `variable`: one kind each
+//! - `requires`: what the playbook says itself · `command`, `file`, `port`, `variable`, `host`: one kind each
 //! - `secret`: reads them, for runs too · `channel`: reached without a word · `people`: accounts, and whether they suffice
 //! - `state`, `runs`, `keeper`: the folder of the runs · `drill`: when the plan was last proved
 //!
 //! # Adding a kind of check
 //!
 //! A variant of [`Kind`] (its place is its place in the table), a file here with a function that adds jobs to
-//! [`Checks`], a call in `cli/doctor.rs`; in `requires.rs`, too, if a playbook can ask for it.
+//! [`Checks`], a call in `cli/doctor/mod.rs`; in `requires.rs`, too, if a playbook can ask for it.
 
 mod ask;
 mod channel;
@@ -20,6 +20,7 @@ mod checks;
 mod command;
 mod drill;
 mod file;
+mod host;
 mod keeper;
 mod people;
 mod port;
@@ -35,6 +36,7 @@ pub use channel::channels;
 pub use checks::Checks;
 pub use command::used_commands;
 pub use drill::{DrillRecord, drills, judge_drills, no_drill};
+pub use host::{shared_hosts, used_hosts};
 pub use people::{questions, roles};
 pub use requires::{requires, unmet};
 pub use secret::{read_secret, secrets};
@@ -49,6 +51,7 @@ pub enum Kind {
     File,
     Space,
     Port,
+    Host,
     Secret,
     Channel,
     People,
@@ -65,6 +68,7 @@ impl Kind {
             Self::File => "files",
             Self::Space => "space",
             Self::Port => "ports",
+            Self::Host => "hosts",
             Self::Secret => "secrets",
             Self::Channel => "channels",
             Self::People => "people",

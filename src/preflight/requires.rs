@@ -3,16 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Checks, Kind, Verdict, command, file, port, variable};
+use super::{Checks, Kind, Verdict, command, file, host, port, variable};
 use crate::plan::{Plan, Requires};
 
 /// What one check before a run may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// `root`: where relative paths count from.
-pub fn requires(checks: &mut Checks, requires: &Requires, root: &Path) {
+/// And of a host, which has to be found and spoken to first: no less than ssh waits for a connection.
+const PATIENCE_ABROAD: Duration = Duration::from_secs(15);
+
+/// `begun`: steps of this run were carried out already, which may have taken the ports that had to be free for them.
+pub fn requires(checks: &mut Checks, plan: &Plan, begun: bool) {
+    let root: &Path = &plan.root;
     // Every field by name, so that a new one is not forgotten here.
-    let Requires { commands, versions, files, free_space, free_ports, open_ports, env } = requires;
+    let Requires { commands, versions, files, free_space, free_ports, open_ports, env, hosts } =
+        &plan.requires;
     // A version says that the command is there, and where.
     let versioned = |command: &&String| !versions.iter().any(|version| version.command == **command);
     commands.iter().filter(versioned).for_each(|command| command::required(checks, command, root));
@@ -22,19 +27,18 @@ pub fn requires(checks: &mut Checks, requires: &Requires, root: &Path) {
     if let Some((path, at_least)) = free_space {
         file::free_space(checks, path, *at_least);
     }
-    free_ports.iter().for_each(|address| port::free(checks, address));
+    if !begun {
+        free_ports.iter().for_each(|address| port::free(checks, address));
+    }
     open_ports.iter().for_each(|address| port::open(checks, address));
+    host::required(checks, plan, hosts);
 }
 
-/// One line for each requirement that is not met. `begun`: steps of this run were carried out already, which may have
-/// taken the ports that had to be free for them.
+/// One line for each requirement that is not met.
 pub fn unmet(plan: &Plan, begun: bool) -> Vec<String> {
-    let mut wanted = plan.requires.clone();
-    if begun {
-        wanted.free_ports.clear();
-    }
-    let mut checks = Checks::new(PATIENCE);
-    requires(&mut checks, &wanted, &plan.root);
+    let patience = if plan.requires.hosts.is_empty() { PATIENCE } else { PATIENCE_ABROAD };
+    let mut checks = Checks::new(patience);
+    requires(&mut checks, plan, begun);
     let missing = checks.run().into_iter().filter(|finding| finding.verdict == Verdict::Missing);
     missing
         .map(|finding| {
@@ -44,6 +48,7 @@ pub fn unmet(plan: &Plan, begun: bool) -> Vec<String> {
                 Kind::Command => format!("the command {name}: {found}"),
                 Kind::Variable => format!("the variable {name} is {found}"),
                 Kind::Port => format!("port {name}: {found}"),
+                Kind::Host => format!("host {name}: {found}"),
                 _ => format!("{name}: {found}"),
             }
         })

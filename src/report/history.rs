@@ -251,7 +251,9 @@ impl History {
             Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
             Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
             Event::TaskFound { task } => self.step(plan, &task.step, |s| {
-                s.begin(t);
+                if task.kind != TaskKind::Undo {
+                    s.begin(t);
+                }
                 s.tasks.iter_mut().filter(|known| known.task == *task).for_each(|known| known.end = None);
             }),
             Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {

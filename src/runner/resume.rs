@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::engine::{Engine, Found, Input, Replan, RunFacts, State};
+use crate::engine::{Engine, Found, Input, Lost, Replan, RunFacts, State};
 use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
 use crate::model::{Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
@@ -115,10 +115,11 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
-    // Other hosts are not asked about what is to be taken back, or left.
-    let elsewhere = engine.state().lost_elsewhere(engine.plan()).filter(|_| intent == Intent::GoOn);
-    let elsewhere: Vec<TaskId> = elsewhere.map(|lost| lost.task.clone()).collect();
-    let (in_flight, lost) = (in_flight(&engine, &elsewhere, clock.now().t), lost(&engine));
+    // Other hosts are not asked about what is to be taken back, or left; but about undos that may have been carried out.
+    let lost_there = engine.state().lost_elsewhere(engine.plan(), intent == Intent::RollBack);
+    let lost_there: Vec<_> = lost_there.filter(|_| intent != Intent::Cancel).cloned().collect();
+    let elsewhere: Vec<TaskId> = lost_there.iter().map(|lost| lost.task.clone()).collect();
+    let (in_flight, lost) = (in_flight(&engine, &lost_there, clock.now().t), lost(&engine));
     let config = ExecConfig {
         run_dir: dir.path().to_owned(),
         secrets,
@@ -250,11 +251,10 @@ fn found(finding: Finding) -> Option<Found> {
 }
 
 /// What was under way with the keeper, which can be asked, and what other hosts may know of by now.
-fn in_flight(engine: &Engine, elsewhere: &[TaskId], now: Millis) -> Vec<InFlight> {
+fn in_flight(engine: &Engine, elsewhere: &[Lost], now: Millis) -> Vec<InFlight> {
     let state = engine.state();
     let under_way = state.in_flight.iter().filter(|(task, _)| is_kept(engine, task));
-    let given_up = state.lost_elsewhere(engine.plan()).map(|lost| (&lost.task, &lost.flight));
-    let given_up = given_up.filter(|(task, _)| elsewhere.contains(task));
+    let given_up = elsewhere.iter().map(|lost| (&lost.task, &lost.flight));
     under_way.chain(given_up).map(|(task, flight)| one_in_flight(engine, task, flight, now)).collect()
 }
 

@@ -137,12 +137,33 @@ steps:
         !left().contains("sleep 403") && !left().contains("inside-")
     });
     // One that is gone has surely begun nothing.
+    let doctor = |engine: &dyn Fn(&mut Command), code: i32, says: &[&str]| {
+        let mut command = world.cmd(&["doctor", "needs", "--timeout", "60s"]);
+        engine(&mut command);
+        shown(&mut command).exits(code).says(says);
+    };
+    let ours: &dyn Fn(&mut Command) = &|command| container.environment(command);
+    world.playbook(
+        "needs",
+        &"hosts: { box: { container: NAME, engine: podman } }\nrequires: { hosts: [box] }\n\
+          steps: [{ id: go, on: box, shell: sh, run: 'true' }, { id: more, on: box, run: 'true' }]\n"
+            .replace("NAME", &container.name),
+    );
+    doctor(ours, 0, &["it answers, but bash is not in PATH there; step go and 1 more would fail"]);
+    assert!(!left().contains("runbook-0"), "{}", left());
+    let mut gone = container.podman("podman");
+    gone.args(["stop", "-t", "0", &container.name]);
+    shown(&mut gone).exits(0);
+    doctor(ours, 8, &["container state improper", "start it: `podman exec -i"]);
     let mut gone = container.podman("podman");
     gone.args(["rm", "-f", "-t", "0", &container.name]);
     shown(&mut gone).exits(0);
     let mut command = world.cmd(&["run", "inside"]);
     container.environment(&mut command);
     shown(&mut command).exits(1).says(&["box cannot be reached:", "no such container"]);
+    doctor(ours, 8, &["there is no such container", "see its name, or make it: `podman exec -i"]);
+    let bare: &dyn Fn(&mut Command) = &|command| _ = command.env("PATH", "/nowhere");
+    doctor(bare, 8, &["podman: no such file or folder", "install podman here"]);
 }
 
 #[test]

@@ -6,7 +6,9 @@
 mod support;
 
 mod container;
+mod doctor;
 mod link;
+mod lost;
 mod net;
 mod quoting;
 mod ssh;

@@ -99,6 +99,32 @@ steps:
     wait_until("the tree's end", || world.processes_like("sleep 402").is_empty());
 }
 
+/// The numbers of steps move when a list is opened; what `on` reads moves with them.
+#[test]
+fn a_host_that_a_step_has_chosen_is_its_own_behind_a_list() {
+    let world = World::new();
+    world.playbook(
+        "chosen",
+        r#"
+hosts: { one: { via: [env, ME=one] }, two: { via: [env, ME=two] } }
+steps:
+  - { id: many, foreach: [a, b, c], run: "echo one", outputs: { host: result.stdout | trim } }
+  - { id: pick, run: echo two, outputs: { host: result.stdout | trim } }
+  - { id: each, foreach: [a, b], on: "{{ steps.pick.outputs.host }}", run: "[ $ME = two ]" }
+  - id: go
+    on: "{{ steps.pick.outputs.host }}"
+    run: "[ $ME = two ]"
+"#,
+    );
+    world.run(&["run", "chosen"]).exits(0);
+    let hosts: Vec<_> = world
+        .events_named("task_started")
+        .into_iter()
+        .filter_map(|body| body["host"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(hosts, ["two", "two", "two"]);
+}
+
 #[test]
 fn an_unknown_host_that_is_named_late_fails_its_step() {
     let world = World::new();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use runbook::model::{
     Channel, ChannelKind, CommandChannel, IncidentStatus, Millis, OnTimeout, PagerDutyChannel, Percentile,
-    SecretText, StepId, Want,
+    Reach, SecretText, StepId, Want,
 };
 use runbook::plan::{
     Action, Ask, Body, Cadence, Check, Choose, Command, Expr, ForEach, Level, Meta, Objectives, OnFailure,
@@ -29,6 +29,25 @@ pub fn command(text: &str) -> Command {
         grace: Millis::secs(10),
         want: Want::default(),
     }
+}
+
+/// The name of the one other host.
+const HOST: &str = "there";
+
+/// Where a command runs that does not run here.
+pub fn elsewhere() -> Option<Template> {
+    Some(Template { src: HOST.to_owned(), uses: Vec::new() })
+}
+
+/// All that the step carries out so far, it carries out on the other host.
+pub fn far(step: &mut Step) {
+    if let Body::Command(command) = &mut step.body {
+        command.on = elsewhere();
+    }
+    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    checks.for_each(|check| check.command.on = elsewhere());
+    step.retry.remedies.iter_mut().for_each(|(_, command)| command.on = elsewhere());
+    step.undo.iter_mut().for_each(|undo| undo.command.on = elsewhere());
 }
 
 pub fn expr(src: &str) -> Expr {
@@ -111,7 +130,7 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         channel_secrets: Vec::new(),
         escalation: Vec::new(),
         updates: None,
-        hosts: Default::default(),
+        hosts: [(HOST.to_owned(), Reach::Via(vec!["enter".into()]))].into(),
         groups: Default::default(),
         requires: Requires::default(),
         max_parallel,

@@ -101,8 +101,12 @@ fn examine(
 
     let mut checks = Checks::new(limit);
     if let Some(plan) = plan {
-        preflight::requires(&mut checks, &plan.requires, &plan.root);
+        preflight::requires(&mut checks, plan, false);
         preflight::used_commands(&mut checks, plan);
+        preflight::used_hosts(&mut checks, plan);
+    } else {
+        let shared = shared(context);
+        preflight::shared_hosts(&mut checks, &plan::shared_hosts(&shared), &shared.shared.folder);
     }
     let sources: Vec<_> = needed.into_iter().chain(apart).collect();
     preflight::channels(&mut checks, &channels, &sources, &values, by_command);
@@ -153,11 +157,14 @@ fn told(context: &Context, plan: Option<&Plan>) -> (Vec<Channel>, Sources, Sourc
     match plan {
         Some(plan) => (plan.channels.clone(), plan.secrets.clone(), plan.channel_secrets.clone()),
         None => {
-            let shared = Loaded { shared: context.library.shared(), ..Loaded::default() };
-            let (channels, secrets) = plan::channels(&shared, &context.cwd);
+            let (channels, secrets) = plan::channels(&shared(context), &context.cwd);
             (channels, Vec::new(), secrets)
         }
     }
+}
+
+fn shared(context: &Context) -> Loaded {
+    Loaded { shared: context.library.shared(), ..Loaded::default() }
 }
 
 fn shared_roles(context: &Context) -> BTreeMap<String, Vec<String>> {

@@ -21,6 +21,9 @@ use super::protocol::Bytes;
 use crate::model::{Host, Millis, ProcessOp, Reach, Ssh, TaskId};
 
 pub(super) mod filter;
+mod look;
+
+pub use look::{Look, Looked};
 
 const COMMON: &str = include_str!("common.sh");
 const START: &str = include_str!("start.sh");
@@ -188,41 +191,8 @@ impl Orders<'_> {
 
     /// The process that leads there.
     pub fn argv(&self) -> Vec<String> {
-        let token = self.token();
-        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        let option = |flag: &str, value: &Option<String>| match value {
-            Some(value) => vec![flag.to_owned(), value.clone()],
-            None => Vec::new(),
-        };
-        let shell = words(&["sh", "-c", BOOT, &token]);
-        match &self.host.reach {
-            Reach::Ssh(ssh) => {
-                let mut argv = words(&["ssh", "-T"]);
-                argv.extend(ssh_options(ssh, &self.socket()));
-                argv.extend(words(&["-o", "ControlMaster=no", "--", &ssh.to]));
-                // sshd hands this to the login shell, whichever that is.
-                argv.push(format!("exec sh -c '{BOOT}' {token}"));
-                argv
-            }
-            Reach::Container { engine, name, user } => {
-                let mut argv = words(&[engine, "exec", "-i"]);
-                argv.extend(option("--user", user));
-                argv.push(name.clone());
-                argv.extend(shell);
-                argv
-            }
-            Reach::Kubectl { target, container, namespace, context } => {
-                let mut argv = words(&["kubectl"]);
-                argv.extend(option("--context", context));
-                argv.extend(option("--namespace", namespace));
-                argv.extend(words(&["exec", "-i", target]));
-                argv.extend(option("--container", container));
-                argv.push("--".into());
-                argv.extend(shell);
-                argv
-            }
-            Reach::Via(via) => via.iter().cloned().chain(shell).collect(),
-        }
+        let shared = ["-o".to_owned(), format!("ControlPath={}", self.socket())];
+        way(&self.host.reach, &shared, &self.token())
     }
 
     /// One for each host of a run: the same way is not made twice.
@@ -235,15 +205,58 @@ impl Orders<'_> {
         let Reach::Ssh(ssh) = &self.host.reach else { return None };
         let socket = self.socket();
         let mut argv: Vec<String> = ["ssh", "-f", "-M", "-N", "-T"].map(str::to_owned).into();
-        argv.extend(ssh_options(ssh, &socket));
+        argv.extend(ssh_options(ssh));
+        argv.extend(["-o".to_owned(), format!("ControlPath={socket}")]);
         // Should nobody be left to end it, it ends itself.
         argv.extend(["-o", "ControlPersist=60", "--", &ssh.to].map(str::to_owned));
         Some(Master { socket, argv })
     }
 }
 
-/// The first of two values counts for ssh: what the playbook says stands in front. A key that is not known is never taken.
-fn ssh_options(ssh: &Ssh, socket: &str) -> Vec<String> {
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+/// What leads to a host and says there that it is `ready`. `shared`: what ssh is told about connections that are shared.
+fn way(reach: &Reach, shared: &[String], token: &str) -> Vec<String> {
+    let option = |flag: &str, value: &Option<String>| match value {
+        Some(value) => vec![flag.to_owned(), value.clone()],
+        None => Vec::new(),
+    };
+    let shell = words(&["sh", "-c", BOOT, token]);
+    match reach {
+        Reach::Ssh(ssh) => {
+            let mut argv = words(&["ssh", "-T"]);
+            argv.extend(ssh_options(ssh));
+            argv.extend_from_slice(shared);
+            argv.extend(words(&["-o", "ControlMaster=no", "--", &ssh.to]));
+            // sshd hands this to the login shell, whichever that is.
+            argv.push(format!("exec sh -c '{BOOT}' {token}"));
+            argv
+        }
+        Reach::Container { engine, name, user } => {
+            let mut argv = words(&[engine, "exec", "-i"]);
+            argv.extend(option("--user", user));
+            argv.push(name.clone());
+            argv.extend(shell);
+            argv
+        }
+        Reach::Kubectl { target, container, namespace, context } => {
+            let mut argv = words(&["kubectl"]);
+            argv.extend(option("--context", context));
+            argv.extend(option("--namespace", namespace));
+            argv.extend(words(&["exec", "-i", target]));
+            argv.extend(option("--container", container));
+            argv.push("--".into());
+            argv.extend(shell);
+            argv
+        }
+        Reach::Via(via) => via.iter().cloned().chain(shell).collect(),
+    }
+}
+
+/// What the playbook says about the way.
+fn ssh_words(ssh: &Ssh) -> Vec<String> {
     let mut argv = Vec::new();
     let mut pair = |flag: &str, value: String| argv.extend([flag.to_owned(), value]);
     if let Some(config) = &ssh.config {
@@ -261,6 +274,12 @@ fn ssh_options(ssh: &Ssh, socket: &str) -> Vec<String> {
     for (name, value) in &ssh.options {
         pair("-o", format!("{name}={value}"));
     }
+    argv
+}
+
+/// The first of two values counts for ssh: what the playbook says stands in front. A key that is not known is never taken.
+fn ssh_options(ssh: &Ssh) -> Vec<String> {
+    let mut argv = ssh_words(ssh);
     for fixed in [
         "BatchMode=yes",
         "ConnectTimeout=10",
@@ -269,9 +288,8 @@ fn ssh_options(ssh: &Ssh, socket: &str) -> Vec<String> {
         "RemoteCommand=none",
         "ClearAllForwardings=yes",
     ] {
-        pair("-o", fixed.to_owned());
+        argv.extend(["-o".to_owned(), fixed.to_owned()]);
     }
-    pair("-o", format!("ControlPath={socket}"));
     argv
 }
 

@@ -31,6 +31,9 @@ impl Builder<'_> {
             self.scopes[scope].requires = self.requires(scope);
         }
         self.merge_hosts();
+        for book in &seen {
+            self.check_required_hosts(&self.loaded.books[*book].playbook.requires);
+        }
         self.merge_secrets(&seen);
         self.merge_channels(&seen);
         self.merge_tell();

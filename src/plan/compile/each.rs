@@ -376,7 +376,8 @@ fn retry_uses<'s>(retry: &'s mut Retry, lists: &mut Vec<&'s mut Vec<Use>>) {
 }
 
 fn command_uses<'s>(command: &'s mut Command, lists: &mut Vec<&'s mut Vec<Use>>) {
-    let Command { action, env, workdir, stdin, .. } = command;
+    // Every field by name, so that a new text is not forgotten here.
+    let Command { action, env, on, workdir, stdin, timeout: _, grace: _, want: _ } = command;
     match action {
         Action::Script { script, .. } => lists.push(&mut script.uses),
         Action::Exec(commands) => lists.extend(commands.iter_mut().flatten().map(|arg| &mut arg.uses)),
@@ -401,7 +402,7 @@ fn command_uses<'s>(command: &'s mut Command, lists: &mut Vec<&'s mut Vec<Use>>)
         }
     }
     lists.extend(env.iter_mut().map(|(_, value)| &mut value.uses));
-    lists.extend(workdir.iter_mut().chain(stdin).map(|text| &mut text.uses));
+    lists.extend(on.iter_mut().chain(workdir).chain(stdin).map(|text| &mut text.uses));
 }
 
 fn json_uses<'s>(json: &'s mut JsonTemplate, lists: &mut Vec<&'s mut Vec<Use>>) {

@@ -11,8 +11,9 @@ use super::text::Site;
 use crate::model::{HERE, Reach, Ssh};
 use crate::plan::Template;
 use crate::plan::template::Place;
-use crate::playbook::ast::{HostDecl, HostKind, Options};
+use crate::playbook::ast::{self, HostDecl, HostKind, Options};
 use crate::playbook::diagnostic::Diagnostic;
+use crate::playbook::load::Loaded;
 use crate::playbook::source::Text;
 
 /// A host whose texts are not rendered yet.
@@ -75,6 +76,28 @@ impl<'a> Builder<'a> {
         self.groups.entry(name.value.clone()).or_insert(members);
     }
 
+    pub(super) fn check_required_hosts(&mut self, requires: &ast::Requires) {
+        for text in &requires.hosts {
+            if self.groups.contains_key(&text.value) {
+                continue;
+            }
+            if text.value == HERE {
+                let error = Diagnostic::error("unknown-host", text.span, "`local` is this machine");
+                self.push(error.help("it is here: remove it"));
+            } else {
+                self.check_host(text, "is required here");
+            }
+        }
+    }
+
+    /// The hosts that the requirement means: itself, or those of the group.
+    pub(super) fn required_hosts(&self, name: &str) -> Vec<String> {
+        match self.groups.get(name).filter(|_| !self.hosts.contains_key(name)) {
+            Some(members) => members.iter().filter(|member| *member != HERE).cloned().collect(),
+            None => vec![name.to_owned()],
+        }
+    }
+
     fn check_host(&mut self, text: &Text, what: &str) {
         let name = text.value.as_str();
         if self.hosts.contains_key(name) || name == HERE {
@@ -113,6 +136,10 @@ impl<'a> Builder<'a> {
     /// The hosts that a run may need: all of them if some are named only by then.
     pub(super) fn hosts_used(&self) -> Vec<&String> {
         let mut named = Vec::new();
+        if !self.unit.drill {
+            let required = (0..self.scopes.len()).flat_map(|scope| &self.playbook(scope).requires.hosts);
+            named.extend(required.flat_map(|text| self.required_hosts(&text.value)));
+        }
         let mut all = false;
         for step in &self.steps {
             step.for_each_command(&mut |command| {
@@ -128,6 +155,17 @@ impl<'a> Builder<'a> {
         let read = |name: &str| self.used.iter().any(|(_, key)| key == &format!("groups.{name}"));
         self.groups.iter().filter(|(name, _)| read(name)).map(|(n, m)| (n.clone(), m.clone())).collect()
     }
+}
+
+/// The hosts that playbooks share.
+pub fn shared_hosts(loaded: &Loaded) -> BTreeMap<String, Reach> {
+    let mut hosts = BTreeMap::new();
+    for typed in &loaded.shared.hosts {
+        let plain = reach(typed, &mut |text| text.value.clone());
+        let reach = settle(&plain, &loaded.shared.folder, &mut str::to_owned);
+        hosts.entry(typed.name.value.clone()).or_insert(reach);
+    }
+    hosts
 }
 
 pub(super) fn is_constant(template: &Template) -> bool {

@@ -83,13 +83,15 @@ impl Resolver<'_, '_> {
     pub(super) fn requires(&mut self) -> Result<Requires, CompileError> {
         let mut merged = Requires::default();
         let mut space_at: Option<Span> = None;
-        if self.builder.unit.drill {
+        let builder = self.builder;
+        if builder.unit.drill {
             return Ok(merged);
         }
         for scope in 0..self.scopes.len() {
-            let typed = &self.builder.playbook(scope).requires;
+            let typed = &builder.playbook(scope).requires;
             add(&mut merged.commands, typed.commands.iter().map(|command| command.value.clone()));
             add(&mut merged.env, typed.env.iter().map(|name| name.value.clone()));
+            add(&mut merged.hosts, typed.hosts.iter().flat_map(|name| builder.required_hosts(&name.value)));
             add(&mut merged.versions, typed.versions.iter().filter_map(version));
             self.places(scope, &mut merged, &mut space_at)?;
         }

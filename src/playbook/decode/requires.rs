@@ -19,6 +19,7 @@ pub(super) fn requires(map: Map<'_>) -> Requires {
         free_ports: map.map("ports").map(|ports| ports.words("free")).unwrap_or_default(),
         open_ports: map.map("ports").map(|ports| ports.words("open")).unwrap_or_default(),
         env: map.texts("env"),
+        hosts: map.texts("hosts"),
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) static REQUIRES: Object = Object {
         optional("free_space", Kind::Object(&FREE_SPACE), "Room that must be left on a file system."),
         optional("ports", Kind::Object(&PORTS), "TCP ports that must be free, or must answer."),
         optional("env", TEXTS, "Variables of the environment that must be set."),
+        optional("hosts", TEXTS, "Hosts, or groups of them, on which a command must be able to run."),
     ]],
     rules: &[],
     refused: &[],

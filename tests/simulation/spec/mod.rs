@@ -1,6 +1,7 @@
 //! The engine's behaviour, one example at a time: what is recorded for each input, as short lines, with a virtual clock.
 
 mod doubt;
+mod far;
 mod foreach;
 mod groups;
 mod people;
@@ -172,7 +173,11 @@ impl Script {
     }
 
     pub fn roll_back(&mut self) -> Vec<String> {
-        self.taken_up(Vec::new(), Some("bob".into()))
+        self.roll_back_with(Vec::new())
+    }
+
+    pub fn roll_back_with(&mut self, found: Vec<(&str, Found)>) -> Vec<String> {
+        self.taken_up(found, Some("bob".into()))
     }
 
     fn taken_up(&mut self, found: Vec<(&str, Found)>, rollback: Option<String>) -> Vec<String> {
