@@ -59,6 +59,14 @@ bugs! {
     UndoForward = "undo-forward",
     /// An undo of which nobody knows how it ended is made again.
     RepeatLostUndo = "repeat-lost-undo",
+    /// What was lost on another host is done again although its host says that it runs.
+    RepeatFound = "repeat-found",
+    /// A check that does not see an effect yet lets an attempt be made beside one that may still run on its host.
+    BelieveEarlyNo = "believe-early-no",
+    /// The next attempt is made beside a remedy that may still run on its host.
+    RemedyBeside = "remedy-beside",
+    /// The alternatives start over although a host still takes back what the one before did.
+    ForgetFoundUndo = "forget-found-undo",
     /// One more command at once than the playbook allows.
     OneTooMany = "one-too-many",
     /// What a person called done counts as done although `verify` was not asked.

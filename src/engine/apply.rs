@@ -347,7 +347,7 @@ impl State {
         }
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
         let acts = matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo);
-        if lost && acts && flight.host.is_some() {
+        if lost && acts && flight.host.is_some() && !end.gone {
             let (task, was_dirty) = (task.clone(), step.dirty);
             step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
         }
@@ -359,7 +359,8 @@ impl State {
         match (task.kind, verdict) {
             (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => step.dirty = true,
             // The check says what is there: nothing is in doubt any more.
-            (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => step.dirty = false,
+            (TaskKind::Check, TaskVerdict::Passed) => step.dirty = false,
+            (TaskKind::Check, TaskVerdict::Failed(_)) if !step.may_still_run() => step.dirty = false,
             _ => {}
         }
         if task.kind == TaskKind::Attempt {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::model::{
     Binding, Delivery, Event, Millis, Op, Person, Record, Reply, ResumeInfo, RunOutcome, StartInfo, StepId,
-    TaskEnd, TaskEndKind, TaskId, TaskOutput, TaskVerdict, Timestamp, Want,
+    TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict, Timestamp, Want,
 };
 use crate::plan::{Plan, StepIx};
+use crate::planted::{self, Bug};
 
 use super::figures::{self, Figures};
 use super::state::{RunStatus, State};
@@ -100,7 +101,7 @@ impl Found {
     fn says_more(&self) -> bool {
         match self {
             Self::NeverStarted | Self::Runs => true,
-            Self::Ended { end, .. } => !matches!(end.kind, TaskEndKind::Unknown { .. }),
+            Self::Ended { end, .. } => end.gone || !matches!(end.kind, TaskEndKind::Unknown { .. }),
             Self::Unknown { .. } => false,
         }
     }
@@ -215,6 +216,7 @@ impl Engine {
     /// When [`Input::Tick`] is due next.
     pub fn next_deadline(&self) -> Option<Millis> {
         let (steps, undos) = self.timers_count();
+        let undos = undos && self.undos_in_flight().next().is_none();
         let first = |set: &BTreeSet<(Millis, StepIx)>| set.first().map(|(at, _)| *at);
         let step = first(&self.figures.timers).filter(|_| steps);
         let undo = first(&self.figures.undo_timers).filter(|_| undos);
@@ -364,6 +366,7 @@ impl Engine {
                     self.task_ended(task, end, &TaskOutput::none());
                 }
                 Found::NeverStarted => self.never_started(task),
+                Found::Runs if planted::is(Bug::RepeatFound) => self.never_started(task),
                 Found::Runs => {}
             }
         }
@@ -462,6 +465,11 @@ impl Engine {
             }
             Event::PhaseStarted { .. } => self.figures.phase_started(&self.plan, &self.state),
             Event::PhaseEnded { .. } => self.figures.phase_moved(&self.state),
+            // Another undo may have waited for this one: only hosts that know of several after all bring that about.
+            Event::TaskEnded { task, .. } if task.kind == TaskKind::Undo && self.figures.undoing > 1 => {
+                let steps = self.state.steps.iter().enumerate();
+                self.work.extend(steps.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
+            }
             _ => {}
         }
         self.out.records.push(record);

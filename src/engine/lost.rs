@@ -7,6 +7,8 @@
 use crate::model::{TaskId, TaskKind, UndoneState};
 use crate::plan::{Plan, StepIx};
 
+use crate::planted::{self, Bug};
+
 use super::state::{Activity, Lost, State, StepState, StepStatus, UndoStatus};
 
 impl State {
@@ -58,8 +60,15 @@ impl State {
 }
 
 impl StepState {
+    /// An attempt on a host that has not said whether it is over.
+    pub(super) fn may_still_run(&self) -> bool {
+        self.lost_there.as_ref().is_some_and(|lost| lost.task.kind == TaskKind::Attempt)
+            && !planted::is(Bug::BelieveEarlyNo)
+    }
+
     /// A remedy of which nobody here knows how it ended.
     pub(super) fn lost_remedy(&self) -> bool {
         self.lost_there.as_ref().is_some_and(|lost| lost.task.kind == TaskKind::Remedy)
+            && !planted::is(Bug::RemedyBeside)
     }
 }

@@ -222,6 +222,10 @@ impl Engine {
                 self.fail_step(ix, why);
             }
             (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
+            // That nothing is there yet says little while it may go on there, and an attempt beside it could do harm.
+            (TaskKind::Check, TaskVerdict::Failed(_)) if self.state.steps[ix].may_still_run() => {
+                self.still_in_doubt(ix, "nothing is there so far, and it may still run on its host".into());
+            }
             (TaskKind::Check, TaskVerdict::Failed(_)) => self.had_no_effect(ix, attempt),
             (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
             // It may still run there: an attempt beside it could do harm. Its host is asked, or a person.
@@ -345,6 +349,11 @@ impl Engine {
     }
 
     fn attempt_failed(&mut self, ix: StepIx, why: String, no_retry: bool) {
+        if self.state.steps[ix].may_still_run() {
+            // A check saw its effect, and yet it is not well. No other is made beside it.
+            let why = format!("{why}, and it may still run on its host");
+            return self.end_step(ix, StepOutcome::Unknown, Some(why));
+        }
         let plan = self.plan.clone();
         let retry = &plan.steps[ix].retry;
         let state = &self.state.steps[ix];

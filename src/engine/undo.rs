@@ -142,9 +142,11 @@ impl Engine {
     }
 
     pub(super) fn advance_undo(&mut self, ix: StepIx) {
+        // Hosts may know of several after all; what they know of does not begin anything beside it.
+        let alone = !self.undo_runs_beside(ix);
         match self.state.steps[ix].undo.clone() {
             UndoStatus::Asking(asking) if self.may_undo() => self.expire_if_due(ix, &asking),
-            UndoStatus::Heard(heard) if self.may_undo() => match heard.answer {
+            UndoStatus::Heard(heard) if self.may_undo() && alone => match heard.answer {
                 Answer::Approve => self.start_task(ix, TaskKind::Undo, 1, 0),
                 _ => {
                     let step = self.plan.steps[ix].id.clone();
@@ -152,11 +154,21 @@ impl Engine {
                 }
             },
             UndoStatus::Deciding { tries, verdict } => self.decide_undo(ix, tries, verdict),
-            UndoStatus::Backoff { tries, until } if self.now.t >= until && self.may_undo() => {
+            UndoStatus::Backoff { tries, until } if self.now.t >= until && self.may_undo() && alone => {
                 self.start_task(ix, TaskKind::Undo, tries + 1, 0);
             }
             _ => {}
         }
+    }
+
+    /// The undo of another step is in flight.
+    fn undo_runs_beside(&self, ix: StepIx) -> bool {
+        self.undos_in_flight().any(|other| other != ix)
+    }
+
+    pub(super) fn undos_in_flight(&self) -> impl Iterator<Item = StepIx> + '_ {
+        let tasks = self.state.in_flight.iter();
+        tasks.filter(|(task, _)| task.kind == TaskKind::Undo).map(|(_, flight)| flight.step)
     }
 
     pub(super) fn may_undo(&self) -> bool {
@@ -175,6 +187,8 @@ impl Engine {
             TaskVerdict::Unknown(why) => UndoneState::Unknown { why },
             // A resume goes on from here.
             _ if !self.may_undo() => return,
+            // It looks again when that ends.
+            TaskVerdict::NotRun | TaskVerdict::Cancelled if self.undo_runs_beside(ix) => return,
             TaskVerdict::NotRun | TaskVerdict::Cancelled => {
                 return self.start_task(ix, TaskKind::Undo, tries, 0);
             }

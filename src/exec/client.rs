@@ -167,7 +167,7 @@ impl Exec {
                         let finding = match end.kind {
                             // Nothing was started by asking: what never began is told so.
                             TaskEndKind::NotStarted { .. } => Finding::NeverStarted,
-                            TaskEndKind::Unknown { why } => Finding::Unknown { why },
+                            TaskEndKind::Unknown { why } if !end.gone => Finding::Unknown { why },
                             _ => Finding::Ended { end, output },
                         };
                         findings.push((task, finding));

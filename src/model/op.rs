@@ -172,6 +172,9 @@ pub struct TaskEnd {
     /// Processes that could not be ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaked: Vec<i32>,
+    /// Nobody knows how it ended on its host, but it surely does not run there any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -189,6 +192,7 @@ impl TaskEnd {
             truncated: false,
             leaky: false,
             leaked: Vec::new(),
+            gone: false,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::sim::{Crash, Sim};
 use super::world::{Effect, Odds};
 
 const HARSH: Odds =
-    Odds { attempt_fails: 30, undo_fails: 30, verify_fails: 40, check_is_mute: 30, unknown: 10 };
+    Odds { attempt_fails: 30, undo_fails: 30, verify_fails: 40, check_is_mute: 30, unknown: 10, link: 0 };
 
 /// How a run went, as far as a crash must not change it.
 #[derive(Debug, PartialEq)]

@@ -15,7 +15,7 @@ use super::world::Odds;
 const SEEDS: u64 = 2_000;
 
 const HARSH: Odds =
-    Odds { attempt_fails: 30, undo_fails: 30, verify_fails: 30, check_is_mute: 30, unknown: 10 };
+    Odds { attempt_fails: 30, undo_fails: 30, verify_fails: 30, check_is_mute: 30, unknown: 10, link: 30 };
 
 fn read_again(plan: &Plan) -> Plan {
     Plan::from_json(&plan.to_json()).expect("an edit makes a legal plan")

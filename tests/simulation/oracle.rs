@@ -34,6 +34,8 @@ pub struct Oracle {
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
     told: Told,
+    /// Tasks of which their hosts knew after all.
+    found: BTreeSet<TaskId>,
 }
 
 /// What the outside was told, over all processes.
@@ -67,6 +69,7 @@ impl Oracle {
             undo_approved: BTreeSet::new(),
             last_undone: None,
             told: Told::default(),
+            found: BTreeSet::new(),
         }
     }
 
@@ -192,6 +195,16 @@ impl Oracle {
                     _ => {}
                 }
             }
+            // What people agreed to is this very task, which nobody knew of for a while.
+            Event::TaskFound { task } => {
+                self.found.insert(task.clone());
+                let ix = self.ix(&task.step);
+                let approved = match task.kind {
+                    TaskKind::Undo => &mut self.undo_approved,
+                    _ => &mut self.approved,
+                };
+                approved.insert(ix);
+            }
             Event::StepUndone { step, state } => {
                 let ix = self.ix(step);
                 self.undo_approved.remove(&ix);
@@ -223,7 +236,8 @@ impl Oracle {
             _ => {}
         }
         self.folded.apply(&self.plan, record).expect("a record that can be folded");
-        let busy = self.folded.in_flight.len();
+        // What hosts know of after all was begun when there was a place for it.
+        let busy = self.folded.in_flight.keys().filter(|task| !self.found.contains(task)).count();
         assert!(busy <= self.plan.max_parallel, "{busy} tasks at once");
     }
 
@@ -426,7 +440,9 @@ impl Oracle {
             }
         }
         let in_rollback = matches!(self.folded.status, RunStatus::RollingBack { .. });
-        if in_rollback && task.attempt == 1 && !self.resolved.contains(&ix) {
+        // One that its host turned out not to have begun had its turn before.
+        let again = self.found.iter().any(|t| t.kind == TaskKind::Undo && t.step == task.step);
+        if in_rollback && task.attempt == 1 && !again && !self.resolved.contains(&ix) {
             let began = self.began.get(&ix).copied().unwrap_or(0);
             assert!(self.last_undone.is_none_or(|last| began <= last), "{id} is not taken back in its turn");
             self.last_undone = Some(began);

@@ -227,7 +227,25 @@ fn choose(random: &mut Random) -> Choose {
     Choose { ask, options, suggest: Some(expr("'right'")) }
 }
 
+/// Some of what the step carries out, it carries out on the other host.
+fn somewhere_else(random: &mut Random, step: &mut Step) {
+    let mut maybe = |command: &mut Command| {
+        if random.chance(50) {
+            command.on = elsewhere();
+        }
+    };
+    if let Body::Command(command) = &mut step.body {
+        maybe(command);
+    }
+    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    checks.for_each(|check| maybe(&mut check.command));
+    step.retry.remedies.iter_mut().for_each(|(_, command)| maybe(command));
+    step.undo.iter_mut().for_each(|undo| maybe(&mut undo.command));
+}
+
 struct Maker<'a> {
+    /// Steps may do things on the other host.
+    far: bool,
     random: &'a mut Random,
     steps: Vec<Step>,
     scopes: Vec<Scope>,
@@ -237,7 +255,8 @@ struct Maker<'a> {
 pub fn random_plan(random: &mut Random, size: usize) -> Plan {
     let phases = 1 + random.index(3);
     let max_parallel = 1 + random.index(4);
-    let mut maker = Maker { random, steps: Vec::new(), scopes: Vec::new() };
+    let far = random.clone().chance(40);
+    let mut maker = Maker { far, random, steps: Vec::new(), scopes: Vec::new() };
     for phase in 0..phases {
         maker.list(None, phase, 0, size);
     }
@@ -435,6 +454,10 @@ impl Maker<'_> {
         }
         if random.chance(12) && !matches!(step.body, Body::Choose(_)) {
             step.approval = Some(Box::new(ask(random)));
+        }
+        if self.far {
+            // Aside, as above.
+            somewhere_else(&mut random.clone(), step);
         }
         step.on_failure = match random.below(20) {
             0..10 => OnFailure::Stop,

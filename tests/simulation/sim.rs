@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Clock, Engine, Input, Outgoing, RunFacts, RunStatus, State};
+use runbook::engine::{Act, Clock, Engine, Found, Input, Outgoing, RunFacts, RunStatus, State};
 use runbook::model::{
-    Delivery, Event, FORMAT, Millis, Past, PastStep, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
+    Delivery, Event, FORMAT, Millis, Op, Past, PastStep, Record, ReplanInfo, Resolution, ResumeInfo, RunEnd,
     RunId, RunOutcome, Spread, StartInfo, StepOutcome, TaskEnd, TaskId, TaskOutput, Timestamp,
 };
 use runbook::plan::{Plan, StepIx};
@@ -189,7 +189,10 @@ impl Sim {
         }
         for act in decision.acts {
             match act {
-                Act::Start(start) => self.world.start(&start.task, self.now),
+                Act::Start(start) => {
+                    let far = matches!(&start.op, Op::Process(op) if op.host.is_some());
+                    self.world.start(&start.task, far, self.now);
+                }
                 Act::Stop { task, .. } => self.world.stop(&task, self.now),
                 Act::Notify(out) => self.send(&out),
             }
@@ -345,10 +348,22 @@ impl Sim {
         self.engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
         self.twin = Engine::with_state(self.plan.clone(), state, facts());
         self.oracle.process_is_new();
-        let found: Vec<_> = in_flight
+        let lost: Vec<TaskId> = match cancel {
+            true => Vec::new(),
+            false => self
+                .oracle
+                .folded
+                .lost_elsewhere(&self.plan, rollback)
+                .map(|lost| lost.task.clone())
+                .collect(),
+        };
+        let mut found: Vec<_> = in_flight
             .iter()
             .filter_map(|task| Some((task.clone(), self.world.find(task, self.now)?)))
+            // Of one in flight that its end will come says nothing.
+            .filter(|(_, found)| !matches!(found, Found::Runs))
             .collect();
+        found.extend(lost.into_iter().map(|task| (task.clone(), self.world.ask(&task, self.now))));
         let input = || Input::Resume {
             info: resume_info(),
             before: before.clone(),
@@ -368,6 +383,7 @@ impl Sim {
             reason: "seen".into(),
             evidence: None,
         };
+        self.world.careless.insert(ix);
         let last = self.journal.last().expect("a record");
         let clock = at(self.now);
         let record = Record { seq: last.seq + 1, epoch: last.epoch, t: clock.t, at: clock.at, event };
@@ -427,8 +443,8 @@ impl Sim {
     pub fn drive(&mut self) -> RunEnd {
         loop {
             while self.step() {}
-            // A process that died after the last record left nothing to do.
-            if let Some(end) = self.oracle.folded.end() {
+            // A process that died after the last record left nothing to do; unless that was that a task is found again.
+            if let Some(end) = self.oracle.folded.end().filter(|_| self.oracle.folded.in_flight.is_empty()) {
                 let end = end.clone();
                 self.oracle.end(&self.world);
                 return end;
@@ -465,8 +481,7 @@ pub fn is_final(outcome: RunOutcome) -> bool {
     matches!(outcome, RunOutcome::Recovered | RunOutcome::Degraded | RunOutcome::RolledBack)
 }
 
-fn again(found: &runbook::engine::Found) -> runbook::engine::Found {
-    use runbook::engine::Found;
+fn again(found: &Found) -> Found {
     match found {
         Found::NeverStarted => Found::NeverStarted,
         Found::Ended { end, output } => Found::Ended { end: end.clone(), output: output.clone() },

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use runbook::engine::Found;
 use runbook::model::{Millis, TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput};
 use runbook::plan::{Plan, StepIx};
 
@@ -18,11 +19,13 @@ pub struct Odds {
     pub check_is_mute: u64,
     /// The command's end cannot be known, although the keeper lives (a broken connection).
     pub unknown: u64,
+    /// The link to the other host breaks under a command; and it is not back when a resume wants to ask.
+    pub link: u64,
 }
 
 impl Odds {
     pub const KIND: Self =
-        Self { attempt_fails: 0, undo_fails: 0, verify_fails: 0, check_is_mute: 0, unknown: 0 };
+        Self { attempt_fails: 0, undo_fails: 0, verify_fails: 0, check_is_mute: 0, unknown: 0, link: 0 };
 }
 
 #[derive(Debug, Clone)]
@@ -30,6 +33,19 @@ struct Running {
     ends: Millis,
     began: Millis,
     end: TaskEndKind,
+    /// On the other host: what is known there, whatever becomes of the link.
+    far: Option<Far>,
+}
+
+/// A command as its host knows it.
+#[derive(Debug, Clone)]
+struct Far {
+    ends: Millis,
+    end: TaskEndKind,
+    /// The link broke before it began: it never will.
+    never: bool,
+    /// The host was restarted under it.
+    gone: bool,
 }
 
 /// One attempt that took effect.
@@ -47,12 +63,20 @@ pub struct World {
     /// Exit notes: they survive the keeper.
     notes: BTreeMap<TaskId, TaskEnd>,
     started: BTreeSet<TaskId>,
+    /// What other hosts know of commands whose link broke, or whose keeper is dead.
+    far: BTreeMap<TaskId, Far>,
+    /// How often hosts were asked.
+    asked: u32,
     /// Effects that are there now.
     pub there: BTreeSet<Effect>,
     /// All effects there ever were.
     pub ledger: Vec<Effect>,
     /// Steps in the order in which they were taken back.
     pub undone: Vec<StepIx>,
+    /// Steps that were taken back behind a broken link, and have not been done again.
+    taken_back: BTreeSet<StepIx>,
+    /// Steps of which a person has said that the run is to go on whatever still runs for them.
+    pub careless: BTreeSet<StepIx>,
 }
 
 impl World {
@@ -64,9 +88,13 @@ impl World {
             running: BTreeMap::new(),
             notes: BTreeMap::new(),
             started: BTreeSet::new(),
+            far: BTreeMap::new(),
+            asked: 0,
             there: BTreeSet::new(),
             ledger: Vec::new(),
             undone: Vec::new(),
+            taken_back: BTreeSet::new(),
+            careless: BTreeSet::new(),
         }
     }
 
@@ -75,24 +103,83 @@ impl World {
     }
 
     /// The keeper starts a command. What it does depends on the seed and on what it is, not on when or how often.
-    pub fn start(&mut self, task: &TaskId, now: Millis) {
+    pub fn start(&mut self, task: &TaskId, far: bool, now: Millis) {
         assert!(self.started.insert(task.clone()), "the keeper was told twice to start {task}");
         let ix = self.plan.find(&task.step).expect("a step of the plan");
+        self.nothing_acts_beside(ix, task, now);
         let same = TaskId { rerun: 0, ..task.clone() };
         let mut random = keyed(self.seed, &same.to_string());
         let length = Millis(if random.chance(20) { 0 } else { random.below(5000) });
-        let end = match task.kind {
-            TaskKind::Attempt => self.attempt(ix, task, &mut random),
+        // Aside, so that all else stays what the seed gave. Not for ever the same: a link comes back.
+        let mut aside = keyed(self.seed, &format!("{task} link"));
+        let cut = far && aside.chance(self.odds.link);
+        let never = cut && aside.chance(25);
+        let end = if never {
+            TaskEndKind::NotStarted { error: "it never began".into() }
+        } else {
+            self.act(ix, task, (far, now), &mut random)
+        };
+        if cut && task.kind == TaskKind::Undo && end == exit(0) {
+            self.taken_back.insert(ix);
+        }
+        let ends = now.saturating_add(length);
+        let far = far.then(|| Far { ends, end: end.clone(), never, gone: cut && aside.chance(15) });
+        let running = match cut {
+            true => {
+                let broken = now.saturating_add(Millis(length.0 / 2));
+                let why = "the link broke".into();
+                Running { ends: broken, began: now, end: TaskEndKind::Unknown { why }, far }
+            }
+            false => Running { ends, began: now, end, far },
+        };
+        self.running.insert(task.clone(), running);
+    }
+
+    /// At most one command that acts for a step, here and elsewhere. Left out is what may be repeated whatever becomes of
+    /// the one before; who may say that it does not matter is the oracle's business.
+    fn nothing_acts_beside(&self, ix: StepIx, task: &TaskId, now: Millis) {
+        let acts = |task: &TaskId| matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo);
+        let spec = &self.plan.steps[ix];
+        if !acts(task) || self.careless.contains(&ix) || spec.idempotent {
+            return;
+        }
+        let beside = self.far.iter().find(|(other, far)| {
+            let undo = task.kind == TaskKind::Undo && other.kind != TaskKind::Undo;
+            other.step == task.step && acts(other) && !undo && !far.never && !far.gone && far.ends > now
+        });
+        assert!(beside.is_none(), "{task} acts beside {beside:?} at {now}");
+    }
+
+    /// An attempt of the step goes on there, and nobody here hears of it.
+    fn acts_there(&self, ix: StepIx, now: Millis) -> bool {
+        let attempt =
+            |task: &TaskId| task.kind == TaskKind::Attempt && self.plan.find(&task.step) == Some(ix);
+        self.far.iter().any(|(task, far)| attempt(task) && !far.never && !far.gone && far.ends > now)
+    }
+
+    fn act(
+        &mut self,
+        ix: StepIx,
+        task: &TaskId,
+        (far, now): (bool, Millis),
+        random: &mut super::random::Random,
+    ) -> TaskEndKind {
+        match task.kind {
+            TaskKind::Attempt => self.attempt(ix, task, far, random),
             TaskKind::Undo => {
                 if random.chance(self.odds.undo_fails) {
                     exit(1)
                 } else {
                     self.there.retain(|e| e.step != ix);
+                    let twice = self.taken_back.contains(&ix) && !self.careless.contains(&ix);
+                    assert!(!twice, "{task} takes back what is taken back");
                     self.undone.push(ix);
                     exit(0)
                 }
             }
             TaskKind::Check if random.chance(self.odds.check_is_mute) => exit(2),
+            // What still goes on behind a broken link may show its effect only later.
+            TaskKind::Check if self.acts_there(ix, now) && random.chance(50) => exit(1),
             TaskKind::Check => exit(i32::from(!self.has_effect(ix))),
             TaskKind::Unless => {
                 let mut constant = keyed(self.seed, task.step.as_str());
@@ -100,14 +187,20 @@ impl World {
             }
             TaskKind::Verify { .. } => exit(i32::from(random.chance(self.odds.verify_fails))),
             TaskKind::Remedy => exit(i32::from(random.chance(20))),
-        };
-        let ends = now.saturating_add(length);
-        self.running.insert(task.clone(), Running { ends, began: now, end });
+        }
     }
 
-    fn attempt(&mut self, ix: StepIx, task: &TaskId, random: &mut super::random::Random) -> TaskEndKind {
+    fn attempt(
+        &mut self,
+        ix: StepIx,
+        task: &TaskId,
+        far: bool,
+        random: &mut super::random::Random,
+    ) -> TaskEndKind {
         let odds = self.odds;
-        let unknown = random.chance(odds.unknown);
+        self.taken_back.remove(&ix);
+        // Elsewhere that is the link's affair.
+        let unknown = random.chance(odds.unknown) && !far;
         let fails = random.chance(odds.attempt_fails);
         let kind = random.below(10);
         // A failed command may have done its work all the same.
@@ -146,6 +239,9 @@ impl World {
             self.running.iter().filter(|(_, r)| r.ends <= now).map(|(task, _)| task.clone()).collect();
         for task in due {
             if let Some(r) = self.running.remove(&task) {
+                if matches!(r.end, TaskEndKind::Unknown { .. }) {
+                    self.far.extend(r.far.map(|far| (task.clone(), far)));
+                }
                 self.notes.insert(task, TaskEnd::new(r.end, r.ends.saturating_sub(r.began)));
             }
         }
@@ -153,29 +249,67 @@ impl World {
 
     pub fn stop(&mut self, task: &TaskId, now: Millis) {
         if let Some(running) = self.running.get_mut(task) {
-            running.end = TaskEndKind::Cancelled;
             running.ends = running.ends.min(now.saturating_add(Millis(500)));
+            // A host that cannot be asked cannot be asked to end it either.
+            if !matches!(running.end, TaskEndKind::Unknown { .. }) || running.far.is_none() {
+                running.end = TaskEndKind::Cancelled;
+            }
         }
     }
 
-    /// The keeper dies, and its commands with it.
+    /// The keeper dies, and its commands with it; not those on other hosts.
     pub fn kill_keeper(&mut self, now: Millis) {
         self.collect(now);
-        self.running.clear();
+        for (task, running) in std::mem::take(&mut self.running) {
+            self.far.extend(running.far.map(|far| (task, far)));
+        }
     }
 
     /// What a resume finds out about a task in flight; none if it still runs.
-    pub fn find(&mut self, task: &TaskId, now: Millis) -> Option<runbook::engine::Found> {
-        use runbook::engine::Found;
+    pub fn find(&mut self, task: &TaskId, now: Millis) -> Option<Found> {
         self.collect(now);
         if self.running.contains_key(task) {
             return None;
         }
         Some(match self.notes.get(task) {
             Some(end) => Found::Ended { end: end.clone(), output: Box::new(TaskOutput::none()) },
+            None if self.far.contains_key(task) => self.ask(task, now),
             None if self.started.contains(task) => Found::Unknown { why: "the keeper is gone".into() },
             None => Found::NeverStarted,
         })
+    }
+
+    /// What a task's host says of it.
+    pub fn ask(&mut self, task: &TaskId, now: Millis) -> Found {
+        self.asked += 1;
+        let mut random = keyed(self.seed, &format!("{task} asked {}", self.asked));
+        let known = self.far.get(task).cloned();
+        match known {
+            Some(_) if random.chance(self.odds.link) => Found::Unknown { why: "no route to host".into() },
+            Some(far) if far.never => Found::NeverStarted,
+            Some(far) if far.gone => {
+                self.far.remove(task);
+                let mut end = TaskEnd::new(TaskEndKind::Unknown { why: "restarted".into() }, Millis::ZERO);
+                end.gone = true;
+                Found::Ended { end, output: Box::new(TaskOutput::none()) }
+            }
+            Some(far) if far.ends <= now => {
+                let end = TaskEnd::new(far.end, Millis::ZERO);
+                Found::Ended { end, output: Box::new(TaskOutput::none()) }
+            }
+            Some(far) => {
+                let cut = random.chance(self.odds.link);
+                let end = match cut {
+                    true => TaskEndKind::Unknown { why: "the link broke again".into() },
+                    false => far.end.clone(),
+                };
+                self.far.remove(task);
+                self.running
+                    .insert(task.clone(), Running { ends: far.ends, began: now, end, far: Some(far) });
+                Found::Runs
+            }
+            None => Found::Unknown { why: "nobody knows of it".into() },
+        }
     }
 
     pub fn note_again(&mut self, task: &TaskId, end: &TaskEnd) {

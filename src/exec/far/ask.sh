@@ -3,7 +3,10 @@ if ! find_; then
   if give_up; then
     # Nothing is there. That proves something only if what keeps the folder is older than the task.
     up=; read -r up x 2>/dev/null < /proc/uptime; hz=$(getconf CLK_TCK 2>/dev/null) || hz=100
-    if started 1 && [ -n "$up" ] && [ $((${up%%.*} - st / hz)) -gt $((A + 5)) ]; then say never; else say vanished; fi
+    old=; if started 1 && [ -n "$up" ]; then old=$((${up%%.*} - st / hz)); fi
+    if [ -n "$old" ] && [ "$old" -gt $((A + 5)) ]; then say never
+    elif [ -n "$old" ] && [ "$old" -lt $((A - 5)) ]; then say anew
+    else say vanished; fi
     end; exit 0
   fi
   find_ || { say lost 'no folder for the task can be read or made there'; end; exit 0; }
@@ -13,7 +16,7 @@ if [ ! -e "$d/pid" ]; then say never; end; exit 0; fi
 read -r pid its bid < "$d/pid"
 boot; told=; gone=0
 while [ ! -e "$d/exit" ]; do
-  if [ "$bid" != "$bt" ]; then say lost 'that host was restarted while it ran'; end; exit 0; fi
+  if [ "$bid" != "$bt" ]; then say gone 'that host was restarted while it ran'; end; exit 0; fi
   if started "$pid" && [ "$st" = "$its" ]; then
     [ -n "$told" ] || say runs; told=1; gone=0
   else

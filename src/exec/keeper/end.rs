@@ -115,6 +115,7 @@ impl Keeper {
         let mut left = None;
         if let Some(far) = &task.far {
             ended.severed = task.far_kind(far).1;
+            ended.end.gone = task.is_gone_there();
             ended.end.duration = task.took_there().unwrap_or(ended.end.duration);
             let filter = task.outlets[0].filter.as_ref();
             let cut = filter.is_some_and(|filter| filter.frames.iter().any(|frame| frame.word == "cut"));

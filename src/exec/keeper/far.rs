@@ -85,7 +85,8 @@ impl Task {
 
     /// The word that says what became of it.
     pub fn last_word(&self) -> Option<&Frame> {
-        const WORDS: [&str; 7] = ["exit", "signal", "refused", "taken", "never", "vanished", "lost"];
+        const WORDS: [&str; 9] =
+            ["exit", "signal", "refused", "taken", "never", "vanished", "anew", "lost", "gone"];
         self.outlets[0].frames().iter().rev().find(|frame| WORDS.contains(&frame.word.as_str()))
     }
 
@@ -149,7 +150,12 @@ impl Task {
                 ("vanished", _) => unknown(format!(
                     "{host} knows nothing of it, and may have been made anew since; whether it ran cannot be known"
                 )),
-                ("lost", _) => unknown(format!("on {host}: {}; how it ended cannot be known", frame.rest)),
+                ("anew", _) => unknown(format!(
+                    "{host} knows nothing of it, and is younger than it; whether it ran before cannot be known"
+                )),
+                ("lost" | "gone", _) => {
+                    unknown(format!("on {host}: {}; how it ended cannot be known", frame.rest))
+                }
                 (_, Some(ended)) => ended,
                 ("signal", None) => TaskEndKind::Signaled { signal: number },
                 (_, None) => TaskEndKind::Exited { code: number },
@@ -177,6 +183,11 @@ impl Task {
                 (unknown(why), true)
             }
         }
+    }
+
+    /// Whatever became of it, it surely does not run there any more.
+    pub fn is_gone_there(&self) -> bool {
+        self.last_word().is_some_and(|frame| matches!(frame.word.as_str(), "anew" | "gone"))
     }
 
     /// What the process that led there said last, and how it ended.

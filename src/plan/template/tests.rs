@@ -257,8 +257,10 @@ fn names_are_checked_before_anything_runs() {
             "run.phases.look.took <= '2x' and run.phases.look.length < '1m' and run.phases.look",
             Place::Expression,
             vec![
-                "run.phases.look: `run.phases.look` needs a field: `took`",
+                "'2x': '2x' is not a duration: the unit \"x\" is not known: write a number and a unit, such as 500ms, \
+             30s, 15m, 1h30m or 2d",
                 "run.phases.look.length: `run.phases.look` has no field `length` (the fields are `took`)",
+                "run.phases.look: `run.phases.look` needs a field: `took`",
             ],
         ),
         (

@@ -180,6 +180,43 @@ fn no_attempt_is_made_beside_a_remedy_that_may_still_run() {
     assert_eq!(s.resume(vec![("act.1.remedy", found(0))]), ["resumed", "act.2 starts"]);
 }
 
+/// A check here, of what is done there.
+#[test]
+fn that_nothing_is_there_yet_says_little_while_it_may_still_run() {
+    let start = || {
+        let mut step = distant("act");
+        step.check = Some(check("is it there"));
+        step.retry = Retry { attempts: 3, ..Retry::never() };
+        let (mut s, _) = Script::start(chain(vec![step]));
+        assert_eq!(s.ends("act.1", unknown())[1], "act.1r1.check starts");
+        let lines = s.exits("act.1r1.check", 1);
+        assert!(
+            lines[1].starts_with("act unknown: ") && lines[1].ends_with("it may still run on its host"),
+            "{lines:?}"
+        );
+        s
+    };
+    // Its host cannot be asked, and by now something is there.
+    let mut s = start();
+    let lines = s.resume(vec![("act.1", lost())]);
+    assert_eq!(lines[1], "act.1r3.check starts");
+    assert_eq!(s.exits("act.1r3.check", 0)[1], "act succeeded");
+    // It runs, and the check is not needed.
+    let mut s = start();
+    s.resume(vec![("act.1", Found::Runs)]);
+    assert!(s.acts.is_empty());
+    assert_eq!(s.exits("act.1", 0)[1], "act succeeded");
+    // The host was restarted: nobody knows how it ended, but it has. Now the check counts.
+    let mut s = start();
+    let mut end = runbook::model::TaskEnd::new(unknown(), runbook::model::Millis(1));
+    end.gone = true;
+    let output = Box::new(runbook::model::TaskOutput::none());
+    let lines = s.resume(vec![("act.1", Found::Ended { end, output })]);
+    assert_eq!(lines[0], "TaskFound { task: act.1 }");
+    let check = lines.last().unwrap().trim_end_matches(" starts").to_owned();
+    assert_eq!(s.exits(&check, 1)[1], "act.1r1 starts");
+}
+
 /// What it saw then is old: it looks again, and nobody is asked.
 #[test]
 fn a_check_looks_again() {
