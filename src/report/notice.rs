@@ -7,8 +7,8 @@ use super::outlook::Outlook;
 use super::{neutral, words};
 use crate::engine::Outgoing;
 use crate::model::{
-    Cause, IncidentStatus, Millis, Notice, NoticeAction, RunOutcome, Severity, StepOutcome, Timestamp,
-    dedup_key, notice_id,
+    Cause, ChannelKind, IncidentStatus, Millis, Notice, NoticeAction, RunOutcome, Severity, StepOutcome,
+    Timestamp, dedup_key, notice_id,
 };
 use crate::plan::Plan;
 
@@ -32,6 +32,8 @@ pub fn compose(
         Cause::Escalation { .. } => NoticeAction::Trigger,
         Cause::Recovered => NoticeAction::Resolve,
         Cause::Acknowledged { .. } => NoticeAction::Acknowledge,
+        // Whoever lets a step tell a pager wants somebody to come.
+        Cause::Step { .. } if pages(plan, channel) => NoticeAction::Trigger,
         Cause::Update { .. } | Cause::Step { .. } => NoticeAction::Info,
     };
     let mut facts = Vec::new();
@@ -66,6 +68,11 @@ pub fn compose(
         operator: start.operator.clone(),
         link: None,
     })
+}
+
+fn pages(plan: &Plan, channel: &str) -> bool {
+    let kind = plan.channels.iter().find(|c| c.name == channel).map(|c| &c.kind);
+    matches!(kind, Some(ChannelKind::Pagerduty(_)))
 }
 
 /// The newest update as a page.

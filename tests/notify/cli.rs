@@ -217,3 +217,32 @@ fn mistakes_and_warnings_of_the_shared_file_are_told() {
     assert!(shown.out.contains("literal-secret") && shown.out.contains("runbook.yaml:1"), "{}", shown.out);
     assert_eq!(desk.run(&["lint", "--strict", "book"], &[]).code, 2);
 }
+
+#[test]
+fn a_step_that_tells_a_pager_calls_people() {
+    let server = Server::start(|_, _| say("202 Accepted", "fine"));
+    let head = format!(
+        "severity: critical\nchannels:\n  pager: {{ pagerduty: {{ routing_key: secrets.key, url: {} }} }}\n  \
+         news: {{ webhook: {{ url: {} }} }}\n",
+        server.url("/v2/enqueue"),
+        server.url("/news"),
+    );
+    let desk = Desk::new(CONFIG, &head);
+    let book = desk.read("playbooks/book.yaml");
+    let step = "  - id: call\n    notify: { to: [pager, news], message: come }\n";
+    desk.write("playbooks/book.yaml", &(book + step));
+    let shown = desk.run(&["run", "book"], &[("KEY", SECRET)]);
+    assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
+    let pages: Vec<Value> = server
+        .seen()
+        .iter()
+        .filter(|r| r.line.ends_with(" /v2/enqueue"))
+        .map(crate::support::Request::json)
+        .collect();
+    let told: Vec<(&str, &str)> = pages
+        .iter()
+        .map(|page| (page["event_action"].as_str().unwrap(), page["payload"]["severity"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("trigger", "critical"), ("resolve", "critical")]);
+    assert_eq!(pages[0]["dedup_key"], pages[1]["dedup_key"]);
+}
