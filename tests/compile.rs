@@ -104,7 +104,7 @@ fn cases(folder: &str) -> Vec<PathBuf> {
 }
 
 fn drill_place() -> DrillPlace {
-    DrillPlace { dir: "/drills/one".into(), port: 20_001 }
+    DrillPlace { dir: "/drills/one".into(), port: 20_001, run: None }
 }
 
 #[test]
@@ -288,6 +288,8 @@ drill:
     - run.outcome == 'recovered'
     - steps.restore.outputs.size == '1'
     - steps.restore.result.stderr == ''
+  proof:
+    - run: test -e {{ params.database }} && test -e {{ drill.run }}/journal.jsonl
   teardown:
     - run: rm -rf -- {{ drill.dir }}
 ";
@@ -306,7 +308,9 @@ fn each_section_of_a_drill_is_a_plan() {
     assert_eq!(drill.symptom.steps[0].body, Body::Nothing);
     assert_eq!(drill.symptom.steps[0].verify.len(), 1);
     assert_eq!(drill.teardown.steps[0].on_failure, runbook::plan::OnFailure::Continue);
-    for plan in [&drill.world, &drill.inject, &drill.symptom, &drill.playbook, &drill.teardown] {
+    assert_eq!(ids(&drill.proof), ["proof-1"]);
+    for plan in [&drill.world, &drill.inject, &drill.symptom, &drill.playbook, &drill.proof, &drill.teardown]
+    {
         assert_eq!(plan.drill, Some(drill_place()));
         assert_eq!(plan.scopes[0].params["database"], json!("/drills/one/tasks.db"));
         assert_eq!(&Plan::from_json(&plan.to_json()).unwrap(), plan);

@@ -1,6 +1,6 @@
 //! The least that the work itself costs: a loop in this process, without anything around it.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -16,21 +16,29 @@ use crate::Failure;
 /// About what a record of a journal has.
 const RECORD: [u8; 300] = [b'x'; 300];
 
-/// `count` times: append, sync, start `true`, wait. In seconds.
-pub fn chain(ledger: &Path, count: usize) -> Result<f64, Failure> {
+/// What is started.
+pub type Command = [&'static CStr];
+/// A step of the chain: what most tools make of a line.
+pub const SHELL: &Command = &[c"sh", c"-c", c"true"];
+/// The least that can be started.
+pub const BARE: &Command = &[c"true"];
+pub const SLEEP: &Command = &[c"sleep", c"1"];
+
+/// `count` times: append, sync, start, wait. In seconds.
+pub fn chain(ledger: &Path, command: &Command, count: usize) -> Result<f64, Failure> {
     let mut file = File::create(ledger)?;
     let began = Instant::now();
     for _ in 0..count {
         file.write_all(&RECORD)?;
         file.sync_data()?;
-        let pid = start()?;
+        let pid = start(command)?;
         waitpid(pid, None)?;
     }
     Ok(began.elapsed().as_secs_f64())
 }
 
 /// The same, `width` at once: those that start together share one append and one sync. In seconds.
-pub fn wide(ledger: &Path, count: usize, width: usize) -> Result<f64, Failure> {
+pub fn wide(ledger: &Path, command: &Command, count: usize, width: usize) -> Result<f64, Failure> {
     let mut file = File::create(ledger)?;
     let (mut left, mut running) = (count, 0);
     let began = Instant::now();
@@ -40,7 +48,7 @@ pub fn wide(ledger: &Path, count: usize, width: usize) -> Result<f64, Failure> {
             file.write_all(&RECORD.repeat(fresh))?;
             file.sync_data()?;
             for _ in 0..fresh {
-                start()?;
+                start(command)?;
             }
             (left, running) = (left - fresh, running + fresh);
         }
@@ -57,19 +65,19 @@ pub fn wide(ledger: &Path, count: usize, width: usize) -> Result<f64, Failure> {
 pub fn spawns(count: u32) -> Result<f64, Failure> {
     let began = Instant::now();
     for _ in 0..count {
-        waitpid(start()?, None)?;
+        waitpid(start(BARE)?, None)?;
     }
     Ok(began.elapsed().as_secs_f64() / f64::from(count))
 }
 
-/// The environment of every `true`, made once.
+/// The environment of every command, made once.
 static ENVIRONMENT: LazyLock<Vec<CString>> = LazyLock::new(|| {
     std::env::vars().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect()
 });
 
-fn start() -> Result<Pid, Failure> {
+fn start(command: &Command) -> Result<Pid, Failure> {
     let (actions, attributes) = (PosixSpawnFileActions::init()?, PosixSpawnAttr::init()?);
-    Ok(posix_spawnp(c"true", &actions, &attributes, &[c"true"], &ENVIRONMENT)?)
+    Ok(posix_spawnp(command[0], &actions, &attributes, command, &ENVIRONMENT)?)
 }
 
 /// A command's output through a pipe into a file. In seconds.

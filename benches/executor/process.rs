@@ -65,6 +65,16 @@ pub fn peak_mib(pids: &[u32]) -> f64 {
     pids.iter().filter_map(|pid| status_field(*pid, *pid, "VmHWM")).sum::<u64>() as f64 / 1024.0
 }
 
+/// The memory in MiB that they take from the machine now: a page that several processes share counts in parts, so that what
+/// both have of the program's file counts once.
+pub fn own_mib(pids: &[u32]) -> f64 {
+    let of = |pid: &u32| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?.parse().ok()
+    };
+    pids.iter().filter_map(of).sum::<u64>() as f64 / 1024.0
+}
+
 pub fn threads(pid: u32) -> u64 {
     status_field(pid, pid, "Threads").unwrap_or(0)
 }

@@ -35,6 +35,11 @@ impl Samples {
         self.all.entry(name.to_owned()).or_default().push(value);
     }
 
+    /// How often it was measured.
+    pub fn count(&self, name: &str) -> usize {
+        self.all.get(name).map_or(0, Vec::len)
+    }
+
     /// None if it was not measured.
     pub fn median(&self, name: &str) -> Option<f64> {
         let mut values = self.all.get(name)?.clone();

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use crate::Failure;
-use crate::peers::Peer;
+use crate::floor;
 use crate::process;
 use crate::samples::Samples;
+use crate::waiting;
+use crate::{Failure, Options};
 
 /// Steps of the chain and of the wide run.
 pub const STEPS: usize = 1_000;
@@ -19,46 +20,40 @@ pub const WIDTH: usize = 8;
 /// Steps of the long playbook.
 pub const MANY: usize = 10_000;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_runbook");
 const SECRETS: [(&str, &str); 3] = [
     ("BENCH_TOKEN", "tok-3f9a7c51d2e84b60"),
     ("BENCH_PASSWORD", "correct horse battery staple"),
     ("BENCH_KEY", "AKIAX7Q2M9ZP4LC8"),
 ];
-/// How long the program's waiting is watched.
-const WATCHED: Duration = Duration::from_secs(4);
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub struct Work {
     pub folder: PathBuf,
-    pub peers: Vec<Peer>,
-    pub absent: Vec<&'static str>,
+    program: PathBuf,
     /// What one command of the playbook `output` writes.
     pub text: PathBuf,
     pub text_mib: usize,
 }
 
 impl Work {
-    pub fn prepare(folder: &Path, text_mib: usize) -> Result<Self, Failure> {
-        let (peers, absent) = Peer::find(folder)?;
-        let text = folder.join("text");
+    pub fn prepare(folder: &Path, options: &Options) -> Result<Self, Failure> {
+        let (text, text_mib) = (folder.join("text"), options.output_mib);
         write_text(&text, text_mib)?;
-        let work = Self { folder: folder.to_owned(), peers, absent, text, text_mib };
-        let step = |n: usize| format!("  - id: s{n}\n    exec: [\"true\"]\n");
-        let free = |n: usize| format!("{}    needs: []\n", step(n));
-        work.playbook("one", "", &step(0))?;
-        work.playbook("chain", "", &(0..STEPS).map(step).collect::<String>())?;
-        let limit = format!("max_parallel: {WIDTH}\n");
-        work.playbook("wide", &limit, &(0..STEPS).map(free).collect::<String>())?;
-        let mut long: String = (0..MANY - 1).map(step).collect();
+        let work = Self { folder: folder.to_owned(), program: options.program.clone(), text, text_mib };
+        let step = |n: usize, exec: &str, more: &str| format!("  - id: s{n}\n    exec: [{exec}]\n{more}");
+        let many = |count: usize, exec: &str, more: &str| -> String {
+            (0..count).map(|n| step(n, exec, more)).collect()
+        };
+        let (shell, bare, free) = ("sh, -c, \"true\"", "\"true\"", "    needs: []\n");
+        work.playbook("one", "", &step(0, shell, ""))?;
+        work.playbook("chain", "", &many(STEPS, shell, ""))?;
+        work.playbook("bare", "", &many(STEPS, bare, ""))?;
+        work.playbook("wide", &format!("max_parallel: {WIDTH}\n"), &many(STEPS, shell, free))?;
+        work.playbook("sleeps", &format!("max_parallel: {STEPS}\n"), &many(STEPS, "sleep, \"1\"", free))?;
         // It fails the first time. The second time it leaves a sign: that is the first thing a resume does.
-        writeln!(long, "  - id: last\n    exec: [sh, -c, \"test -e go && : > first\"]")?;
-        work.playbook("long", "", &long)?;
-        work.playbook(
-            "waiting",
-            "",
-            "  - id: a\n    exec: [sleep, \"60\"]\n  - id: b\n    wait: 60s\n    needs: []\n",
-        )?;
+        let last = "  - id: last\n    exec: [sh, -c, \"test -e go && : > first\"]\n";
+        work.playbook("long", "", &(many(MANY - 1, shell, "") + last))?;
+        work.playbook("waiting", "", waiting::STEPS)?;
         let mut secrets = String::from("secrets:\n");
         for (n, (variable, _)) in SECRETS.iter().enumerate() {
             writeln!(secrets, "  s{n}: {{ env: {variable} }}")?;
@@ -67,17 +62,17 @@ impl Work {
         Ok(work)
     }
 
-    fn playbook(&self, name: &str, head: &str, steps: &str) -> Result<(), Failure> {
+    pub fn playbook(&self, name: &str, head: &str, steps: &str) -> Result<(), Failure> {
         let text = format!("apiVersion: runbook/v1\nname: {name}\ntitle: A workload\n{head}steps:\n{steps}");
         Ok(fs::write(self.path(name), text)?)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(format!("{name}.yaml"))
     }
 
-    fn command(&self) -> Command {
-        let mut command = Command::new(PROGRAM);
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
         command.current_dir(&self.folder).env("RUNBOOK_STATE", self.folder.join("state")).envs(SECRETS);
         command
     }
@@ -96,17 +91,31 @@ impl Work {
         Ok(sum / f64::from(count))
     }
 
-    /// `plan` or `lint` of the long playbook: time and memory.
-    pub fn look(&self, what: &str, samples: &mut Samples) -> Result<(), Failure> {
-        if samples.wants(what) {
-            let spent = process::run(self.command().arg(what).arg(self.path("long")), 0)?;
-            samples.add(&format!("{what}.seconds"), spent.seconds);
-            samples.add(&format!("{what}.mib"), spent.peak_mib);
+    /// `lint` and `plan` of the long playbook: time and memory.
+    pub fn look(&self, samples: &mut Samples) -> Result<(), Failure> {
+        for what in ["lint", "plan"] {
+            if samples.wants(what) {
+                let spent = process::run(self.command().arg(what).arg(self.path("long")), 0)?;
+                samples.add(&format!("{what}.seconds"), spent.seconds);
+                samples.add(&format!("{what}.mib"), spent.peak_mib);
+            }
         }
         Ok(())
     }
 
-    /// Everything that needs the long run, which is made once; then what waits, and the memory of much output.
+    /// Much output: the time beside that of a bare copy. What was written is removed, for it is large.
+    pub fn output(&self, samples: &mut Samples) -> Result<(), Failure> {
+        let copy = self.folder.join("copy");
+        if samples.wants("output") {
+            samples.take("output.floor", || floor::copy(&self.text, &copy))?;
+            fs::remove_file(copy)?;
+            samples.take("output.runbook", || self.run("output"))?;
+            fs::remove_dir_all(self.runs().join(self.newest_run("output")?))?;
+        }
+        Ok(())
+    }
+
+    /// Everything that needs the long run, which is made once; then the memory of much output and of many commands at once.
     pub fn long_run(&self, samples: &mut Samples, rounds: usize) -> Result<(), Failure> {
         if samples.wants("long") {
             eprintln!("the run of {MANY} steps");
@@ -123,13 +132,12 @@ impl Work {
                 samples.add("long.resume", self.resume(&run)?);
             }
         }
-        if samples.wants("waiting") {
-            self.waiting(samples)?;
+        for name in ["output", "sleeps"] {
+            if samples.wants(name) {
+                self.memory(name, samples)?;
+            }
         }
-        if samples.wants("output") {
-            self.memory_of_output(samples)?;
-        }
-        samples.add("binary.mib", fs::metadata(PROGRAM)?.len() as f64 / (1 << 20) as f64);
+        samples.add("binary.mb", fs::metadata(&self.program)?.len() as f64 / 1e6);
         Ok(())
     }
 
@@ -161,43 +169,23 @@ impl Work {
         Ok(seconds.as_secs_f64())
     }
 
-    /// Memory, threads and wake-ups while a command and a `wait` are in hand.
-    fn waiting(&self, samples: &mut Samples) -> Result<(), Failure> {
-        eprintln!("waiting for {} s", WATCHED.as_secs());
+    /// The most memory of the program's processes, not of the commands, while it carries out a playbook.
+    fn memory(&self, name: &str, samples: &mut Samples) -> Result<(), Failure> {
+        eprintln!("the memory of {name}");
         let mut command = self.command();
-        command.arg("run").arg(self.path("waiting")).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.spawn()?;
-        let family = process::until(PATIENCE, || Some(process::family(child.id())).filter(|f| f.len() > 1));
-        let watched = family.map(|family| {
-            // The start is over when the command runs.
-            std::thread::sleep(Duration::from_secs(1));
-            let before = process::switches(&family);
-            std::thread::sleep(WATCHED);
-            let woken = process::switches(&family) - before;
-            samples.add("waiting.wakeups", woken as f64 / WATCHED.as_secs_f64());
-            samples.add("waiting.mib", process::peak_mib(&family));
-            samples.add("waiting.threads", family.iter().map(|p| process::threads(*p)).sum::<u64>() as f64);
-        });
-        nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(i32::try_from(child.id())?),
-            nix::sys::signal::Signal::SIGINT,
-        )?;
-        child.wait()?;
-        watched
-    }
-
-    /// The most memory of the program's processes while a command writes much.
-    fn memory_of_output(&self, samples: &mut Samples) -> Result<(), Failure> {
-        let mut command = self.command();
-        command.arg("run").arg(self.path("output")).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("run").arg(self.path(name));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let mut most: f64 = 0.0;
-        process::until(PATIENCE, || {
+        let status = process::until(PATIENCE, || {
             most = most.max(process::peak_mib(&process::family(child.id())));
             child.try_wait().ok().flatten()
         })?;
-        samples.add("output.mib", most);
-        Ok(())
+        if !status.success() {
+            return Err(format!("{name} ended with {status}").into());
+        }
+        samples.add(&format!("{name}.mib"), most);
+        fs::remove_dir_all(self.runs().join(self.newest_run(name)?)).map_err(Failure::from)
     }
 }
 

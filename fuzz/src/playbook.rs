@@ -156,7 +156,7 @@ impl Place {
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
         }
-        let place = DrillPlace { dir: PathBuf::from("/drill"), port: 20_001 };
+        let place = DrillPlace { dir: PathBuf::from("/drill"), port: 20_001, run: None };
         if let Ok(drill) = compile_drill(loaded, &request(false), &place, None) {
             plans.extend([drill.world, drill.inject, drill.symptom, drill.playbook, drill.teardown]);
         }

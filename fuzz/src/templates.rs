@@ -201,9 +201,9 @@ impl World {
             started_at: "2026-01-01T00:00:00.000Z",
             operator: "alice",
             environment: None,
-            verdict: Some(RunVerdict { outcome: "recovered", rto: Some(1), rpo: None }),
+            verdict: Some(RunVerdict { outcome: "recovered", rto: Some(1), rpo: None, phases: &[] }),
         };
-        let drill = DrillPlace { dir: "/drill".into(), port: 20_001 };
+        let drill = DrillPlace { dir: "/drill".into(), port: 20_001, run: None };
         let ctx = Ctx {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],

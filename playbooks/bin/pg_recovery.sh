@@ -7,6 +7,7 @@
 #   stop | start     the damaged cluster
 #   evidence OUTPUT  copies the stopped cluster, file by file, with checksums
 #   damage OUTPUT    reads every page and every index of it
+#   moment OUTPUT    the time to go back to: as given, or that of the transaction which harmed a table most; empty: the end
 #   ways OUTPUT      which strategies can be had, and what each would lose
 #   pitr | backup | replica            recovers; `undo-...` takes it back
 #   validate         reads everything, and has every constraint checked anew
@@ -21,8 +22,24 @@ MARK="# until the recovery is over"
 REBUILT=$DB_DATA.rebuilt
 ASIDE=$DB_DATA.damaged
 
+die() { printf '%s\n' "$*" >&2; exit 1; }
 # As the account that owns the cluster: PostgreSQL refuses to run as root.
 as() { if [ "$(id -u)" = 0 ]; then runuser -u "$DB_OS_USER" -- "$@"; else "$@"; fi; }
+# The programs of the cluster's own version, wherever the system has them.
+programs() {
+  local of version folder
+  for of in "$DB_DATA" "$ASIDE" "$DB_EVIDENCE/data"; do
+    version=$(as cat -- "$of/PG_VERSION" 2> /dev/null) || continue
+    for folder in "/usr/lib/postgresql/$version/bin" "/usr/pgsql-$version/bin" "$(pg_config --bindir 2> /dev/null)"; do
+      if [[ -x $folder/pg_ctl && $("$folder/pg_ctl" --version) =~ \)\ "$version"[.[:alpha:]] ]]; then
+        printf '%s\n' "$folder"
+        return
+      fi
+    done
+    die "there are no programs of PostgreSQL $version here: name their folder with the parameter bin"
+  done
+  die "there is no cluster in $DB_DATA"
+}
 pg() { local tool=$1; shift; as "$DB_BIN/$tool" "$@"; }
 at() { printf '%s\n' -h "$DB_SOCKETS" -p "$1" -U "$DB_ADMIN"; }
 # Every connection says who it is for: no variable of the caller's environment decides.
@@ -32,7 +49,6 @@ sql() {
   pg psql "${where[@]}" -XqAt -v ON_ERROR_STOP=1 -d "$database" "$@"
 }
 runs() { pg pg_ctl -D "$1" status > /dev/null 2>&1; }
-die() { printf '%s\n' "$*" >&2; exit 1; }
 publish() { printf '%s=%s\n' "$1" "$2" | tee -a "$OUTPUT"; }
 now() { date -u +%Y-%m-%dT%H:%M:%SZ; }
 # The port a running cluster really has.
@@ -50,6 +66,7 @@ stop() {
   runs "$1" || return 0
   pg pg_ctl -D "$1" -w -t "${2:-60}" -m fast stop > /dev/null || pg pg_ctl -D "$1" -w -m immediate stop > /dev/null
 }
+[ -n "$DB_BIN" ] || DB_BIN=$(programs)
 PRIVATE=(-o "-c listen_addresses='' -c archive_mode=off")
 
 # ---- who is let in -------------------------------------------------------------------------------------------------
@@ -147,6 +164,62 @@ amcheck() {
   pg pg_amcheck "${where[@]}" --install-missing --heapallindexed --progress "$2" 2>&1 | tail -n 15
 }
 
+# The transaction that deleted or overwrote the most rows of DB_HARMED since the base backup: `ROWS XID DATE TIME`. The log is
+# read to its end, or nothing is said.
+harm() {
+  local ids node logs from file found
+  start "$DB_DATA" "${PRIVATE[@]}" || die "$DB_HARMED cannot be looked up, for the cluster does not start: give recover_to"
+  ids=$(sql "$DB_PORT" "$DB_DATABASE" -v name="$DB_HARMED" -F / <<< "select oid, pg_relation_filenode(:'name'::regclass)
+    from pg_database where datname = current_database()") || ids=
+  stop "$DB_DATA"
+  [ -n "$ids" ] || die "there is no table $DB_HARMED"
+  from=$(as sed -n 's/^START WAL LOCATION: \([0-9A-F/]*\) (file \([0-9A-F]*\)).*/\1 \2/p' "$DB_BASE/backup_label")
+  [ -n "$from" ] || die "there is no base backup in $DB_BASE: give recover_to"
+  logs=$DB_EVIDENCE/log
+  as rm -rf -- "$logs"
+  as mkdir -- "$logs" || die "the log cannot be laid together in $DB_EVIDENCE"
+  while IFS= read -r file; do as ln -sf -- "$file" "$logs/"; done < <(as find "$DB_ARCHIVE" "$DB_EVIDENCE/data/pg_wal" \
+    -maxdepth 1 -type f -name '[0-9A-F]*' | grep -E '/[0-9A-F]{24}$')
+  node="rel [0-9]+/${ids//\//\\/}[ ,]"
+  # It ends with an error, for the last segment is not full: what counts is how far it came.
+  found=$(as env TZ=UTC "$DB_BIN/pg_waldump" -p "$logs" -t "$((16#${from: -24:8}))" -s "${from% *}" 2> /dev/null | awk -v node="$node" '
+    match($0, /tx: +[0-9]+/) { tx = substr($0, RSTART + 3, RLENGTH - 3) + 0 }
+    match($0, /lsn: [0-9A-F]+\/[0-9A-F]+/) { last = substr($0, RSTART + 5, RLENGTH - 5) }
+    $2 == "Heap" && /desc: (DELETE|UPDATE|HOT_UPDATE) / && ($0 " ") ~ node { rows[tx]++ }
+    $2 == "Transaction" && /desc: COMMIT / {
+      all = rows[tx]
+      if (match($0, /subxacts:[ 0-9]+/)) {
+        count = split(substr($0, RSTART + 9, RLENGTH - 9), inner, " ")
+        for (n = 1; n <= count; n++) all += rows[inner[n] + 0]
+      }
+      if (all > most) { most = all; match($0, /COMMIT [-0-9]+ [0-9:.]+/); what = most " " tx " " substr($0, RSTART + 7, RLENGTH - 7) }
+    }
+    END { print last; print what }') || true
+  as rm -rf -- "$logs"
+  [ "${found%%$'\n'*}" = "$DB_END" ] || die "the log can be read only up to ${found%%$'\n'*} of $DB_END: give recover_to"
+  printf '%s\n' "${found#*$'\n'}"
+}
+
+moment() {
+  local found rows xid at
+  if [ -n "$DB_RECOVER_TO" ]; then
+    publish moment "$DB_RECOVER_TO"
+    publish why "before $DB_RECOVER_TO, as it was given"
+  elif [ -n "$DB_HARMED" ]; then
+    found=$(harm)
+    read -r rows xid at <<< "$found"
+    [ -n "$rows" ] || die "nobody has deleted or overwritten rows of $DB_HARMED since the base backup"
+    publish moment "${at}Z"
+    publish rows "$rows"
+    publish why "before ${at}Z, when transaction $xid deleted or overwrote $rows rows of $DB_HARMED"
+  else
+    publish moment ""
+    publish why "the end of the log"
+  fi
+}
+# Whether this time, to the second, comes before the moment that is gone back to.
+is_before_harm() { [ -z "$DB_MOMENT" ] || [ "$(date -u -d "$1" +%s)" -lt "$(date -u -d "$DB_MOMENT" +%s)" ]; }
+
 segment_size() { control "$1" 'Bytes per WAL segment'; }
 # The number of a segment, from its name and how many there are for each 4 GiB of the log.
 number_of() { echo $((16#${1:8:8} * $2 + 16#${1:16:8})); }
@@ -168,6 +241,7 @@ why_no_pitr() {
 newest_dump() {
   local dump
   while IFS= read -r dump; do
+    is_before_harm "$(time_of "$dump")" || { echo "refused $dump: what is to be taken back may be in it" >&2; continue; }
     (cd -- "$DB_DUMPS" && sha256sum --status -c -- "$dump.sha256") 2> /dev/null || { echo "refused $dump: its checksum" >&2; continue; }
     pg pg_restore --list "$DB_DUMPS/$dump" > /dev/null 2>&1 || { echo "refused $dump: it cannot be read" >&2; continue; }
     printf '%s\n' "$DB_DUMPS/$dump"
@@ -178,7 +252,7 @@ time_of() { basename -- "$1" | sed -nE 's/.*([0-9]{4})([0-9]{2})([0-9]{2})T([0-9
 
 why_no_replica() {
   [ -n "$DB_REPLICA" ] || { echo "there is none"; return; }
-  [ -z "$DB_RECOVER_TO" ] || { echo "it has followed what is to be taken back"; return; }
+  [ -z "$DB_MOMENT" ] || { echo "it has followed what is to be taken back"; return; }
   runs "$DB_REPLICA" || { echo "it does not run"; return; }
   local port
   port=$(port_of "$DB_REPLICA")
@@ -228,7 +302,10 @@ pitr() {
   as cp -p -- "$DB_DATA/pg_hba.conf" "$DB_DATA/pg_hba.conf.before" "$REBUILT/"
   # To a time, if something is to be taken back; else to the very end, and never silently short of it.
   local target="recovery_target_lsn = '$DB_END'"
-  [ -z "$DB_RECOVER_TO" ] || target="recovery_target_time = '$DB_RECOVER_TO'"
+  # The first commit that is not older ends it, and does not come back. A starting server knows no zone by its name, not
+  # even Z.
+  local at=${DB_MOMENT/T/ }
+  [ -z "$at" ] || target="recovery_target_time = '${at/%Z/+00}'"$'\n'"recovery_target_inclusive = off"
   settings "$REBUILT" <<C
 restore_command = 'cp "$DB_ARCHIVE/%f" "%p" || cp "$DB_EVIDENCE/data/pg_wal/%f" "%p"'
 $target
@@ -242,7 +319,7 @@ C
   done
   local last
   last=$(sed -n 's/.*last completed transaction was at log time //p' "$REBUILT.log" | tail -n 1)
-  take_over "$REBUILT" "$(date -u -d "${last:-$DB_RECOVER_TO}" +%Y-%m-%dT%H:%M:%SZ)"
+  take_over "$REBUILT" "$(date -u -d "${last:-$DB_MOMENT}" +%Y-%m-%dT%H:%M:%SZ)"
 }
 
 backup() {
@@ -360,7 +437,7 @@ case $1 in
   undo-pitr | undo-backup) undo_rebuilt ;;
   undo-replica) undo_replica ;;
   recurrence) recurrence "$2" ;;
-  evidence | damage | ways | rows) OUTPUT=$2; "$1" ;;
+  evidence | damage | moment | ways | rows) OUTPUT=$2; "$1" ;;
   sessions | pitr | backup | replica | validate) "$1" ;;
   *) die "what is $1?" ;;
 esac

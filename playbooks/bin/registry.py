@@ -6,6 +6,7 @@
   registry.py digest SCHEME HOST IMAGE TAG OUTPUT        writes the digest that the registry has to the file OUTPUT
   registry.py point COMPOSE SERVICE IMAGE DIGEST         has the service use IMAGE@DIGEST, whatever it used before
   registry.py pointed COMPOSE SERVICE IMAGE DIGEST       exit 0 if it does, 1 if not
+  registry.py healthy URL MILLISECONDS                   exit 0 once URL answers 200; 1 if it does not, for so long
 
 Only the one line with the service's image is changed: comments and layout of the file are its authors'.
 """
@@ -13,6 +14,7 @@ Only the one line with the service's image is changed: comments and layout of th
 import os
 import re
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -35,6 +37,23 @@ def serves(scheme, host):
         return error.code == 401  # it wants to know who asks: it serves
     except OSError:
         return False
+
+
+def healthy(url, milliseconds):
+    until, why = time.monotonic() + int(milliseconds) / 1000, ""
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                why = f"answers {answer.status}"
+                if answer.status == 200:
+                    return
+        except urllib.error.HTTPError as error:
+            why = f"answers {error.code}"
+        except OSError as error:
+            why = str(getattr(error, "reason", error))
+        if time.monotonic() >= until:
+            sys.exit(f"{url} is not healthy: {why}")
+        time.sleep(0.5)
 
 
 def digest(scheme, host, image, tag, output):
@@ -105,6 +124,8 @@ def main(arguments):
             sys.exit(f"{rest[1]} does not serve")
     elif command == "digest" and len(rest) == 5:
         digest(*rest)
+    elif command == "healthy" and len(rest) == 2:
+        healthy(*rest)
     elif command == "point" and len(rest) == 4:
         point(rest[0], rest[1], f"{rest[2]}@{rest[3]}")
     elif command == "pointed" and len(rest) == 4:

@@ -19,6 +19,36 @@ hosts=$dir/hosts
 
 prefix=10.231.7
 bridge=hosts
+# The kernel's groups of processes are the machine's, also in an isolated drill: their names must be this drill's own.
+owner=drill-$(sha256sum <<<"$dir" | cut -c1-12)
+
+# The folders in which this machine keeps such groups for systemd.
+hierarchies() {
+  local group
+  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
+    if [ -e "$group/cgroup.procs" ]; then echo "$group"; fi
+  done
+}
+
+# Removes the groups of hosts that are gone. A group that still holds a process stays; one that the kernel or another
+# removes at the same time is no error.
+ungroup() {
+  local group
+  for group; do
+    [ -d "$group" ] || continue
+    if [ -z "$(find "$group" -name cgroup.procs -exec cat {} + 2>/dev/null)" ]; then
+      find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+    fi
+  done
+}
+
+# What hosts left whose drill was killed with everything in it. The age keeps off one that is just being made.
+sweep() {
+  local group old
+  for group in $(hierarchies); do
+    find "$group" -maxdepth 1 -type d -name 'drill-*' -mmin +10 | while IFS= read -r old; do ungroup "$old"; done
+  done
+}
 
 net() {
   mkdir -p "$hosts" "$dir/keys" "$dir/units" "$dir/image"
@@ -33,6 +63,7 @@ net() {
     mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/systemd
     mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
   fi
+  sweep
   ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/id" </dev/null
   ssh-keygen -q -t ed25519 -N '' -C drill -f "$dir/keys/host" </dev/null
   cp "$dir/keys/id.pub" "$dir/keys/auth"
@@ -60,9 +91,7 @@ up() {
   ip -n "$space" link set eth0 up
   ip -n "$space" link set lo up
   local group
-  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    if [ -e "$group/cgroup.procs" ]; then mkdir -p "$group/drill-$space"; fi
-  done
+  for group in $(hierarchies); do mkdir -p "$group/$owner-$name"; done
   # Not of the drill's own group of processes: its host lives on when the command that made it has ended.
   setsid -f bash "$0" boot "$dir" "$name" "$address" "$space" </dev/null >"$home/log" 2>&1
   local tries
@@ -81,9 +110,7 @@ up() {
 # In the process that becomes the host.
 boot() {
   local name=$1 address=$2 space=$3 group
-  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    if [ -e "$group/drill-$space/cgroup.procs" ]; then echo $BASHPID >"$group/drill-$space/cgroup.procs"; fi
-  done
+  for group in $(hierarchies); do echo $BASHPID >"$group/$owner-$name/cgroup.procs"; done
   echo $BASHPID >"$hosts/$name/pid"
   export name address dir home=$hosts/$name/root
   exec ip netns exec "$space" unshare --fork --pid --mount --uts --ipc --cgroup --propagation private \
@@ -173,7 +200,7 @@ C
 }
 
 down() {
-  local name=$1 pid tries group
+  local name=$1 pid tries group left=0
   if [ -s "$hosts/$name/pid" ]; then
     pid=$(cat "$hosts/$name/pid")
     # Its first process dies with this one, and with that one all others.
@@ -184,9 +211,17 @@ down() {
     done
   fi
   ip netns del "$name" 2>/dev/null || true
-  for group in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /sys/fs/cgroup; do
-    if [ -d "$group/drill-$name" ]; then find "$group/drill-$name" -depth -type d -exec rmdir {} \; ; fi
+  # The kernel lets go of a group a moment after the last of its processes.
+  for tries in $(seq 40); do
+    left=0
+    for group in $(hierarchies); do
+      ungroup "$group/$owner-$name"
+      if [ -d "$group/$owner-$name" ]; then left=1; fi
+    done
+    [ "$left" = 1 ] || break
+    sleep 0.05
   done
+  [ "$left" = 0 ] || echo "a group of processes of $name is still held: $owner-$name" >&2
   rm -rf "${hosts:?}/$name"
 }
 

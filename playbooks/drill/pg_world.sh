@@ -3,13 +3,18 @@
 #
 #   pg_world.sh build DIR PORT     PORT: the primary; PORT + 1: the replica
 #   pg_world.sh corrupt DIR PORT   overwrites a page of the table `orders`
+#   pg_world.sh harm DIR PORT      deletes half of the orders, and goes on working
+#   pg_world.sh harmed DIR PORT    exit 0 if they are gone
+#   pg_world.sh unharmed DIR PORT RUN   exit 0 if all is there that came before, nothing that came from then on, and the
+#                                  run in that folder says so
 #   pg_world.sh rot DIR            overwrites a log segment in the archive
 #   pg_world.sh sum DIR PORT       reads the table as the application does
 #   pg_world.sh writes DIR PORT    exit 0 once the application has written something new
 #   pg_world.sh stop DIR
 set -euo pipefail
 export LC_ALL=C.UTF-8
-BIN=${PG_BIN:-/usr/lib/postgresql/15/bin}
+# The newest that is here.
+BIN=${PG_BIN:-$({ ls -d /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; pg_config --bindir; } 2> /dev/null | sort -V | tail -n 1)}
 dir=$2 port=${3:-0} self=$(realpath -- "$0")
 cd -- "$dir"
 
@@ -43,6 +48,7 @@ create table users (id serial primary key, name text not null unique);
 create table orders (id serial primary key, by int not null references users, amount int check (amount >= 0), note text);
 create table pings (at timestamptz not null default clock_timestamp());
 grant all on all tables in schema public to app;
+grant all on all sequences in schema public to app;
 insert into users (name) select 'user ' || n from generate_series(1, 2000) n;
 insert into orders (by, amount, note) select 1 + n % 2000, n, repeat('x', 200) from generate_series(1, 5000) n;
 C
@@ -106,6 +112,49 @@ corrupt() {
   exit 1
 }
 
+# With the damaged page there are two reasons to go back, and only one of the ways helps against both. What comes later is
+# work of people who do not know yet.
+harm() {
+  {
+    echo "before=$(sql "$port" app -c "select clock_timestamp()")"
+    echo "pings=$(sql "$port" app -c "select count(*) from pings")"
+  } > "$dir/harm"
+  # By the index: a scan would meet the damaged page.
+  PGOPTIONS='-c enable_seqscan=off -c enable_bitmapscan=off' sql "$port" app -c "delete from orders where id > 2500"
+  echo "after=$(sql "$port" app -c "select clock_timestamp()")" >> "$dir/harm"
+  app -c "insert into orders (by, amount, note) values (1, 1, 'too late')"
+  writes
+  sql "$port" postgres -c "select pg_switch_wal()" > /dev/null
+  echo "seen=$(sql "$port" app -c "select max(at) from pings")" >> "$dir/harm"
+  cat "$dir/harm"
+}
+
+harmed() {
+  [ "$(PGOPTIONS='-c enable_seqscan=off -c enable_bitmapscan=off' sql "$port" app -c "select count(*) from orders where id > 2500 and note <> 'too late'")" = 0 ]
+}
+
+unharmed() {
+  local run=$1 before after seen pings as_of
+  before=$(sed -n 's/^before=//p' "$dir/harm") after=$(sed -n 's/^after=//p' "$dir/harm")
+  seen=$(sed -n 's/^seen=//p' "$dir/harm") pings=$(sed -n 's/^pings=//p' "$dir/harm")
+  # Every row is told by itself: 2000 users; 5000 orders and twice 5 late ones; those of the pings that were counted.
+  same users 2000 "select count(*) from users"
+  same orders "5010 12502530" "select count(*) || ' ' || sum(amount) from orders"
+  same "what came too late" 0 "select count(*) from orders where note = 'too late'"
+  same "pings after it" 0 "select count(*) from pings where at > '$after' and at <= '$seen'"
+  same "pings before it" t "select count(*) >= $pings from pings where at < '$after'"
+  as_of=$(sed -n 's/^data_as_of=//p' "$run/recovered")
+  same "what the run says of its data ($as_of)" t \
+    "select '$as_of'::timestamptz <= '$after'::timestamptz and '$as_of'::timestamptz > '$before'::timestamptz - interval '1 minute'"
+}
+
+same() {
+  local found
+  found=$(sql "$port" app -c "$3")
+  echo "$1: $found"
+  [ "$found" = "$2" ] || { echo "expected $2"; exit 1; }
+}
+
 # In the middle of what has to be replayed: the base backup begins before it, the damage comes behind it.
 rot() {
   local first segment
@@ -129,7 +178,8 @@ stop() {
 }
 
 case $1 in
-  build | corrupt | rot | stop | write | writes) "$1" ;;
+  build | corrupt | harm | harmed | rot | stop | write | writes) "$1" ;;
+  unharmed) unharmed "$4" ;;
   sum) app -c "select count(note), sum(amount) from orders" ;;
   *) exit 2 ;;
 esac

@@ -3,6 +3,9 @@
 #
 #   registry_world.sh build DIR PORT    PORT: the service; PORT + 1: the registry; PORT + 2: the backup registry
 #   registry_world.sh break DIR PORT    kills the registry, and leaves no image on the host
+#   registry_world.sh sicken DIR        what is built from now on starts, and is not healthy
+#   registry_world.sh pointed DIR PORT  exit 0 if the compose file names the backup registry, and is else what it was
+#   registry_world.sh untouched DIR PORT   exit 0 if it is what it was, and neither container nor tag of the attempt is here
 #   registry_world.sh up DIR            what the people on call try first
 #   registry_world.sh pull DIR PORT
 #   registry_world.sh healthy DIR PORT
@@ -91,6 +94,7 @@ services:
     image: $name   # by the release
     stop_signal: SIGKILL
 C
+  cp -p docker-compose.yml docker-compose.first
   up
   until_ok "the service" get "http://127.0.0.1:$port/health"
 }
@@ -114,6 +118,23 @@ break() {
   [ -z "$(docker images -aq)" ]
 }
 
+sicken() { rm context/www/health; echo hello > context/www/index.html; }
+
+pointed() {
+  local changed
+  changed=$(diff docker-compose.first docker-compose.yml | grep '^[<>]' || true)
+  echo "$changed"
+  [ "$(wc -l <<< "$changed")" = 2 ]
+  grep -qE "^> *image: 127.0.0.1:$((port + 2))/shop/web@sha256:[0-9a-f]{64}   # by the release$" <<< "$changed"
+}
+
+untouched() {
+  cmp docker-compose.first docker-compose.yml
+  [ -z "$(docker ps -aq)" ]
+  # Its layers stay as every build's do, under no name that somebody would use.
+  [ -z "$(docker images -q "127.0.0.1:$((port + 2))/shop/web:1.4")" ]
+}
+
 stop() {
   [ -e engine/pid ] || return 0
   docker-compose -f docker-compose.yml down || true
@@ -126,7 +147,7 @@ stop() {
 }
 
 case $1 in
-  build | up | break | stop) "$1" ;;
+  build | up | break | sicken | pointed | untouched | stop) "$1" ;;
   healthy) get "http://127.0.0.1:$port/health" ;;
   pull) docker pull "127.0.0.1:$((port + 1))/shop/web:1.4" ;;
   *) exit 2 ;;

@@ -1,10 +1,15 @@
 # Sourced by the scripts beside this folder, after they have set `needed`, an array of command:package. Says what of it is
 # not here, and installs it from Debian when run as root.
 
+# Whether the command is here. Debian keeps PostgreSQL's server outside of the search path, a folder for each version.
+is_here() {
+  command -v "$1" > /dev/null || { [ "$1" = postgres ] && compgen -G '/usr/lib/postgresql/*/bin/postgres' > /dev/null; }
+}
+
 missing_packages() {
   local pair
   for pair in "${needed[@]}"; do
-    command -v "${pair%%:*}" > /dev/null || printf '%s\n' "${pair#*:}"
+    is_here "${pair%%:*}" || printf '%s\n' "${pair#*:}"
   done | sort -u
 }
 

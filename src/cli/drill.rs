@@ -108,7 +108,7 @@ fn here(
         let _ = writeln!(std::io::stdout(), "{}", headed(context.look, &title));
     }
     let port = free_port().map_err(|e| CliError::io("the drill's port", &e))?;
-    let place = DrillPlace { dir: world.dir.clone(), port };
+    let place = DrillPlace { dir: world.dir.clone(), port, run: None };
     let plans = compile_drill(loaded, &context.request(None, &[]), &place, variant)
         .map_err(|e| refused(e, loaded))?;
     let state_dir = context.state_dir()?;
@@ -176,6 +176,7 @@ fn heading(look: Look, stage: &str) -> String {
         "inject" => "break it",
         "symptom" => "see the symptom",
         "playbook" => "carry out the playbook",
+        "proof" => "look at what became of it",
         "teardown" => "take the world down",
         other => other,
     };

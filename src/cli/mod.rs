@@ -28,6 +28,9 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use clap::Parser;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use args::{Args, Command};
 use context::Context;
@@ -62,14 +65,15 @@ pub fn check_usage(arguments: &[&str]) -> Result<(), String> {
 
 /// The tool's own diagnostics, on stderr and only when asked for; never the incident's record.
 fn init_diagnostics(verbose: bool) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNBOOK_LOG");
-    let filter = match (filter, verbose) {
-        (Ok(filter), _) => filter,
-        (Err(_), true) => tracing_subscriber::EnvFilter::new("runbook=debug"),
-        (Err(_), false) => return,
+    let asked = std::env::var("RUNBOOK_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let targets = match (asked, verbose) {
+        (Some(targets), _) => targets,
+        (None, true) => Targets::new().with_target("runbook", LevelFilter::DEBUG),
+        (None, false) => return,
     };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(targets);
     // A second call (in tests of this module) finds the first one's subscriber: as good.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::registry().with(lines).try_init();
 }
 
 fn dispatch(args: Args) -> Result<u8, CliError> {

@@ -10,7 +10,9 @@ use crate::journal::StateError;
 use crate::model::{RunId, StepId, Timestamp, parse_duration};
 use crate::plan::Plan;
 use crate::report::{Closing, History, Incident, Json, Live, Plain, Reporter, write_closing};
-use crate::runner::{Finished, Identity, LoadedRun, People, Script, StartRequest, load, start, wall_now};
+use crate::runner::{
+    Finished, Identity, LoadedRun, People, Script, StartRequest, load_finished, start, wall_now,
+};
 
 use super::args::{Asking, Run};
 use super::context::{Context, print, print_with, read_values};
@@ -167,7 +169,7 @@ pub fn reporters(context: &Context, json: bool, run: &RunId) -> Vec<Box<dyn Repo
 /// Writes the incident report, prints the closing block, and gives the exit code.
 pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, CliError> {
     let code = finished.end.outcome.exit_code();
-    let loaded = load(&context.existing_state()?, &finished.run)?;
+    let loaded = load_finished(&context.existing_state()?, finished)?;
     // A report that cannot be written never changes what the run did.
     let report = write_report(&loaded).inspect_err(|error| tracing::warn!("no report: {error}")).ok();
     if !json {

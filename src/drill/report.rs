@@ -53,7 +53,7 @@ pub struct DrillReport {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct StageReport {
-    /// `world`, `inject`, `symptom`, `playbook` or `teardown`.
+    /// `world`, `inject`, `symptom`, `playbook`, `proof` or `teardown`.
     pub stage: &'static str,
     pub run: RunId,
     pub outcome: RunOutcome,

@@ -3,15 +3,15 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use crate::engine::{Engine, RunFacts};
+use crate::engine::{Engine, PhaseStatus, RunFacts};
 use crate::journal::{StateDir, StateError};
 use crate::model::RunOutcome;
 use crate::plan::template::RunVerdict;
 use crate::plan::{DrillPlans, Plan};
 use crate::report::History;
 use crate::runner::{
-    Finished, Identity, LoadedRun, MakeReporters, People, RunError, Script, StartRequest, load, start,
-    wall_now,
+    Finished, Identity, LoadedRun, MakeReporters, People, RunError, Script, StartRequest, load_finished,
+    start, wall_now,
 };
 
 use super::report::DRILL_FORMAT;
@@ -122,16 +122,19 @@ fn prove(
     report.rto.clone_from(&finished.end.rto);
     report.rpo.clone_from(&finished.end.rpo);
     report.stages.push(stage_report("playbook", &finished));
-    let loaded = load(request.state_dir, &finished.run)?;
+    let loaded = load_finished(request.state_dir, &finished)?;
     report.waiting_for_people = Some(History::of(&loaded.plan, &loaded.records).waiting_for_people());
     report.assertions = judge(request, plans, &finished, loaded);
     let broken: Vec<&str> = report.assertions.iter().filter(|a| !a.held).map(|a| a.text.as_str()).collect();
-    if broken.is_empty() {
-        report.verdict = Verdict::Passed;
+    let broken = (!broken.is_empty()).then(|| format!("not true: {}", broken.join("; ")));
+    let proof = if finished.end.outcome == RunOutcome::Cancelled {
+        None
     } else {
-        report.verdict = Verdict::Failed;
-        report.why = Some(format!("not true: {}", broken.join("; ")));
-    }
+        proof(request, plans, &finished, report)?
+    };
+    let why: Vec<String> = broken.into_iter().chain(proof).collect();
+    report.verdict = if why.is_empty() { Verdict::Passed } else { Verdict::Failed };
+    report.why = (!why.is_empty()).then(|| why.join("; "));
     if finished.end.outcome == RunOutcome::Cancelled && report.verdict != Verdict::Passed {
         // Nothing was proved either way.
         report.verdict = Verdict::Cancelled;
@@ -139,6 +142,24 @@ fn prove(
         report.assertions.clear();
     }
     Ok(())
+}
+
+/// Looks at the world that the run has left behind. Why it is not as it should be, if it is not.
+fn proof(
+    request: &mut DrillRequest<'_>,
+    plans: &DrillPlans,
+    finished: &Finished,
+    report: &mut DrillReport,
+) -> Result<Option<String>, DrillError> {
+    let mut plan = plans.proof.clone();
+    if let Some(place) = &mut plan.drill {
+        place.run = Some(finished.dir.clone());
+    }
+    let outcome = stage(request, "proof", plan, report)?;
+    // A check that fails lets the others go on, so that all that is wrong is known.
+    let holds = outcome == RunOutcome::Recovered;
+    let why = report.stages.last().and_then(|stage| stage.why.clone());
+    Ok((!holds).then(|| format!("not proved: {}", why.unwrap_or_else(|| outcome.to_string()))))
 }
 
 /// Runs a section that is not the playbook itself.
@@ -208,10 +229,22 @@ fn judge(
     };
     let engine = Engine::with_state(loaded.plan, loaded.state, facts);
     let measured = |o: &Option<crate::model::Objective>| o.as_ref().and_then(|o| o.measured).map(|m| m.0);
+    let state = engine.state();
+    let phases: Vec<(&str, Option<u64>)> = plans
+        .playbook
+        .phases
+        .iter()
+        .zip(&state.phases)
+        .map(|(phase, status)| match status {
+            PhaseStatus::Ended { since, at, .. } => (phase.id.as_str(), Some(at.saturating_sub(*since).0)),
+            _ => (phase.id.as_str(), None),
+        })
+        .collect();
     let verdict = RunVerdict {
         outcome: finished.end.outcome.as_str(),
         rto: measured(&finished.end.rto),
         rpo: measured(&finished.end.rpo),
+        phases: &phases,
     };
     let assertion = |(expr, text): (&crate::plan::Expr, &String)| {
         let (held, error) = match engine.holds(expr, verdict) {

@@ -189,6 +189,11 @@ impl Engine {
         &self.state
     }
 
+    /// Whether a person is asked anything. Told without a look at each step.
+    pub fn is_asking(&self) -> bool {
+        self.figures.asking > 0
+    }
+
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }

@@ -277,8 +277,11 @@ impl Engine {
             Ok(text) => text,
             Err(error) => return self.fail_step(ix, format!("the message: {error}")),
         };
-        // A drill is nobody's business outside.
-        let channels = if self.plan.drill.is_some() { Vec::new() } else { tell.channels.clone() };
+        let mut channels = tell.channels.clone();
+        if self.plan.drill.is_some() {
+            // A drill is nobody's business outside: it has only those channels that it has set up itself.
+            channels.retain(|name| self.plan.channels.iter().any(|channel| channel.name == *name));
+        }
         let step = self.plan.steps[ix].id.clone();
         self.send(Cause::Step { step }, channels, Vec::new(), Some(text));
     }

@@ -47,7 +47,8 @@ struct LineIn<'a> {
     at: Timestamp,
     #[serde(borrow)]
     prev: &'a str,
-    event: Event,
+    /// Boxed until it is in its place: it is large, and much is moved about here.
+    event: Box<Event>,
     #[serde(borrow, rename = "sum")]
     _sum: &'a str,
 }
@@ -126,9 +127,10 @@ impl Chain {
         if line.prev != self.head && !planted::is(Bug::AnyPrev) {
             return Err(LineFault::Bad("prev is not the hash of the line before".to_owned()));
         }
-        self.check_place(line.record.seq, line.record.epoch).map_err(LineFault::Bad)?;
-        *self = Self { seq: line.record.seq, epoch: line.record.epoch, head: line.head };
-        Ok(line.record)
+        self.check_place(line.seq, line.epoch).map_err(LineFault::Bad)?;
+        let Line { seq, epoch, t, at, event, head, .. } = line;
+        *self = Self { seq, epoch, head };
+        Ok(Record { seq, epoch, t, at, event: *event })
     }
 
     /// Sequence numbers have no gaps; an epoch follows the one before; the first is 1.
@@ -148,7 +150,11 @@ impl Chain {
 /// A line that is whole in itself. Whether it fits to the line before is for the [`Chain`] to say.
 #[derive(Debug)]
 pub(super) struct Line {
-    record: Record,
+    seq: u64,
+    epoch: u32,
+    t: Millis,
+    at: Timestamp,
+    event: Box<Event>,
     prev: [u8; 64],
     head: [u8; 64],
 }
@@ -161,7 +167,7 @@ impl Line {
                 // A text of another length is no hash and fits to no line.
                 let prev = parsed.prev.as_bytes().try_into().unwrap_or([0; 64]);
                 let LineIn { seq, epoch, t, at, event, .. } = parsed;
-                Ok(Self { record: Record { seq, epoch, t, at, event }, prev, head })
+                Ok(Self { seq, epoch, t, at, event, prev, head })
             }
             // A newer version may look different in every other way.
             other => Err(match (serde_json::from_slice(line), other) {
@@ -193,17 +199,23 @@ fn parse(line: &[u8]) -> Result<(LineIn<'_>, [u8; 64]), String> {
 }
 
 fn sum_of(hasher: &Sha256) -> [u8; SUM_HEX] {
-    let full: [u8; 64] = hex(&hasher.clone().finalize());
-    std::array::from_fn(|i| full[i])
+    digits(&hasher.clone().finalize())
 }
 
 /// Lower-case hex of a SHA-256.
 pub(super) fn hex(bytes: &[u8]) -> [u8; 64] {
+    digits(bytes)
+}
+
+/// The first `N` hex digits of the bytes. A plain loop: this is done thrice for each line of a journal.
+fn digits<const N: usize>(bytes: &[u8]) -> [u8; N] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    std::array::from_fn(|i| {
-        let byte = bytes[i / 2];
-        DIGITS[usize::from(if i % 2 == 0 { byte >> 4 } else { byte & 15 })]
-    })
+    let mut out = [0; N];
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    out
 }
 
 /// SHA-256 in lower-case hex.

@@ -85,9 +85,8 @@ impl Scan {
             let before = block.len();
             file.by_ref().take(BLOCK).read_to_end(&mut block).map_err(fault)?;
             let is_end = block.len() == before;
-            let whole =
-                block[before..].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| before + at + 1);
-            let lines: Vec<&[u8]> = block[..whole].split_inclusive(|byte| *byte == b'\n').collect();
+            let whole = memchr::memrchr(b'\n', &block[before..]).map_or(0, |at| before + at + 1);
+            let lines = lines_of(&block[..whole]);
             for (text, line) in lines.iter().zip(read_lines(&lines)) {
                 let record =
                     line.and_then(|line| self.chain.link(line)).map_err(|fault| self.refused(path, fault))?;
@@ -112,6 +111,13 @@ impl Scan {
             LineFault::Bad(why) => JournalError::Damaged { path, offset, line: self.chain.seq() + 1, why },
         }
     }
+}
+
+/// The lines, each with its newline.
+fn lines_of(block: &[u8]) -> Vec<&[u8]> {
+    let mut start = 0;
+    let line = |end: usize| &block[std::mem::replace(&mut start, end + 1)..=end];
+    memchr::memchr_iter(b'\n', block).map(line).collect()
 }
 
 /// Reads lines that end in a newline, each for itself; many of them on all cores. A thread that cannot be had is done

@@ -64,7 +64,7 @@ pub struct Plan {
     pub index: StepIndex,
 }
 
-/// Where a drill's world is built: what `drill.dir` and `drill.port` stand for.
+/// Where a drill's world is built: what `drill.dir`, `drill.port` and `drill.run` stand for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DrillPlace {
@@ -72,6 +72,9 @@ pub struct DrillPlace {
     pub dir: PathBuf,
     /// A TCP port of the loopback that is free for the world's main service.
     pub port: u16,
+    /// The folder of the playbook's run. Only in the plan that proves what became of the world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<PathBuf>,
 }
 
 /// An index into [`Plan::steps`].

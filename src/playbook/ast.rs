@@ -448,7 +448,7 @@ pub enum Auth {
     Basic { user: Text, password: Text },
 }
 
-/// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom`.
+/// An action whose result is judged. Used by `verify`, `unless`, `check` and a drill's `symptom` and `proof`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Check {
     pub span: Span,
@@ -457,7 +457,7 @@ pub struct Check {
     pub action: Action,
     pub options: Options,
     pub expect: Vec<Text>,
-    /// Poll until it holds, this long. Only in `verify` and `symptom`.
+    /// Poll until it holds, this long. Only in `verify`, `symptom` and `proof`.
     pub within: Option<Spanned<Millis>>,
     pub every: Option<Spanned<Millis>>,
     /// False: advisory. Only in `verify`.
@@ -511,8 +511,12 @@ pub struct Drill {
     pub params: Vec<(Text, Node)>,
     pub inject: Vec<Step>,
     pub symptom: Vec<Check>,
-    /// Expressions over `run.outcome`, `run.rto`, `run.rpo`, `steps`, `params`.
+    /// Who is told instead of the playbook's own channels of these names.
+    pub channels: Vec<Channel>,
+    /// Expressions over `run.outcome`, `run.rto`, `run.rpo`, `run.phases`, `steps`, `params`.
     pub assert: Vec<Text>,
+    /// Must hold of the world when the run is over.
+    pub proof: Vec<Check>,
     /// What people say, by step.
     pub answers: Vec<(Text, Text)>,
     pub teardown: Vec<Step>,
@@ -531,7 +535,7 @@ pub struct Variant {
 
 impl Drill {
     /// The drill that a variant makes of this one: its steps, checks and assertions come after those that all have (in
-    /// the teardown before them), its parameters and answers instead of those of the same name.
+    /// the teardown before them), its parameters, answers and channels instead of those of the same name.
     #[must_use]
     pub fn with(&self, variant: &Variant) -> Self {
         fn instead<T: Clone>(all: &[(Text, T)], own: &[(Text, T)]) -> Vec<(Text, T)> {
@@ -539,13 +543,17 @@ impl Drill {
             kept.chain(own).cloned().collect()
         }
         let adds = &variant.adds;
+        let kept = self.channels.iter();
+        let kept = kept.filter(|c| !adds.channels.iter().any(|own| own.name.value == c.name.value));
         Self {
             isolated: self.isolated,
             world: [self.world.as_slice(), &adds.world].concat(),
             params: instead(&self.params, &adds.params),
             inject: [self.inject.as_slice(), &adds.inject].concat(),
             symptom: [self.symptom.as_slice(), &adds.symptom].concat(),
+            channels: kept.chain(&adds.channels).cloned().collect(),
             assert: [self.assert.as_slice(), &adds.assert].concat(),
+            proof: [self.proof.as_slice(), &adds.proof].concat(),
             answers: instead(&self.answers, &adds.answers),
             teardown: [adds.teardown.as_slice(), &self.teardown].concat(),
             variants: Vec::new(),

@@ -310,6 +310,19 @@ fn smtp_server(text: &str) -> Result<SmtpServer, String> {
     Ok(SmtpServer { host, port, security })
 }
 
+/// The host of a channel that leads away from this machine. What a command does, nobody knows.
+pub fn elsewhere(channel: &model::Channel) -> Option<String> {
+    let url = match &channel.kind {
+        model::ChannelKind::Slack(c) => &c.url,
+        model::ChannelKind::Pagerduty(c) => &c.url,
+        model::ChannelKind::Webhook(c) => &c.url,
+        model::ChannelKind::Email(c) => return (!is_loopback(&c.smtp.host)).then(|| c.smtp.host.clone()),
+        model::ChannelKind::Command(_) => return None,
+    };
+    let url = Url::parse(url.to_string().trim()).ok()?;
+    url.host_str().filter(|host| !is_loopback(host)).map(str::to_owned)
+}
+
 fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host

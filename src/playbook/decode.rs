@@ -278,7 +278,9 @@ fn sections(map: Map<'_>, prefix: &str) -> Drill {
         params: map.values("params"),
         inject: steps("inject"),
         symptom: checks(map, "symptom"),
+        channels: channels(map),
         assert: map.one_or_list("assert"),
+        proof: checks(map, "proof"),
         answers: map.pairs("answers"),
         teardown: steps("teardown"),
     }

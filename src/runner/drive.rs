@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::engine::{Act, Engine, Input, StartTask};
 use crate::exec::{self, Exec, ExecEvent, Stream, TaskSpec};
 use crate::journal::{Journal, RunDir};
 use crate::model::{Event, Millis, Record, RunEnd, RunId};
+use crate::plan::Plan;
 use crate::planted::{self, Bug};
 use crate::report::Reporter;
 
@@ -27,6 +29,7 @@ use super::wind_down;
 #[derive(Debug)]
 pub struct Finished {
     pub run: RunId,
+    pub plan: Arc<Plan>,
     pub dir: PathBuf,
     pub end: RunEnd,
     /// The journal's head.
@@ -120,6 +123,7 @@ impl Driver<'_> {
         self.exec.recorded();
         Ok(Finished {
             run: self.dir.id().clone(),
+            plan: Arc::clone(self.engine.plan()),
             dir: self.dir.path().to_owned(),
             end,
             head: self.journal.head().to_owned(),
@@ -139,7 +143,7 @@ impl Driver<'_> {
             }
             inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
             inputs.append(&mut self.refused);
-            if inputs.is_empty() && !self.waits && !self.engine.state().open_questions().is_empty() {
+            if inputs.is_empty() && !self.waits && self.engine.is_asking() {
                 let records = self.answer(vec![Input::CannotWait])?;
                 if !records.is_empty() {
                     continue;

@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::planted::{self, Bug};
 
 use super::clock::wall_now;
+use super::drive::Finished;
 use super::error::RunError;
 use super::facts::Identity;
 
@@ -35,9 +36,22 @@ impl LoadedRun {
 
 /// Reads and folds a run. Changes nothing.
 pub fn load(state_dir: &StateDir, run: &RunId) -> Result<LoadedRun, RunError> {
+    load_by(state_dir, run, |dir, contents| read_plan(dir, run, contents))
+}
+
+/// As [`load`], of a run that this process has just driven: its plan is at hand.
+pub fn load_finished(state_dir: &StateDir, finished: &Finished) -> Result<LoadedRun, RunError> {
+    load_by(state_dir, &finished.run, |_, _| Ok(Arc::clone(&finished.plan)))
+}
+
+fn load_by(
+    state_dir: &StateDir,
+    run: &RunId,
+    plan: impl FnOnce(&RunDir, &Contents) -> Result<Arc<Plan>, RunError>,
+) -> Result<LoadedRun, RunError> {
     let dir = state_dir.run(run)?;
     let (contents, torn) = journal::read(&dir)?;
-    let plan = read_plan(&dir, run, &contents)?;
+    let plan = plan(&dir, &contents)?;
     let state = fold(&plan, run, &contents.records)?;
     Ok(LoadedRun { dir, plan, records: contents.records, state, head: contents.head, torn })
 }

@@ -12,9 +12,9 @@ use crate::report::past::{Told, past};
 const MOST_RUNS: usize = 20;
 /// Folders that are looked into: some runs are not over, or cannot be read.
 const MOST_FOLDERS: usize = 3 * MOST_RUNS;
-/// Bytes of journals that are read in all: a tenth of a second's worth. Ten runs of a thousand steps; of playbooks as
-/// people write them, many times what is needed.
-const MOST_BYTES: u64 = 8 << 20;
+/// Bytes of journals that are read in all: a hundredth of a second's worth. Three runs of a thousand steps; of playbooks
+/// as people write them, many times what is needed.
+const MOST_BYTES: u64 = 5 << 19;
 
 /// A run that cannot be read tells nothing; it is `verify`'s to say why.
 pub fn look(state_dir: &StateDir, plan: &Plan) -> Past {

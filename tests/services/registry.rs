@@ -18,10 +18,25 @@ fn the_backup_registry_takes_over() {
         return;
     }
     let place = Place::new();
-    let Some(drilled) = place.passes("registry-failure", None) else { return };
+    let Some(drilled) = place.passes("registry-failure", Some("rebuilt")) else { return };
     let kept = std::fs::read_to_string(drilled.run.join("compose.before")).unwrap();
     assert!(kept.contains("# Kept as it is but for one line.") && !kept.contains("@sha256:"), "{kept}");
     assert!(drilled.page().contains("RTO"));
+}
+
+#[test]
+fn what_is_rebuilt_and_sick_is_taken_back() {
+    if !can() {
+        return;
+    }
+    let place = Place::new();
+    let Some(drilled) = place.passes("registry-failure", Some("sick")) else { return };
+    assert_eq!(drilled.report["outcome"], "rolled-back");
+    let undone: Vec<_> =
+        drilled.events.iter().filter_map(|e| e.get("step_undone")?["step"].as_str()).collect();
+    assert_eq!(undone, ["restart", "point", "build"], "in reverse order");
+    let page = drilled.page();
+    assert!(page.contains("is not healthy: answers 404"), "why, for whoever reads it later: {page}");
 }
 
 #[test]
@@ -30,8 +45,9 @@ fn a_recovery_that_fails_is_told_and_leaves_nothing() {
         return;
     }
     let place = Place::new();
-    let (code, shown) =
-        place.start(place.drill("registry-failure", &["--fault", "step=restart:fail"])).wait();
+    let (code, shown) = place
+        .start(place.drill("registry-failure", &["--variant", "rebuilt", "--fault", "step=restart:fail"]))
+        .wait();
     if refused(code, &shown) {
         return;
     }

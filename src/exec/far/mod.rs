@@ -35,8 +35,9 @@ const CLEAN: &str = include_str!("clean.sh");
 const BOOT: &str =
     r#"echo "$0 ready"; echo "$0 ready" >&2; s=$(cat); case $s in *"$0") eval "$s";; *) exit 93;; esac"#;
 
-/// Writes down who it is, takes `go`, and becomes the command.
-const BECOME: &str = r#"read -r s < /proc/$$/stat; f() { s=${s##*") "}; set -- $s; shift 19; st=$1; }; f; bt=; [ -r /proc/sys/kernel/random/boot_id ] && read -r bt < /proc/sys/kernel/random/boot_id; echo "$$ $st $bt" > "$0/pid" && (set -C; : > "$0/go") 2>/dev/null || { rm -f "$0/pid"; exit 125; }; exec "$@""#;
+/// Writes down who it is, takes `go`, and becomes the command. `true` and not `:`, for a shell may end when that one cannot
+/// write.
+const BECOME: &str = r#"read -r s < /proc/$$/stat; f() { s=${s##*") "}; set -- $s; shift 19; st=$1; }; f; bt=; [ -r /proc/sys/kernel/random/boot_id ] && read -r bt < /proc/sys/kernel/random/boot_id; echo "$$ $st $bt" > "$0/pid" && set -C && { true > "$0/go"; } 2>/dev/null || { rm -f "$0/pid"; exit 125; }; exec "$@""#;
 
 /// A stop that went well ends with this code.
 pub(super) const GONE: i32 = 7;

@@ -7,9 +7,14 @@ for b in "$B1" "$B2"; do
   mkdir "$b/$R/$T" 2>/dev/null && d=$b/$R/$T || { say taken; end; exit 0; }
   break
 done
-setsid_=$(command -v setsid) || why='there is no `setsid` there'
-case $(command -v printf) in */*) [ "$N" = 0 ] || why='its shell has no printf of its own, which input needs';; esac
-sh_=$(command -v sh)
+# Each process here is one for every step: both are asked for at once. The command's own PATH may lead elsewhere.
+sh_=$(command -v setsid; command -v sh)
+setsid_=${sh_%%"
+"*}
+[ "$setsid_" != "$sh_" ] || why='there is no `setsid` there'
+sh_=${sh_##*"
+"}
+[ "$N" = 0 ] || case $(command -v printf) in */*) why='its shell has no printf of its own, which input needs';; esac
 [ -n "$d" ] || why=${why:-"no folder for the task can be made there: neither ${B1:-(no home)} nor $B2"}
 if [ -n "$why" ]; then [ -n "$d" ] && rm -rf "$d"; say refused "$why"; end; exit 0; fi
 child() {
@@ -24,13 +29,13 @@ child() {
 run() {
   trap : PIPE HUP TERM INT
   # A shell says on its own stderr when what it waited for was killed; its number alone could be an exit code.
-  t=$(date +%s)
+  clock; t=$c
   if [ "$N" = 1 ]; then { printf "$F" "$I" | (child 2>&9 9>&-); r=$?; } 9>&2 2>"$d/said"
   else { (child </dev/null 2>&9 9>&-); r=$?; } 9>&2 2>"$d/said"; fi
   h="exit $r"; [ "$r" -gt 128 ] && [ -s "$d/said" ] && h="signal $((r - 128))"
   if [ -e "$d/refused" ]; then read -r w < "$d/refused"; h="refused $w"
   elif [ ! -e "$d/pid" ]; then h='refused it was given up before it began'; fi
-  echo "$(($(date +%s) - t))" > "$d/took"
+  clock; echo "$((c - t))" > "$d/took"
   echo "$h" > "$d/exit.new" && mv -f "$d/exit.new" "$d/exit"
   case $h in refused*) ;; *) sent_kv;; esac
   say "$h"; end

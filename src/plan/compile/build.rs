@@ -39,6 +39,8 @@ pub(super) struct Unit<'a> {
     pub phases: Vec<PhaseSource<'a>>,
     /// `drill.dir` may be read.
     pub drill: bool,
+    /// `drill.run` may be read, too.
+    pub proof: bool,
     /// Of a step that does not say.
     pub on_failure: OnFailure,
 }
@@ -61,12 +63,12 @@ impl<'a> Unit<'a> {
             status: phase.status.as_ref().map(|status| status.value),
             steps: &phase.steps,
         });
-        Self { phases: phases.collect(), drill: false, on_failure: OnFailure::Stop }
+        Self { phases: phases.collect(), drill: false, proof: false, on_failure: OnFailure::Stop }
     }
 
     pub fn section(name: &'a str, steps: &'a [ast::Step], on_failure: OnFailure) -> Self {
         let phase = PhaseSource { id: name, title: None, deadline: None, status: None, steps };
-        Self { phases: vec![phase], drill: true, on_failure }
+        Self { phases: vec![phase], drill: true, proof: name == super::drill::PROOF, on_failure }
     }
 }
 

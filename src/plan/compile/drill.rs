@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::base::{Base, join};
 use super::build::{Builder, Unit};
+use super::drill_channels::drill_channels;
 use super::resolve::{DrillPart, Params, find_environment, main_params, plan, plan_with_numbers};
 use super::text::{Site, When};
 use super::{CompileError, ParamProblem, Request, sound, suggest};
@@ -29,6 +30,8 @@ pub struct DrillPlans {
     pub assert: Vec<Expr>,
     /// The same as they were typed, for people.
     pub assert_texts: Vec<String>,
+    /// One step for each check of the world afterwards, `proof-1`, `proof-2`, ...; its [`DrillPlace::run`] is to be set.
+    pub proof: Plan,
     /// What people say to the playbook's questions, as typed.
     pub answers: BTreeMap<StepId, String>,
     /// A failed step does not keep the others from running.
@@ -39,6 +42,7 @@ pub struct DrillPlans {
 const WORLD: &str = "world";
 const INJECT: &str = "inject";
 const SYMPTOM: &str = "symptom";
+pub(super) const PROOF: &str = "proof";
 const TEARDOWN: &str = "teardown";
 
 /// The plans of the first book's drill, or of one of its variants, in `place`.
@@ -66,28 +70,33 @@ pub fn compile_drill(
         root: request.root.map(Path::to_owned),
         main: first.path.clone(),
     };
-    let place = DrillPlace { dir: join(request.cwd, &place.dir), port: place.port };
+    let place = DrillPlace { dir: join(request.cwd, &place.dir), port: place.port, run: None };
     if place.dir.to_str().is_none() {
         return Err(CompileError::NotUtf8(place.dir));
     }
     if let Some(environment) = find_environment(&first.playbook, request)?.filter(|e| e.confirm) {
         return Err(CompileError::GuardedDrill(environment.name));
     }
-    let symptom = symptom_steps(&drill.symptom);
+    let checks = [check_steps(SYMPTOM, &drill.symptom), check_steps(PROOF, &drill.proof)];
     let mut main = sound(Builder::build(loaded, Unit::playbook(&first.playbook), &base))?;
     let mut sections = Vec::new();
-    for (name, steps, on_failure) in sections_of(drill, &symptom) {
+    for (name, steps, on_failure) in sections_of(drill, &checks) {
         sections.push((name, sound(Builder::build(loaded, Unit::section(name, steps, on_failure), &base))?));
     }
     let (mut assert, errors) = assertions(&mut main, drill);
     let errors = errors.into_iter().chain(drill_params(&main, drill)).chain(unknown_answers(&main, drill));
-    let errors: Vec<Diagnostic> = errors.collect();
+    let (channels, wrong) = drill_channels(&main, drill, &place);
+    let errors: Vec<Diagnostic> = errors.chain(wrong).collect();
     if !errors.is_empty() {
         return Err(CompileError::Diagnostics(super::tidy(errors)));
     }
     let given = render_params(drill, &place)?;
     let params = main_params(&main, request, &given)?;
-    let part = |section| DrillPart { place: &place, section, params: params.clone() };
+    let part = |section: Option<_>| {
+        // What builds, breaks, proves or takes down a drill's world is nobody's news.
+        let channels = if section.is_none() { channels.clone() } else { Vec::new() };
+        DrillPart { place: &place, section, params: params.clone(), channels }
+    };
     let mut plans = Vec::new();
     for (name, builder) in sections {
         plans.push(plan(builder, request, Some(part(Some(name))))?);
@@ -96,14 +105,14 @@ pub fn compile_drill(
     for used in assert.iter_mut().flat_map(|expr| &mut expr.uses) {
         used.step = numbers[used.step];
     }
-    let [world, inject, symptom, teardown] =
-        <[Plan; 4]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
+    let [world, inject, symptom, proof, teardown] =
+        <[Plan; 5]>::try_from(plans).map_err(|_| CompileError::NoDrill)?;
     let assert_texts = drill.assert.iter().map(|text| text.value.clone()).collect();
     let answers = drill.answers.iter();
     let answers =
         answers.filter_map(|(step, text)| Some((StepId::parse(&step.value).ok()?, text.value.clone())));
     let answers = answers.collect();
-    Ok(DrillPlans { world, inject, symptom, playbook, assert, assert_texts, answers, teardown })
+    Ok(DrillPlans { world, inject, symptom, playbook, assert, assert_texts, proof, answers, teardown })
 }
 
 /// Answers to steps that ask nothing.
@@ -126,22 +135,24 @@ fn unknown_answers(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
 
 fn sections_of<'a>(
     drill: &'a ast::Drill,
-    symptom: &'a [ast::Step],
-) -> [(&'static str, &'a [ast::Step], OnFailure); 4] {
+    [symptom, proof]: &'a [Vec<ast::Step>; 2],
+) -> [(&'static str, &'a [ast::Step], OnFailure); 5] {
     [
         (WORLD, &drill.world, OnFailure::Stop),
         (INJECT, &drill.inject, OnFailure::Stop),
         (SYMPTOM, symptom, OnFailure::Stop),
+        // All that is not as it should be is told.
+        (PROOF, proof, OnFailure::Continue),
         (TEARDOWN, &drill.teardown, OnFailure::Continue),
     ]
 }
 
 /// A step for each check, so that the engine that runs steps runs them.
-fn symptom_steps(checks: &[ast::Check]) -> Vec<ast::Step> {
+fn check_steps(section: &str, checks: &[ast::Check]) -> Vec<ast::Step> {
     let step = |(number, check): (usize, &ast::Check)| ast::Step {
         span: check.span,
         id: crate::playbook::source::Text {
-            value: format!("symptom-{}", number + 1),
+            value: format!("{section}-{}", number + 1),
             span: check.span,
             style: crate::playbook::source::Style::Plain,
         },
@@ -255,9 +266,9 @@ pub(super) fn lint_drill(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diag
 }
 
 fn lint_one(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
-    let symptom = symptom_steps(&drill.symptom);
+    let checks = [check_steps(SYMPTOM, &drill.symptom), check_steps(PROOF, &drill.proof)];
     let mut found = Vec::new();
-    for (name, steps, on_failure) in sections_of(drill, &symptom) {
+    for (name, steps, on_failure) in sections_of(drill, &checks) {
         let section = Builder::build(main.loaded, Unit::section(name, steps, on_failure), main.base);
         main.used.extend(section.used);
         found.extend(section.diagnostics);
@@ -265,5 +276,8 @@ fn lint_one(main: &mut Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     found.extend(assertions(main, drill).1);
     found.extend(drill_params(main, drill));
     found.extend(unknown_answers(main, drill));
+    // What it will be is not known here; any place shows what is wrong.
+    let place = DrillPlace { dir: "/drill".into(), port: 20_000, run: None };
+    found.extend(drill_channels(main, drill, &place).1);
     found
 }

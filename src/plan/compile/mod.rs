@@ -9,6 +9,7 @@ mod build;
 mod channels;
 mod command;
 mod drill;
+mod drill_channels;
 mod each;
 mod expand;
 mod hosts;
@@ -133,7 +134,8 @@ pub fn channels(loaded: &Loaded, cwd: &Path) -> (Vec<Channel>, Vec<(SecretName, 
     let builder = match loaded.books.first() {
         Some(first) => Builder::build(loaded, Unit::playbook(&first.playbook), &base),
         None => {
-            let none = Unit { phases: Vec::new(), drill: false, on_failure: super::OnFailure::Stop };
+            let none =
+                Unit { phases: Vec::new(), drill: false, proof: false, on_failure: super::OnFailure::Stop };
             let mut builder = Builder::build(loaded, none, &base);
             builder.merge_channels(&[]);
             builder

@@ -12,7 +12,7 @@ use super::hosts;
 use super::people::Roles;
 use super::values::spec_of;
 use super::{CompileError, ParamProblem, Request, suggest};
-use crate::model::{IncidentStatus, Reach};
+use crate::model::{Channel, IncidentStatus, Reach};
 use crate::plan::params::ParamKind;
 use crate::plan::template::{Ctx, RunView, TemplateError, eval, render_text, render_value};
 use crate::plan::{DrillPlace, StepIndex};
@@ -31,6 +31,8 @@ pub(super) struct DrillPart<'a> {
     /// None: the playbook itself.
     pub section: Option<&'a str>,
     pub params: Params,
+    /// Instead of the playbook's own.
+    pub channels: Vec<Channel>,
 }
 
 const MAX_PARALLEL: usize = 8;
@@ -89,11 +91,25 @@ pub(super) fn plan_with_numbers(
     let title = main.title.as_ref().map_or_else(|| main.name.value.clone(), text);
     let objectives = builder.objectives.clone();
     let phases = phases(&builder);
-    let (secrets, channel_secrets) = builder.split_secrets();
+    let (secrets, mut channel_secrets) = builder.split_secrets();
     let main_roles = Roles::of(request.roles, &main.roles);
     let mut escalation = builder.escalation;
     for level in &mut escalation {
         level.to = main_roles.resolve(level.to.iter().map(String::as_str));
+    }
+    let (mut channels, mut updates) = (builder.channels, builder.updates);
+    if let Some(part) = drill {
+        // A drill is no incident: whoever it does not name hears nothing of it, and no secret of theirs is read.
+        channels = part.channels;
+        channel_secrets.clear();
+        let told = |name: &String| channels.iter().any(|channel| channel.name == *name);
+        escalation.iter_mut().for_each(|level| level.notify.retain(told));
+        escalation.retain(|level| !level.notify.is_empty());
+        updates = updates.and_then(|mut updates| {
+            updates.channels.retain(told);
+            updates.status_file = None;
+            (!updates.channels.is_empty()).then_some(updates)
+        });
     }
     let mut steps = builder.steps;
     for step in &mut steps {
@@ -115,12 +131,10 @@ pub(super) fn plan_with_numbers(
         objectives: if section.is_some() { Objectives::default() } else { objectives },
         roles: Roles::of(request.roles, &main.roles).into_map(),
         secrets,
-        // What builds, breaks or takes down a drill's world is nobody's news.
-        channels: if section.is_some() { Vec::new() } else { builder.channels },
+        channels,
         channel_secrets,
-        // A drill is no incident.
-        escalation: if place.is_some() { Vec::new() } else { escalation },
-        updates: if place.is_some() { None } else { builder.updates },
+        escalation,
+        updates,
         hosts,
         connect_timeouts,
         groups,

@@ -260,7 +260,7 @@ impl Builder<'_> {
             }
             ["run", rest @ ..] => {
                 found.late = true;
-                check_run(rest, span, site)
+                self.check_run(rest, span, site)
             }
             ["result", rest @ ..] => check_result(rest, span, site.result, found),
             ["groups", rest @ ..] => self.check_group(rest, span, site),
@@ -353,6 +353,43 @@ impl Builder<'_> {
         Ok(())
     }
 
+    fn check_run(&self, rest: &[&str], span: Span, site: Site) -> Checked {
+        const ALWAYS: [&str; 5] = ["id", "dir", "started_at", "operator", "environment"];
+        const VERDICT: [&str; 4] = ["outcome", "rto", "rpo", "phases"];
+        match rest.first() {
+            None => Err(Box::new(
+                Diagnostic::error("unknown-field", span, "`run` is no value")
+                    .help("write `run.id`, `run.dir`, ..."),
+            )),
+            Some(&"phases") if site.verdict => self.check_phase(rest, span),
+            Some(field) if ALWAYS.contains(field) || site.verdict && VERDICT.contains(field) => Ok(()),
+            Some(field) if VERDICT.contains(field) => Err(Box::new(
+                Diagnostic::error(
+                    "unknown-field",
+                    span,
+                    format!("`run.{field}` is not known during the run"),
+                )
+                .label("only a drill's `assert` can read it"),
+            )),
+            Some(field) => {
+                let known = ALWAYS.into_iter().chain(VERDICT.into_iter().filter(|_| site.verdict));
+                Err(unknown(span, "unknown-field", format!("`run` has no `{field}`"), field, known, ""))
+            }
+        }
+    }
+
+    fn check_phase(&self, rest: &[&str], span: Span) -> Checked {
+        let known = || self.unit.phases.iter().map(|phase| phase.id);
+        match rest.get(1) {
+            Some(name) if !known().any(|id| id == *name) => {
+                let message = format!("there is no phase `{name}`");
+                Err(unknown(span, "unknown-phase", message, name, known(), "the playbook has no phases"))
+            }
+            // What is wrong without a name the reader of the text has said.
+            _ => Ok(()),
+        }
+    }
+
     fn check_drill(&self, rest: &[&str], span: Span) -> Checked {
         if !self.unit.drill {
             let message = "`drill` is defined only in the drill section";
@@ -363,6 +400,11 @@ impl Builder<'_> {
         }
         match rest.first() {
             Some(&("dir" | "port")) => Ok(()),
+            Some(&"run") if self.unit.proof => Ok(()),
+            Some(&"run") => Err(Box::new(
+                Diagnostic::error("unknown-field", span, "`drill.run` is known when the run is over")
+                    .label("only the checks of `proof` can read it"),
+            )),
             Some(field) => Err(unknown(
                 span,
                 "unknown-field",
@@ -552,26 +594,6 @@ fn unknown<'k>(
     Box::new(
         Diagnostic::error(code, span, message).label("not known").help(suggest::help(typed, known, none)),
     )
-}
-
-fn check_run(rest: &[&str], span: Span, site: Site) -> Checked {
-    const ALWAYS: [&str; 5] = ["id", "dir", "started_at", "operator", "environment"];
-    const VERDICT: [&str; 3] = ["outcome", "rto", "rpo"];
-    match rest.first() {
-        None => Err(Box::new(
-            Diagnostic::error("unknown-field", span, "`run` is no value")
-                .help("write `run.id`, `run.dir`, ..."),
-        )),
-        Some(field) if ALWAYS.contains(field) || site.verdict && VERDICT.contains(field) => Ok(()),
-        Some(field) if VERDICT.contains(field) => Err(Box::new(
-            Diagnostic::error("unknown-field", span, format!("`run.{field}` is not known during the run"))
-                .label("only a drill's `assert` can read it"),
-        )),
-        Some(field) => {
-            let known = ALWAYS.into_iter().chain(VERDICT.into_iter().filter(|_| site.verdict));
-            Err(unknown(span, "unknown-field", format!("`run` has no `{field}`"), field, known, ""))
-        }
-    }
 }
 
 fn check_result(rest: &[&str], span: Span, kind: Option<ResultKind>, found: &mut Found) -> Checked {

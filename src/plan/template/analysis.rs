@@ -16,8 +16,10 @@ use crate::model::nearest;
 pub(super) const SECRET_PLACE: &str = "a secret may only be used in `env`, `stdin`, `http` headers, bodies, URLs and `auth`, and the database and password of `sql`";
 
 const ROOTS: &[&str] = &["drill", "groups", "item", "params", "result", "run", "secrets", "steps"];
-const DRILL_FIELDS: &[&str] = &["dir", "port"];
-const RUN_FIELDS: &[&str] = &["dir", "environment", "id", "operator", "outcome", "rpo", "rto", "started_at"];
+const DRILL_FIELDS: &[&str] = &["dir", "port", "run"];
+const RUN_FIELDS: &[&str] =
+    &["dir", "environment", "id", "operator", "outcome", "phases", "rpo", "rto", "started_at"];
+const PHASE_FIELDS: &[&str] = &["took"];
 const STEP_FIELDS: &[&str] = &["choice", "items", "outcome", "outputs", "result"];
 const RESULT_FIELDS: &[&str] = &[
     "affected", "body", "columns", "duration", "exit", "headers", "json", "lines", "notices", "rows",
@@ -381,6 +383,15 @@ impl<'n> Walker<'n> {
             }
             ["groups"] => return self.incomplete(&path, "groups", "a group's name as it is: `groups.web`"),
             ["run"] => return self.incomplete(&path, "run", &format!("a field: {}", list(RUN_FIELDS))),
+            ["run", "phases"] => {
+                return self.incomplete(&path, "run.phases", "a phase and a field: `run.phases.id.took`");
+            }
+            ["run", "phases", id] => {
+                return self.incomplete(&path, &format!("run.phases.{id}"), "a field: `took`");
+            }
+            ["run", "phases", id, field, ..] if !PHASE_FIELDS.contains(&field) => {
+                self.unknown_field(&path, &format!("run.phases.{id}"), field, PHASE_FIELDS);
+            }
             ["drill"] => return self.incomplete(&path, "drill", "a field: `dir`"),
             ["result"] => {
                 return self.incomplete(&path, "result", &format!("a field: {}", list(RESULT_FIELDS)));

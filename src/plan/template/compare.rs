@@ -109,7 +109,7 @@ fn kind(path: &Path) -> Kind {
     }
     let parts: Vec<&str> = path.parts.iter().map(String::as_str).collect();
     match parts[..] {
-        ["run", "rto" | "rpo"] => Kind::Duration { seconds: false },
+        ["run", "rto" | "rpo"] | ["run", "phases", _, "took"] => Kind::Duration { seconds: false },
         ["run", "outcome"] => Kind::Outcome(RUN_OUTCOMES.iter().map(|o| o.as_str()).collect()),
         ["steps", _, "outcome"] => Kind::Outcome(STEP_OUTCOMES.iter().map(|o| o.as_str()).collect()),
         ["result", field] | ["steps", _, "result", field] => match field {

@@ -81,7 +81,7 @@ pub struct RunView<'a> {
     pub started_at: &'a str,
     pub operator: &'a str,
     pub environment: Option<&'a str>,
-    /// Only in a drill's assertions: `run.outcome`, and `run.rto`, `run.rpo` in milliseconds.
+    /// Only in a drill's assertions: `run.outcome`, and `run.rto`, `run.rpo`, `run.phases` in milliseconds.
     pub verdict: Option<RunVerdict<'a>>,
 }
 
@@ -90,6 +90,8 @@ pub struct RunVerdict<'a> {
     pub outcome: &'a str,
     pub rto: Option<u64>,
     pub rpo: Option<u64>,
+    /// How long each phase took in milliseconds, if it came to its end.
+    pub phases: &'a [(&'a str, Option<u64>)],
 }
 
 /// What went wrong in a text, and where in it (bytes of the source as typed, before normalising).

@@ -143,13 +143,20 @@ pub(super) fn root(src: &str, ctx: &Ctx<'_>) -> Value {
     if src.contains("drill") {
         let fields = |place: &DrillPlace| {
             let dir = Value::from(place.dir.to_string_lossy());
-            BTreeMap::from([("dir".to_owned(), dir), ("port".to_owned(), Value::from(place.port))])
+            let mut map =
+                BTreeMap::from([("dir".to_owned(), dir), ("port".to_owned(), Value::from(place.port))]);
+            let run = place.run.as_ref().map(|run| ("run".to_owned(), Value::from(run.to_string_lossy())));
+            map.extend(run);
+            map
         };
         let map = ctx.drill.map(fields).unwrap_or_default();
         let mut drill = Fields::new("drill", "field", map);
         if ctx.drill.is_none() {
             drill.missing.insert("dir", "`drill.dir` exists only in a drill".into());
             drill.missing.insert("port", "`drill.port` exists only in a drill".into());
+        }
+        if ctx.drill.is_none_or(|place| place.run.is_none()) {
+            drill.missing.insert("run", "`drill.run` exists only in the `proof` of a drill".into());
         }
         root.insert("drill", drill.value());
     }
@@ -228,12 +235,24 @@ fn run_value(run: &RunView<'_>) -> Value {
                 None => drop(missing.insert(name, format!("`run.{name}` was not measured"))),
             }
         }
+        let phases = verdict.phases.iter().map(|(id, took)| ((*id).to_owned(), phase_value(id, *took)));
+        map.insert("phases".into(), Fields::new("run.phases", "phase", phases.collect()).value());
     } else {
-        for name in ["outcome", "rto", "rpo"] {
+        for name in ["outcome", "rto", "rpo", "phases"] {
             missing.insert(name, format!("`run.{name}` is known only in the `assert` of a drill"));
         }
     }
     Fields { path: "run".into(), kind: "field", map, missing }.value()
+}
+
+fn phase_value(id: &str, took: Option<u64>) -> Value {
+    let path = format!("run.phases.{id}");
+    let (mut map, mut missing) = (BTreeMap::new(), BTreeMap::new());
+    match took {
+        Some(ms) => drop(map.insert("took".to_owned(), Value::from(ms))),
+        None => drop(missing.insert("took", format!("phase `{id}` did not come to its end"))),
+    }
+    Fields { path, kind: "field", map, missing }.value()
 }
 
 /// What a task's end and output say, field by field: a value, or why there is none.

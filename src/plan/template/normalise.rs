@@ -1,6 +1,7 @@
 //! Rewriting a source into what MiniJinja reads, with a way back to the source as typed.
 //!
-//! `steps.stop-app` would be a subtraction; it becomes `steps["stop-app"]`. The same for `groups.web-eu`.
+//! `steps.stop-app` would be a subtraction; it becomes `steps["stop-app"]`. The same for `groups.web-eu` and
+//! `run.phases.restore-data`.
 
 use std::ops::Range;
 
@@ -136,7 +137,7 @@ fn string_end(bytes: &[u8], open: usize, quote: u8) -> usize {
 
 /// Copies code, rewriting the ids of steps and the names of groups that MiniJinja cannot read as names.
 fn code(source: &str, range: Range<usize>, out: &mut Normalised) {
-    const ROOTS: [&[u8]; 2] = [b"steps.", b"groups."];
+    const ROOTS: [&[u8]; 3] = [b"steps.", b"groups.", b"run.phases."];
     let bytes = source.as_bytes();
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let (mut i, mut copied) = (range.start, range.start);

@@ -66,7 +66,7 @@ impl World {
             environment: None,
             verdict,
         };
-        let place = crate::plan::DrillPlace { dir: "/drill".into(), port: 20_001 };
+        let place = crate::plan::DrillPlace { dir: "/drill".into(), port: 20_001, run: None };
         f(&Ctx {
             params: &self.params,
             steps: &[("pick", done), ("stop-app", waiting)],
@@ -254,6 +254,16 @@ fn names_are_checked_before_anything_runs() {
             ],
         ),
         (
+            "run.phases.look.took <= '2x' and run.phases.look.length < '1m' and run.phases.look",
+            Place::Expression,
+            vec![
+                "'2x': '2x' is not a duration: the unit \"x\" is not known: write a number and a unit, such as 500ms, \
+             30s, 15m, 1h30m or 2d",
+                "run.phases.look.length: `run.phases.look` has no field `length` (the fields are `took`)",
+                "run.phases.look: `run.phases.look` needs a field: `took`",
+            ],
+        ),
+        (
             "run.rto <= '2x'",
             Place::Expression,
             vec![
@@ -371,7 +381,8 @@ fn results_of_every_kind() {
 #[test]
 fn a_drill_compares_durations() {
     let world = World::new();
-    let verdict = RunVerdict { outcome: "recovered", rto: Some(90_000), rpo: None };
+    let phases = [("look", Some(9_000)), ("re-build", Some(61_000)), ("prove", None)];
+    let verdict = RunVerdict { outcome: "recovered", rto: Some(90_000), rpo: None, phases: &phases };
     let holds = |src: &str| {
         world.with_verdict(Some(verdict), |ctx| eval_bool(&expr(src), ctx)).map_err(|e| e.message)
     };
@@ -379,6 +390,12 @@ fn a_drill_compares_durations() {
     assert_eq!(holds("run.rto <= '80s'"), Ok(false));
     assert_eq!(holds("'1m' < run.rto <= '2m'"), Ok(true));
     assert_eq!(holds("run.rto <= ('1m' | duration) * 2"), Ok(true));
+    assert_eq!(holds("run.phases.look.took <= '10s' and run.phases.re-build.took > '1m'"), Ok(true));
+    assert_eq!(
+        holds("run.phases.prove.took < '1h'"),
+        Err("phase `prove` did not come to its end".into()),
+        "one that was not over is not quick"
+    );
     assert_eq!(holds("run.rpo <= '1h'"), Err("`run.rpo` was not measured".into()));
 }
 

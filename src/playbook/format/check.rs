@@ -11,7 +11,7 @@ use crate::playbook::shape::{Field, Kind, Object, Refusal, Rule};
 pub(super) const CHECKS: Kind = Kind::List(&Kind::Object(&CHECK));
 
 pub(super) const WITHIN_ELSEWHERE: &str =
-    "only the checks of `verify` and of a drill's `symptom` are repeated";
+    "only the checks of `verify` and of a drill's `symptom` and `proof` are repeated";
 
 pub(super) static CHECK_FIELDS: [Field; 2] = [
     optional("title", Kind::Text, "What people see."),
@@ -65,6 +65,12 @@ pub(super) static SYMPTOM: Object = Object {
         ("retry", Refusal::Because("a check is repeated with `within` and `every`")),
         ("required", Refusal::Because("only a check of `verify` can be advisory")),
     ],
+};
+
+pub(super) static PROOF: Object = Object {
+    name: "a proof",
+    doc: "A check of the world that must hold when the run is over, or the drill has failed.",
+    ..SYMPTOM
 };
 
 pub(super) static CHECK_ONCE: Object = Object {

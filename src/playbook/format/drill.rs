@@ -3,7 +3,8 @@
 use super::action::{
     COMMAND_FIELDS, ENV_ONLY_PROCESS, GRACE_ONLY_PROCESS, OPTION_FIELDS, SHELL_ONLY_RUN, STDIN_ONLY_PROCESS,
 };
-use super::check::{CHECKS, SYMPTOM};
+use super::channels::CHANNELS;
+use super::check::{CHECKS, PROOF, SYMPTOM};
 use super::failure::RETRY;
 use super::hosts::{ON_FIELD, ON_ONLY_PROCESS};
 use super::{EXPRESSIONS, VALUES, optional};
@@ -30,9 +31,10 @@ pub(super) static DRILL: Object = Object {
 };
 
 const SYMPTOMS: Kind = Kind::List(&Kind::Object(&SYMPTOM));
+const PROOFS: Kind = Kind::List(&Kind::Object(&PROOF));
 
 /// What a drill and its variants have in common.
-static SECTIONS: [Field; 7] = [
+static SECTIONS: [Field; 9] = [
     optional("world", DRILL_STEPS, "Builds the world, in a fresh folder `{{ drill.dir }}`."),
     optional("params", VALUES, "Parameters for the run; templates over `drill.dir`."),
     optional("inject", DRILL_STEPS, "Makes the fault."),
@@ -42,14 +44,25 @@ static SECTIONS: [Field; 7] = [
         Kind::Map { keys: Keys::Step, values: &Kind::Text },
         "What people say in the drill: a step to `approve`, `reject`, `done`, an option, ...",
     ),
+    optional(
+        "channels",
+        CHANNELS,
+        "Where word of the run goes instead, by the names of the playbook's channels; templates over `drill`, no secrets. \
+         A channel that is not named here tells nobody.",
+    ),
     optional("assert", EXPRESSIONS, "What must hold of the run in the end."),
+    optional(
+        "proof",
+        PROOFS,
+        "Must hold of the world when the run is over, or the drill has failed. May read `drill.run`.",
+    ),
     optional("teardown", DRILL_STEPS, "Always runs, also after a failure."),
 ];
 
 static VARIANT: Object = Object {
     name: "a variant of a drill",
     doc: "What it says is added to the drill: its steps, checks and assertions come after the others, in `teardown` \
-          before them; its `params` and `answers` are used instead of those of the same name.",
+          before them; its `params`, `answers` and `channels` are used instead of those of the same name.",
     fields: &[&[optional("title", Kind::Text, "What people see.")], &SECTIONS],
     rules: &[],
     refused: &[

@@ -247,7 +247,11 @@ fn a_message_of_a_step_is_handed_over_and_not_waited_for() {
     assert!(s.state().end().is_some());
     assert_eq!(s.hears_of(1, "team", true), ["notice 1 by team: told"], "also after the end");
 
-    plan.drill = Some(runbook::plan::DrillPlace { dir: "/drill".into(), port: 1 });
+    plan.drill = Some(runbook::plan::DrillPlace { dir: "/drill".into(), port: 1, run: None });
+    plan.channels.retain(|channel| channel.name == "pager");
+    let (_, lines) = Script::start(plan.clone());
+    assert_eq!(lines[0], "notice 1 by pager: alice has begun.", "the one that the drill has set up");
+    plan.channels.clear();
     let (_, lines) = Script::start(plan);
     assert_eq!(lines[0], "notice 1 by nobody: alice has begun.");
 }
