@@ -175,6 +175,42 @@ async fn queries() {
     assert_eq!(output.sql.unwrap().rows, [[json!(2)]]);
 }
 
+/// SQLite makes all changes before it gives the first row, and keeps them when the rest is merely not asked for.
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_statement_with_too_long_an_answer_changed_is_rolled_back() {
+    let mut world = World::new();
+    let path = format!("sqlite:{}?mode=rwc", world.dir().join("t.db").display());
+    for (id, before) in [("a.1", "create table t(a, b)"), ("b.1", "insert into t values (0, 'first')")] {
+        assert_eq!(world.run(sql(id, &path, before, vec![])).await.0.kind, TaskEndKind::Answered);
+    }
+    const SERIES: &str = "with recursive n(x) as (select 1 union all select x + 1 from n where x < 12)";
+    let long = [
+        // The limit is passed in the middle, at the last row, and by the only one.
+        format!("{SERIES} insert into t select x, hex(zeroblob(500000)) from n returning a, b"),
+        format!(
+            "{SERIES} insert into t select x, iif(x = 12, hex(zeroblob(4500000)), x) from n returning a, b"
+        ),
+        "insert into t values (1, hex(zeroblob(4500000))) returning b".to_owned(),
+        "update t set a = 7 returning hex(zeroblob(4500000))".to_owned(),
+        "delete from t returning hex(zeroblob(4500000))".to_owned(),
+    ];
+    for (n, query) in long.iter().enumerate() {
+        let (end, output) = world.run(sql(&format!("long{n}.1"), &path, query, vec![])).await;
+        let error = "the answer is longer than 8.0 MiB".to_owned();
+        assert_eq!(end.kind, TaskEndKind::Errored { error }, "{query}");
+        assert!(output.sql.is_none(), "{query}");
+        let (_, output) = world.run(sql(&format!("after{n}.1"), &path, "select a, b from t", vec![])).await;
+        assert_eq!(output.sql.unwrap().rows, [[json!(0), json!("first")]], "{query}");
+    }
+    // Just below it, the change stays.
+    let short = "insert into t values (1, hex(zeroblob(4000000))) returning length(b), b";
+    let (end, output) = world.run(sql("short.1", &path, short, vec![])).await;
+    assert_eq!(end.kind, TaskEndKind::Answered);
+    assert_eq!(output.sql.unwrap().rows[0][0], json!(8_000_000));
+    let (_, output) = world.run(sql("count.1", &path, "select count(*) from t", vec![])).await;
+    assert_eq!(output.sql.unwrap().rows, [[json!(2)]]);
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_query_without_end_is_ended() {
     const ENDLESS: &str =

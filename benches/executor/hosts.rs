@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::Failure;
-use crate::peers;
+use crate::peers::{self, OWN_PYTHON};
 use crate::process;
 use crate::work::{PATIENCE, Work};
 
@@ -126,7 +126,7 @@ impl Hosts {
         write!(
             inventory,
             "[all:vars]\nansible_user={user}\nansible_ssh_private_key_file={key}\n\
-             ansible_python_interpreter=/usr/bin/python3\n"
+             {OWN_PYTHON}\n"
         )?;
         fs::write(self.folder.join("inventory"), inventory)?;
         let task = |n: usize| format!("    - name: s{n}\n      command: \"true\"\n");

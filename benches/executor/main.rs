@@ -101,11 +101,11 @@ fn measure(options: &Options) -> Result<(), Failure> {
         }
         work.long_run(&mut samples, options.rounds)?;
         waiting::measure(&work, &mut samples)?;
-        let absent = by_ssh(&work, &mut samples, options.rounds.min(FEW)).err().map(|e| e.to_string());
+        let absent = by_ssh(&work, &mut samples, options.rounds.min(FEW)).err();
         if options.build {
             build::measure(&mut samples)?;
         }
-        let table = page::table(&samples, &work, &peers, absent.as_deref());
+        let table = page::table(&samples, &work, &peers, absent);
         println!("{table}");
         if options.write {
             page::write(&table)?;
@@ -135,17 +135,24 @@ fn one_round(work: &Work, samples: &mut Samples) -> Result<(), Failure> {
     work.look(samples)
 }
 
-/// The same steps on other hosts by the program and by ansible-core. What is missing here is no failure of the rest.
-fn by_ssh(work: &Work, samples: &mut Samples, rounds: usize) -> Result<(), Failure> {
+/// The same steps on other hosts by the program and by ansible-core. What is missing here is no failure of the rest: it is
+/// told in a few words for the table, and in full on stderr.
+fn by_ssh(work: &Work, samples: &mut Samples, rounds: usize) -> Result<(), &'static str> {
     if !samples.wants("hosts") {
         return Ok(());
     }
-    let hosts = Hosts::start(work)?;
+    let told = |words: &'static str| {
+        move |error: Failure| {
+            eprintln!("hosts: {error}");
+            words
+        }
+    };
+    let hosts = Hosts::start(work).map_err(told("no sshd could be started here"))?;
     for round in 1..=rounds {
         eprintln!("{} hosts by ssh, {round} of {rounds}", hosts::HOSTS);
-        samples.take("hosts.runbook", || work.run("hosts"))?;
-        let Some(seconds) = hosts.ansible() else { return Err("ansible-core is not installed".into()) };
-        samples.add("hosts.floor", seconds?);
+        samples.take("hosts.runbook", || work.run("hosts")).map_err(told("the run failed"))?;
+        let seconds = hosts.ansible().ok_or("ansible-core is not installed")?;
+        samples.add("hosts.floor", seconds.map_err(told("ansible-core failed"))?);
     }
     Ok(())
 }

@@ -35,9 +35,8 @@ impl Samples {
         self.all.entry(name.to_owned()).or_default().push(value);
     }
 
-    /// How often it was measured.
-    pub fn count(&self, name: &str) -> usize {
-        self.all.get(name).map_or(0, Vec::len)
+    pub fn sum(&self, name: &str) -> f64 {
+        self.all.get(name).map_or(0.0, |values| values.iter().sum())
     }
 
     /// None if it was not measured.

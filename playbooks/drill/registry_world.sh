@@ -17,8 +17,20 @@ dir=$2 port=${3:-0}
 cd -- "$dir"
 export HOME=$dir/home DOCKER_BUILDKIT=0 DOCKER_HOST=unix:///var/run/docker.sock
 
+# Whatever it is told, the engine keeps something of its own there: in the drill's folder then. The mounts are the drill's.
+apart() {
+  local folder name
+  for folder in /var/lib /var/cache; do
+    name=engine/apart${folder//\//-}
+    case $dir/ in "$folder"/*) continue ;; esac
+    mkdir -p "$name"/{upper,work}
+    mount -t overlay drill -o "lowerdir=$folder,upperdir=$dir/$name/upper,workdir=$dir/$name/work" "$folder"
+  done
+}
+
 engine() {
   mkdir -p home engine/{graph,run,tmp,libpod,net}
+  apart
   cat > engine/containers.conf << C
 [containers]
 netns = "host"
@@ -142,8 +154,9 @@ stop() {
   for name in engine/pid registry.pid backup.pid; do
     if [ -e "$name" ]; then kill "$(cat "$name")" 2> /dev/null || true; fi
   done
-  # What the engine has mounted would keep the folder from being removed.
-  awk -v dir="$dir/" 'index($2, dir) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
+  # What the engine has mounted would keep the folder from being removed; so would what was mounted for it, whose name is
+  # `drill`.
+  awk -v dir="$dir/" 'index($2, dir) == 1 || $1 == "drill" { print $2 }' /proc/mounts | sort -r | xargs -r umount -l
 }
 
 case $1 in

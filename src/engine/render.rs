@@ -1,5 +1,6 @@
 //! From the plan's templates to what is carried out, with what is known at this moment.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -294,33 +295,9 @@ pub(super) fn with_names<T>(
     (result, verdict): (Option<(&TaskEnd, &TaskOutput)>, Option<RunVerdict<'_>>),
     f: impl FnOnce(&Ctx<'_>) -> Result<T, TemplateError>,
 ) -> Result<T, TemplateError> {
-    let items: Vec<Option<Vec<ItemView<'_>>>> =
-        uses.iter().map(|used| items_of(plan, state, used.step)).collect();
-    let steps: Vec<(&str, StepView<'_>)> = uses
-        .iter()
-        .zip(&items)
-        .map(|(used, items)| {
-            let state = &state.steps[used.step];
-            let view = StepView {
-                outcome: state.outcome(),
-                outputs: &state.outputs,
-                choice: state.choice.as_deref(),
-                result: state.result.as_ref(),
-                items: items.as_deref(),
-            };
-            (used.name.as_str(), view)
-        })
-        .collect();
-    let spec = &plan.scopes[scope];
-    let late = spec.group.map(|g| &state.steps[g].late_params).filter(|late| !late.is_empty());
-    let merged: BTreeMap<String, Value>;
-    let params = match late {
-        None => &spec.params,
-        Some(late) => {
-            merged = spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect();
-            &merged
-        }
-    };
+    let items = items_of_all(plan, state, uses);
+    let steps = views(state, uses, &items);
+    let params = params_of(plan, state, scope);
     let run = RunView {
         id: &facts.id,
         dir: &facts.dir,
@@ -330,7 +307,43 @@ pub(super) fn with_names<T>(
         verdict,
     };
     let (groups, drill) = (&plan.groups, plan.drill.as_ref());
-    f(&Ctx { params, steps: &steps, run: &run, item, result, groups, drill })
+    f(&Ctx { params: &params, steps: &steps, run: &run, item, result, groups, drill })
+}
+
+// Apart from `with_names`, which the program has once for every `f`.
+
+fn items_of_all<'a>(plan: &'a Plan, state: &'a State, uses: &[Use]) -> Vec<Option<Vec<ItemView<'a>>>> {
+    uses.iter().map(|used| items_of(plan, state, used.step)).collect()
+}
+
+fn views<'a>(
+    state: &'a State,
+    uses: &'a [Use],
+    items: &'a [Option<Vec<ItemView<'a>>>],
+) -> Vec<(&'a str, StepView<'a>)> {
+    let view = |(used, items): (&'a Use, &'a Option<Vec<ItemView<'a>>>)| {
+        let state = &state.steps[used.step];
+        let view = StepView {
+            outcome: state.outcome(),
+            outputs: &state.outputs,
+            choice: state.choice.as_deref(),
+            result: state.result.as_ref(),
+            items: items.as_deref(),
+        };
+        (used.name.as_str(), view)
+    };
+    uses.iter().zip(items).map(view).collect()
+}
+
+/// The values of a scope's parameters, with those that became known only in the run.
+fn params_of<'a>(plan: &'a Plan, state: &'a State, scope: usize) -> Cow<'a, BTreeMap<String, Value>> {
+    let spec = &plan.scopes[scope];
+    match spec.group.map(|g| &state.steps[g].late_params).filter(|late| !late.is_empty()) {
+        None => Cow::Borrowed(&spec.params),
+        Some(late) => {
+            Cow::Owned(spec.params.iter().chain(late).map(|(k, v)| (k.clone(), v.clone())).collect())
+        }
+    }
 }
 
 /// What the items of a step gave, if it has a `foreach`.

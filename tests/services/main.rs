@@ -4,6 +4,7 @@
 //! skip in CI a failure.
 
 mod kills;
+mod machine;
 mod outage;
 mod postgres;
 mod registry;

@@ -1,8 +1,6 @@
 //! `postgres-corruption` on a real cluster with a replica, an archive and dumps: one drill for each strategy, and one in
 //! which the first fails, and one in which a moment before a bad statement comes back.
 
-use std::os::unix::process::CommandExt;
-
 use crate::support::{Drilled, Place, have};
 
 /// Its programs lie outside of the search path, in a folder for each version.
@@ -93,7 +91,5 @@ fn an_ordinary_user_drills_a_cluster_of_their_own() {
     }
     let user = 65534;
     let place = Place::of_user(user);
-    let mut command = place.drill("postgres-corruption", &["--variant", "replica"]);
-    command.uid(user).gid(user);
-    place.passes_as(command);
+    place.passes("postgres-corruption", Some("replica"));
 }

@@ -2,9 +2,12 @@
 
 use crate::support::{Drilled, Place, have};
 
+pub fn can() -> bool {
+    have("service-recovery", &["runsv", "sv", "busybox", "curl", "setsid"])
+}
+
 fn drilled(variant: &str) -> Option<(Place, Drilled)> {
-    let can = have("service-recovery", &["runsv", "sv", "busybox", "curl", "setsid"]);
-    let place = can.then(Place::new)?;
+    let place = can().then(Place::new)?;
     let drilled = place.passes("service-recovery", Some(variant))?;
     Some((place, drilled))
 }

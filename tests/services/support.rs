@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::machine::{Machine, walk};
 
 const BIN: &str = env!("CARGO_BIN_EXE_runbook");
 
@@ -35,11 +39,21 @@ pub struct Place {
     root: tempfile::TempDir,
     playbooks: PathBuf,
     program: PathBuf,
+    /// Whose the drill is, if not of who runs the test.
+    user: Option<u32>,
+    /// The machine that its drills see.
+    machine: Option<Machine>,
 }
 
 impl Place {
     /// With the playbooks where they are.
     pub fn new() -> Self {
+        let mut place = Self::folder();
+        place.settle();
+        place
+    }
+
+    fn folder() -> Self {
         let root = tempfile::Builder::new().prefix("runbook-svc-").tempdir().unwrap();
         for folder in ["home", "tmp"] {
             fs::create_dir(root.path().join(folder)).unwrap();
@@ -48,12 +62,18 @@ impl Place {
         // The account of a database has to get through to its own folder.
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let playbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks");
-        Self { root, playbooks, program: PathBuf::from(BIN) }
+        Self { root, playbooks, program: PathBuf::from(BIN), user: None, machine: None }
+    }
+
+    fn settle(&mut self) {
+        let program = self.program.parent().unwrap();
+        self.machine = Machine::new(self.root.path(), Path::new(env!("CARGO_MANIFEST_DIR")), program);
     }
 
     /// With all that another user needs, which is then theirs.
     pub fn of_user(user: u32) -> Self {
-        let mut place = Self::new();
+        let mut place = Self::folder();
+        place.user = Some(user);
         let (from, to) = (&place.playbooks, place.root.path().join("playbooks"));
         let copied = Command::new("cp").arg("-r").args([from, &to]).status().unwrap();
         assert!(copied.success());
@@ -63,11 +83,15 @@ impl Place {
         let owned =
             Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(place.root.path()).status();
         assert!(owned.unwrap().success());
+        place.settle();
         place
     }
 
     pub fn drill(&self, name: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.machine {
+            Some(machine) => machine.enter(self.user, &self.program),
+            None => self.as_user(Command::new(&self.program)),
+        };
         let path = self.root.path();
         command
             .arg("drill")
@@ -84,6 +108,13 @@ impl Place {
         command
     }
 
+    fn as_user(&self, mut command: Command) -> Command {
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
     fn state(&self) -> PathBuf {
         self.root.path().join("state")
     }
@@ -97,10 +128,7 @@ impl Place {
 
     /// Drills, and asserts that the drill passed and left nothing. None if the machine gives it no namespaces.
     pub fn passes(&self, name: &str, variant: Option<&str>) -> Option<Drilled> {
-        self.passes_as(self.drill(name, &variant.map_or(Vec::new(), |v| vec!["--variant", v])))
-    }
-
-    pub fn passes_as(&self, command: Command) -> Option<Drilled> {
+        let command = self.drill(name, &variant.map_or(Vec::new(), |v| vec!["--variant", v]));
         let (code, shown) = self.start(command).wait();
         if refused(code, &shown) {
             return None;
@@ -147,24 +175,32 @@ impl Place {
     /// container does.
     pub fn inside(&self) -> Vec<(i32, String)> {
         let net = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let own = net(i32::try_from(std::process::id()).unwrap());
+        let own: Vec<PathBuf> = self.outside().into_iter().filter_map(net).collect();
         let marked = self.processes();
         let theirs: BTreeSet<PathBuf> =
-            marked.iter().filter_map(|pid| net(*pid)).filter(|ns| Some(ns) != own.as_ref()).collect();
+            marked.iter().filter_map(|pid| net(*pid)).filter(|ns| !own.contains(ns)).collect();
         let of_drill = |pid: &i32| marked.contains(pid) || net(*pid).is_some_and(|ns| theirs.contains(&ns));
         pids().filter(of_drill).map(|pid| (pid, command_line(pid))).collect()
     }
 
-    /// The namespaces that these processes do not share with this one.
-    pub fn namespaces(inside: &[(i32, String)]) -> BTreeSet<PathBuf> {
-        let own: BTreeSet<PathBuf> = namespaces_of("self").collect();
+    /// A process of this machine, and one of that which the drill sees.
+    fn outside(&self) -> Vec<i32> {
+        let machine = self.machine.iter().map(|machine| machine.first);
+        std::iter::once(i32::try_from(std::process::id()).unwrap()).chain(machine).collect()
+    }
+
+    /// The namespaces that these processes do not share with those outside of the drill.
+    pub fn namespaces(&self, inside: &[(i32, String)]) -> BTreeSet<PathBuf> {
+        let own: BTreeSet<PathBuf> =
+            self.outside().iter().flat_map(|pid| namespaces_of(&pid.to_string())).collect();
         let theirs = inside.iter().flat_map(|(pid, _)| namespaces_of(&pid.to_string()));
         theirs.filter(|namespace| !own.contains(namespace)).collect()
     }
 
     /// Asserts that nothing of a drill is to be found: no process that was started from here or names a file from here
-    /// (as the monitor of a container does), and no mount. Whatever else is on the machine may be somebody else's; that a
-    /// drill cannot reach it is shown by tests/cli/isolation.rs.
+    /// (as the monitor of a container does), and no mount; and that the machine which it saw is what it was, file by file,
+    /// with all that runs, is mounted or listens there. That a drill cannot reach the real one is shown by
+    /// tests/cli/isolation.rs.
     pub fn assert_as_before(&self) {
         let root = self.root.path().to_str().unwrap();
         let began = Instant::now();
@@ -180,6 +216,39 @@ impl Place {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(root), "{mounts}");
+        assert_eq!(self.groups(), [] as [PathBuf; 0], "groups of processes that nobody needs any more");
+        let Some(machine) = &self.machine else { return };
+        loop {
+            let changed = machine.changed();
+            if changed.is_empty() {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE / 4, "the machine is not what it was: {changed:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The groups of processes, which are the machine's for all, that the hosts of drills from here were in.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        let mut owners = BTreeSet::new();
+        walk(&self.state(), &mut |path| {
+            let plan = path.file_name().is_some_and(|name| name == "plan.json");
+            let plan = plan.then(|| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap());
+            if let Some(dir) = plan.as_ref().and_then(|plan| plan["drill"]["dir"].as_str()) {
+                let hash = Sha256::digest(format!("{dir}\n"));
+                let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+                owners.insert(format!("drill-{}-", &hex[..12]));
+            }
+        });
+        let folders = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let all = folders
+            .into_iter()
+            .flat_map(|folder| names(folder).map(move |name| Path::new(folder).join(name)));
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            owners.iter().any(|owner| name.starts_with(owner))
+        };
+        all.filter(ours).collect()
     }
 
     /// Whether a run here has recorded this.
@@ -272,6 +341,14 @@ impl Running {
             assert!(began.elapsed() < PATIENCE, "it does not end\n{}", self.shown());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !done() {
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
