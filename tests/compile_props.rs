@@ -241,10 +241,10 @@ fn a_damaged_plan_never_panics() {
 #[test]
 fn another_format_is_named_and_not_read() {
     let json = String::from_utf8(compiled(RICH).to_json()).expect("text");
-    let newer = json.replacen("\"format\": 1", "\"format\": 2, \"strange\": true", 1);
+    let newer = json.replacen("\"format\":1", "\"format\":2,\"strange\":true", 1);
     let error = Plan::from_json(newer.as_bytes()).expect_err("a newer format");
     assert!(matches!(error, PlanError::Format(2)));
     assert_eq!(error.to_string(), "it has format 2, and this program reads format 1");
-    let cycle = json.replacen("\"needs\": []", "\"needs\": [1]", 1);
+    let cycle = json.replacen("\"needs\":[]", "\"needs\":[1]", 1);
     assert!(matches!(Plan::from_json(cycle.as_bytes()), Err(PlanError::Inconsistent(_))));
 }

@@ -307,10 +307,8 @@ impl State {
             }
             TaskKind::Verify { check, poll } => {
                 step.attempts = task.attempt;
-                let since = match step.status {
-                    StepStatus::Active(Activity::Verifying { check: c, since, .. }) if c == check => since,
-                    _ => t,
-                };
+                let since = step.polled.filter(|(c, _)| *c == check).map_or(t, |(_, since)| since);
+                step.polled = Some((check, since));
                 step.status = StepStatus::Active(Activity::Verifying { check, poll, since, next: None });
             }
             TaskKind::Check => step.status = StepStatus::Active(Activity::Checking),
@@ -384,6 +382,9 @@ impl State {
             let next = Some(t.saturating_add(spec.every));
             step.status = StepStatus::Active(Activity::Verifying { check, poll, since: *since, next });
         } else {
+            if matches!(verdict, TaskVerdict::Passed | TaskVerdict::Failed(_)) {
+                step.polled = None;
+            }
             let (task, verdict) = (task.clone(), verdict.clone());
             step.status = StepStatus::Active(Activity::Deciding { task, verdict, no_retry, lost });
         }

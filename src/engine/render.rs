@@ -168,7 +168,8 @@ impl Engine {
                 nearest(&name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             return Err(format!("on: there is no host `{name}`{near}"));
         };
-        Ok(Some(Host { name, reach: reach.clone() }))
+        let connect_timeout = self.plan.connect_timeouts.get(&name).copied();
+        Ok(Some(Host { name, reach: reach.clone(), connect_timeout }))
     }
 
     fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {

@@ -189,8 +189,7 @@ impl StepState {
         (self.begun, self.waited) = (None, Millis::ZERO);
         self.attempts_before = self.attempts;
         self.round = self.round.saturating_add(1);
-        self.ended = None;
-        self.why = None;
+        (self.ended, self.why, self.polled) = (None, None, None);
         self.undo = UndoStatus::None;
         self.before_undo = None;
     }

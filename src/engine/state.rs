@@ -127,6 +127,9 @@ pub struct StepState {
     /// of it. Taken away only where it is certain that nothing is there: that very task never ran, the step was undone,
     /// or a person said so. So a step that was once in doubt stays in every rollback, however it failed later.
     pub effect_at: Option<u64>,
+    /// Since when the check of that number has been polled, until it has said yes or no for good. It stays over polls that
+    /// never ran or of which nobody knows, so that they give it no more time.
+    pub polled: Option<(u16, Millis)>,
     /// An attempt's outcome was unknown, and neither a check nor a person has cleared it; a later failed attempt does
     /// not. A rollback needs no such mark (see `effect_at`); who wants to edit the step has to be told.
     pub dirty: bool,
@@ -294,6 +297,7 @@ impl StepState {
             result: None,
             advisories: Vec::new(),
             lost_there: None,
+            polled: None,
             effect_at: None,
             dirty: false,
             done_by_hand: false,

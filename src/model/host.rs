@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Millis;
+
 /// The name that means this machine; no host can have it.
 pub const HERE: &str = "local";
 
@@ -13,6 +15,27 @@ pub const HERE: &str = "local";
 pub struct Host {
     pub name: String,
     pub reach: Reach,
+    /// How long it may take until it answers; none: see [`Host::patience`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Millis>,
+}
+
+impl Host {
+    /// How long it may take until the other side answers. Longer than ssh itself waits for a connection, for a login takes
+    /// its time as well; and on a machine in trouble everything does.
+    pub fn patience(&self) -> Millis {
+        const LEAST: Millis = Millis::secs(30);
+        const BEYOND: Millis = Millis::secs(20);
+        let own = match &self.reach {
+            Reach::Ssh(ssh) => {
+                ssh.options.iter().find(|(name, _)| name.eq_ignore_ascii_case("ConnectTimeout"))
+            }
+            _ => None,
+        };
+        let own = own.and_then(|(_, value)| value.parse().ok()).map(Millis::secs);
+        let needed = own.map_or(LEAST, |own| own.saturating_add(BEYOND).max(LEAST));
+        self.connect_timeout.unwrap_or(needed)
+    }
 }
 
 /// How a host is reached. Nothing in it is secret: it stands in argument lists.
@@ -101,6 +124,19 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_gives_ssh_more_time_has_to_wait_longer() {
+        let host = |options: &[(&str, &str)], connect_timeout| {
+            let options = options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+            let reach = Reach::Ssh(Ssh { to: "web1".into(), options, ..Ssh::default() });
+            Host { name: "web1".into(), reach, connect_timeout }.patience()
+        };
+        assert_eq!(host(&[], None), Millis::secs(30));
+        assert_eq!(host(&[("ConnectTimeout", "3")], None), Millis::secs(30));
+        assert_eq!(host(&[("connecttimeout", "60")], None), Millis::secs(80));
+        assert_eq!(host(&[("ConnectTimeout", "60")], Some(Millis::secs(5))), Millis::secs(5));
+    }
 
     #[test]
     fn a_name_that_would_be_an_option_is_refused() {

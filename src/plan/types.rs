@@ -41,6 +41,9 @@ pub struct Plan {
     /// Where commands can run besides this machine, as it stood when the plan was made: those that it may need.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hosts: BTreeMap<String, Reach>,
+    /// How long it may take until a host answers, for those of them of which the playbook says it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub connect_timeouts: BTreeMap<String, Millis>,
     /// Hosts by group: those groups that some text reads.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub groups: BTreeMap<String, Vec<String>>,

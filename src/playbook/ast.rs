@@ -161,6 +161,7 @@ pub struct Environment {
 pub struct HostDecl {
     pub name: Text,
     pub kind: HostKind,
+    pub connect_timeout: Option<Spanned<Millis>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

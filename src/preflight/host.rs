@@ -112,7 +112,7 @@ fn one(checks: &mut Checks, name: &str, reach: &Reach, about: Finding, uses: &Us
         let finding = needs_param(about, param);
         return checks.add_found(finding);
     }
-    let host = Host { name: name.to_owned(), reach: reach.clone() };
+    let host = Host { name: name.to_owned(), reach: reach.clone(), connect_timeout: None };
     let programs = uses.programs(name);
     let by = uses.of_host(name);
     let (root, without, limit) = (uses.root.clone(), uses.secrets.clone(), checks.limit());

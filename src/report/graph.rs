@@ -121,7 +121,7 @@ fn mermaid_label(plan: &Plan, ix: StepIx) -> String {
 fn titled(plan: &Plan, ix: StepIx) -> String {
     let step = &plan.steps[ix];
     let on = match &step.body {
-        Body::Command(command) => rendered::on(plan, step.scope, command),
+        Body::Command(command) => rendered::on(plan, step, command),
         _ => None,
     };
     on.map_or_else(|| step.title.clone(), |on| format!("{} on {on}", step.title))

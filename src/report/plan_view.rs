@@ -255,7 +255,7 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
     let group = &plan.steps[ix];
     // What is done for each item is told once.
     let step = words::each_does(plan, ix);
-    let check = |c: &Check| check_view(plan, step.scope, c);
+    let check = |c: &Check| check_view(plan, step, c);
     let command = match &step.body {
         Body::Command(command) => Some(command),
         _ => None,
@@ -270,7 +270,7 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         title: neutral::line(&group.title),
         kind: kind(step),
         needs: group.needs.iter().filter_map(|n| plan.steps.get(*n)).map(|s| s.id.clone()).collect(),
-        command: command.map(|c| command_view(plan, step.scope, c)),
+        command: command.map(|c| command_view(plan, step, c)),
         wait: if let Body::Wait(length) = step.body { Some(length) } else { None },
         when: group.when.as_ref().map(|e| rendered::expression(&e.src)),
         asks: plan_asks::of_step(plan, step),
@@ -278,7 +278,7 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         expect: step.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
         retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view),
         verify: step.verify.iter().map(check).collect(),
-        undo: step.undo.as_ref().map(|u| command_view(plan, step.scope, &u.command)),
+        undo: step.undo.as_ref().map(|u| command_view(plan, step, &u.command)),
         undo_asks: plan_asks::of_undo(plan, step),
         check: step.check.as_ref().map(check),
         irreversible: step.irreversible,
@@ -341,16 +341,16 @@ fn kind(step: &Step) -> &'static str {
     }
 }
 
-fn command_view(plan: &Plan, scope: usize, command: &Command) -> CommandView {
-    let Shown { text, values, known } = rendered::command(plan, scope, command);
-    let on = rendered::on(plan, scope, command);
+fn command_view(plan: &Plan, step: &Step, command: &Command) -> CommandView {
+    let Shown { text, values, known } = rendered::command(plan, step.scope, command);
+    let on = rendered::on(plan, step, command);
     CommandView { on, text, values, known, timeout: command.timeout }
 }
 
-fn check_view(plan: &Plan, scope: usize, check: &Check) -> CheckView {
+fn check_view(plan: &Plan, step: &Step, check: &Check) -> CheckView {
     CheckView {
         title: neutral::line(&check.title),
-        command: command_view(plan, scope, &check.command),
+        command: command_view(plan, step, &check.command),
         expect: check.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
         within: check.within,
         every: check.every,

@@ -7,8 +7,8 @@ use regex::Regex;
 
 use super::{neutral, words};
 use crate::model::{Op, ProcessOp};
-use crate::plan::template::{self, Ctx, Dialect, RunView, TemplateError};
-use crate::plan::{Action, Auth, Command, Http, HttpBody, JsonTemplate, Plan, Sql, Template};
+use crate::plan::template::{self, Ctx, Dialect, TemplateError};
+use crate::plan::{Action, Auth, Command, Http, HttpBody, JsonTemplate, Plan, Sql, Step, Template, Where};
 
 /// A command to show. The texts are neutral.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Shown {
 
 /// The command with the parameters of its scope; its source where a value is known only during the run.
 pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
-    match before_the_start(plan, scope, |ctx| render(&command.action, ctx)) {
+    match plan.before_the_start(scope, None, |ctx| render(&command.action, ctx)) {
         Some(Ok((text, values))) => {
             let values = values.into_iter().map(|(n, v)| (neutral::line(n), neutral::line(v))).collect();
             Shown { text: clean(&text), values, known: true }
@@ -32,43 +32,48 @@ pub fn command(plan: &Plan, scope: usize, command: &Command) -> Shown {
     }
 }
 
-/// What is known before the first step.
-fn before_the_start<T>(plan: &Plan, scope: usize, render: impl FnOnce(&Ctx<'_>) -> T) -> Option<T> {
-    let params = &plan.scopes.get(scope)?.params;
-    let run = RunView {
-        id: "‹run id›",
-        dir: "‹run folder›",
-        started_at: "‹start›",
-        operator: "‹operator›",
-        environment: plan.environment.as_ref().map(|e| e.name.as_str()),
-        verdict: None,
-    };
-    Some(render(&Ctx {
-        params,
-        steps: &[],
-        run: &run,
-        item: None,
-        result: None,
-        groups: &plan.groups,
-        drill: plan.drill.as_ref(),
-    }))
-}
-
 /// A text with the parameters of its scope, secrets by name; its source where a value is known only during the run.
 pub fn text(plan: &Plan, scope: usize, template: &Template) -> String {
-    match before_the_start(plan, scope, |ctx| secret_text(template, ctx)) {
+    match plan.before_the_start(scope, None, |ctx| secret_text(template, ctx)) {
         Some(Ok(text)) => neutral::block(text.trim_end()),
         _ => clean(&template.src),
     }
 }
 
-/// The host that the command runs on, and how it is reached; none for this machine.
-pub fn on(plan: &Plan, scope: usize, command: &Command) -> Option<String> {
-    let name = text(plan, scope, command.on.as_ref()?);
-    Some(match plan.hosts.get(&name) {
-        Some(reach) => format!("{name} ({})", neutral::line(reach.describe())),
-        None => name,
-    })
+/// The host that a command of the step runs on, and how it is reached; none for this machine. Of an item of a `foreach`
+/// those of all items, where each has its own.
+pub fn on(plan: &Plan, step: &Step, command: &Command) -> Option<String> {
+    /// Of items with a host each, so many are named.
+    const NAMED: usize = 6;
+    let template = command.on.as_ref()?;
+    let items = step.parent.and_then(|group| plan.foreach(group)).map_or(&[][..], |each| &each.steps);
+    let others = items.iter().filter_map(|ix| plan.steps.get(*ix));
+    let mut places = vec![plan.where_of(step, command)];
+    for place in others.map(|item| plan.where_of(item, command)) {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let name = |place: &Where| match place {
+        Where::Here => "this machine".to_owned(),
+        Where::On(name) => neutral::line(name),
+        Where::Late => text(plan, step.scope, template),
+    };
+    match places.as_slice() {
+        [Where::Here] => None,
+        [Where::On(host)] => {
+            let way = plan.hosts.get(host).map(|reach| format!(" ({})", neutral::line(reach.describe())));
+            Some(neutral::line(host) + &way.unwrap_or_default())
+        }
+        [Where::Late] => Some(name(&Where::Late)),
+        several => {
+            let mut text: Vec<String> = several.iter().take(NAMED).map(name).collect();
+            if let more @ 1.. = several.len().saturating_sub(NAMED) {
+                text.push(format!("{more} more"));
+            }
+            Some(text.join(", "))
+        }
+    }
 }
 
 /// The parameters that a source names, with their values.

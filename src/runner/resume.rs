@@ -265,7 +265,11 @@ fn one_in_flight(engine: &Engine, task: &TaskId, flight: &crate::engine::InFligh
     let age = now.saturating_sub(flight.since);
     let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
     let abroad = reach.map(|(name, reach)| Abroad {
-        host: Host { name: name.clone(), reach: reach.clone() },
+        host: Host {
+            name: name.clone(),
+            reach: reach.clone(),
+            connect_timeout: plan.connect_timeouts.get(name).copied(),
+        },
         root: plan.root.clone(),
         sensitive: plan.steps[flight.step].sensitive,
         timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),

@@ -111,6 +111,27 @@ steps:
     }
 }
 
+/// It takes the connection and says nothing; ssh itself would wait for a minute.
+#[test]
+fn a_host_that_does_not_answer_is_given_up() {
+    let Some(net) = Net::new(1) else { return };
+    let hosts = net.hosts().replace("ConnectTimeout: 3 }", "ConnectTimeout: 60 }, connect_timeout: 2s");
+    let steps = "steps:\n  - { id: go, on: h1, timeout: 1h, run: \"cd; touch begun\" }\n";
+    net.world.playbook("mute", &format!("{hosts}{steps}"));
+    let all = |signal| {
+        for pid in net.processes(1) {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+        }
+    };
+    all(nix::sys::signal::Signal::SIGSTOP);
+    net.run(&["run", "mute"]).exits(1).says(&["h1 cannot be reached: no answer within 2.0s"]);
+    all(nix::sys::signal::Signal::SIGCONT);
+    assert!(!net.home(1).join("begun").exists());
+    net.run(&["resume", "last"]).exits(0);
+    assert!(net.home(1).join("begun").exists());
+    net.assert_clean(1);
+}
+
 #[test]
 fn what_cannot_be_reached_has_surely_not_begun() {
     let Some(net) = Net::new(1) else { return };

@@ -78,6 +78,39 @@ fn a_way_that_never_answers_has_started_nothing() {
 }
 
 #[test]
+fn a_way_that_hangs_is_given_up_and_has_started_nothing() {
+    let world = World::new();
+    script(&world, "way", "#!/bin/sh\n[ ! -e hang ] || sleep 4051\nexec \"$@\"\n");
+    world.playbook(
+        "hangs",
+        r#"
+hosts: { there: { via: [./way], connect_timeout: 2s } }
+steps:
+  - { id: go, on: there, timeout: 1h, destructive: true, run: "echo x >> begun; while [ ! -e end ]; do sleep 0.1; done" }
+"#,
+    );
+    world.write("hang", "");
+    world.run(&["run", "hangs"]).exits(1).says(&["there cannot be reached: no answer within 2.0s"]);
+    assert!(!world.path("begun").exists());
+    wait_until("the way to end", || world.processes_like("sleep 4051").is_empty());
+
+    // It begins, and everything here dies. When it cannot be asked what became of it, that is not a no.
+    fs::remove_file(world.path("hang")).unwrap();
+    let running = world.start(&["resume", "last"]);
+    wait_until("the command", || world.path("begun").exists());
+    let runner = world.processes_like("resume last");
+    let keeper = world.processes_like("__keeper");
+    runner.into_iter().chain(keeper).for_each(crate::support::kill_hard);
+    let _ = running.wait();
+    world.write("hang", "");
+    world.run(&["resume", "last"]).exits(5).says(&["cannot be asked", "no answer within 2.0s"]);
+    fs::remove_file(world.path("hang")).unwrap();
+    world.write("end", "");
+    world.run(&["resume", "last"]).exits(0);
+    assert_eq!(world.read("begun"), "x\n");
+}
+
+#[test]
 fn a_person_ends_it_and_a_grandchild_holds_nothing_up() {
     let world = World::new();
     world.playbook(
@@ -123,6 +156,44 @@ steps:
         .filter_map(|body| body["host"].as_str().map(str::to_owned))
         .collect();
     assert_eq!(hosts, ["two", "two", "two"]);
+}
+
+#[test]
+fn a_plan_names_the_hosts_of_the_items() {
+    let world = World::new();
+    let hosts: String = (1..=9).map(|n| format!("h{n}: {{ via: [env, N={n}] }}, ")).collect();
+    let names: Vec<String> = (1..=9).map(|n| format!("h{n}")).collect();
+    world.playbook(
+        "items",
+        &format!(
+            r#"
+hosts: {{ {hosts} }}
+groups: {{ few: [h1, h2], all: [{}] }}
+steps:
+  - {{ id: few, foreach: groups.few, on: "{{{{ item }}}}", run: "true", undo: {{ on: local, run: "true" }} }}
+  - {{ id: all, foreach: groups.all, on: "{{{{ item }}}}", run: "true" }}
+  - {{ id: some, foreach: [h1, local], on: "{{{{ item }}}}", run: "true" }}
+  - {{ id: same, foreach: [1, 2], on: "{{{{ groups.few | first }}}}", run: "true" }}
+  - {{ id: pick, run: "echo h1", outputs: {{ h: result.stdout | trim }} }}
+  - {{ id: late, on: "{{{{ steps.pick.outputs.h }}}}", run: "true" }}
+"#,
+            names.join(", ")
+        ),
+    );
+    let plan = world.run(&["plan", "items"]).exits(0).out;
+    let on: Vec<&str> = plan.lines().filter_map(|line| line.trim().strip_prefix("on ")).collect();
+    let on: Vec<&str> = on.into_iter().filter(|line| !line.starts_with("failure")).collect();
+    assert_eq!(
+        on,
+        [
+            "h1, h2",
+            "h1, h2, h3, h4, h5, h6, 3 more",
+            "h1, this machine",
+            "h1 (via env N=1)",
+            "{{ steps.pick.outputs.h }}"
+        ]
+    );
+    assert!(world.run(&["print", "items"]).exits(0).out.contains("on h1, h2\n"));
 }
 
 #[test]

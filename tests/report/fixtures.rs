@@ -118,6 +118,7 @@ pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
         escalation: Vec::new(),
         updates: None,
         hosts: BTreeMap::new(),
+        connect_timeouts: std::collections::BTreeMap::new(),
         groups: BTreeMap::new(),
         requires: Requires { commands: vec!["sqlite3".to_owned()], ..Requires::default() },
         max_parallel: 8,

@@ -131,6 +131,7 @@ pub fn plan(phases: usize, max_parallel: usize, scopes: Vec<Scope>, steps: Vec<S
         escalation: Vec::new(),
         updates: None,
         hosts: [(HOST.to_owned(), Reach::Via(vec!["enter".into()]))].into(),
+        connect_timeouts: Default::default(),
         groups: Default::default(),
         requires: Requires::default(),
         max_parallel,

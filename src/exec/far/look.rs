@@ -106,7 +106,8 @@ mod tests {
     use super::*;
 
     fn by_shell(shell: &str, home: &Path, programs: &[&str]) -> Looked {
-        let host = Host { name: "there".into(), reach: Reach::Via(vec!["env".into()]) };
+        let host =
+            Host { name: "there".into(), reach: Reach::Via(vec!["env".into()]), connect_timeout: None };
         let look = Look::new(&host, &programs.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
         let mut child = Command::new(shell)
             .args(["-c", BOOT, TOKEN])

@@ -53,6 +53,8 @@ pub(super) struct Far {
     pub mark: String,
     /// It was started before; this asks what became of it.
     pub asks: bool,
+    /// How long it may take until it says `ready`.
+    pub patience: Millis,
     /// Asks the task to end; `G=SECONDS` goes before it.
     pub stop: Bytes,
     /// Takes the run's folders there away; `KEEP=TASKS` goes before it.
@@ -183,6 +185,7 @@ impl Orders<'_> {
             token: self.token(),
             mark: self.mark(),
             asks,
+            patience: self.host.patience(),
             stop: Bytes(self.script(b"", STOP)),
             clean: Bytes(self.script(b"", CLEAN)),
             master: self.master(),

@@ -36,7 +36,12 @@ impl Keeper {
             return;
         }
         let began = now();
-        let token = tree::token(&self.run_dir, &order.task);
+        let mut token = tree::token(&self.run_dir, &order.task);
+        if order.far.as_ref().is_some_and(|far| far.asks) {
+            // A way that ends on this machine may have handed its variables on to the command: to end the question must not
+            // end what is asked about.
+            token.push_str("/asked");
+        }
         let mark = mark::of(&token);
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
@@ -90,7 +95,7 @@ impl Keeper {
     }
 
     fn task(&self, order: &StartTask, started: Started, stdin: Vec<u8>, began: Moment) -> Task {
-        let far = FarTask::of(order);
+        let far = FarTask::of(order, began);
         let outlet = |stream, pipe: std::io::PipeReader| {
             // A pipe that cannot be read without blocking must not be read at all; it cannot happen to a fresh pipe.
             let pipe = set_nonblocking(std::os::fd::AsFd::as_fd(&pipe)).ok().map(|()| pipe);

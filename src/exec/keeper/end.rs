@@ -78,6 +78,14 @@ impl Keeper {
             if due(&self.tasks[at]) {
                 self.end_tree(at, Reason::Timeout, false);
             }
+            let open = |task: &Task| self.rest.is_none() && task.ending.is_none() && task.reaped.is_none();
+            if open(&self.tasks[at]) && self.tasks[at].answer_by().is_some_and(|by| by <= now) {
+                self.tasks[at].give_way_up(now);
+                // Nor will it answer in order to be tidied up.
+                if let Some(far) = &self.tasks[at].far {
+                    self.hosts.remove(&far.far.host);
+                }
+            }
             self.tasks[at].end_way(now);
             advance(&mut self.tasks[at], &self.me, now, child_ended);
             if self.is_over(at, now) {

@@ -21,6 +21,8 @@ use crate::model::{Millis, TaskEndKind, TaskId};
 
 /// So long, beyond the grace, a host is given to end what it was asked to end.
 const PATIENCE: Moment = 20_000;
+/// So long hosts are given to be tidied up. Less than a runner that comes meanwhile waits for an answer of this keeper.
+const TIDYING: Moment = 8_000;
 /// So long is waited for the last word once a host has said that nothing is left.
 const LAST_WORD: Moment = 5_000;
 /// A way that does not end although all was said: something over there holds it open.
@@ -38,6 +40,8 @@ pub(super) struct FarTask {
     argv: Vec<String>,
     workdir: PathBuf,
     pub helpers: Vec<Helper>,
+    /// Until then it has to have answered.
+    pub answer_by: Moment,
     /// Since when all has been said.
     said: Option<Moment>,
     /// Its way was ended from here although all had been said.
@@ -45,9 +49,11 @@ pub(super) struct FarTask {
 }
 
 impl FarTask {
-    pub fn of(order: &StartTask) -> Option<Box<Self>> {
+    pub fn of(order: &StartTask, began: Moment) -> Option<Box<Self>> {
+        let far = order.far.as_deref()?;
         Some(Box::new(Self {
-            far: order.far.as_deref()?.clone(),
+            answer_by: began.saturating_add(far.patience.0),
+            far: far.clone(),
             argv: order.commands.first()?.clone(),
             workdir: order.workdir.clone(),
             helpers: Vec::new(),
@@ -81,6 +87,18 @@ impl Task {
     /// The other side has answered; before that, nothing was sent.
     fn is_ready(&self) -> bool {
         self.outlets[0].filter.as_ref().is_some_and(|filter| filter.is_ready)
+    }
+
+    /// Until when its host has to answer, if it has not.
+    pub fn answer_by(&self) -> Option<Moment> {
+        self.far.as_ref().filter(|_| !self.is_ready()).map(|far| far.answer_by)
+    }
+
+    /// Its way has had its time. Whatever it still says, nothing is sent by it any more.
+    pub fn give_way_up(&mut self, now: Moment) {
+        self.stdin = None;
+        let phase = Phase::Killing { round_at: now, give_up_at: now + super::end::FORCE };
+        self.ending = Some(Ending { reason: Reason::Unanswered, phase });
     }
 
     /// The word that says what became of it.
@@ -135,8 +153,11 @@ impl Task {
         let unknown = |why: String| TaskEndKind::Unknown { why };
         let ended = self.ending.as_ref().map(|ending| match ending.reason {
             Reason::Timeout => TaskEndKind::TimedOut,
-            Reason::Stop | Reason::Incomplete => TaskEndKind::Cancelled,
+            Reason::Stop | Reason::Unanswered | Reason::Incomplete => TaskEndKind::Cancelled,
         });
+        if self.ending.as_ref().is_some_and(|ending| ending.reason == Reason::Unanswered) {
+            return (unanswered(&far.far), false);
+        }
         if let Some(frame) = self.last_word() {
             let number = frame.rest.parse().unwrap_or(-1);
             let kind = match (frame.word.as_str(), ended) {
@@ -314,11 +335,20 @@ impl Keeper {
             let stdin = [head.as_bytes(), &clean].concat();
             open.extend(self.spawn_helper(&argv, &workdir, &stdin));
         }
-        let until = now() + PATIENCE;
+        let until = now() + TIDYING;
         while !open.is_empty() && now() < until {
             open.retain(|pid| crate::exec::procfs::stat(*pid).is_some_and(|stat| !stat.has_ended()));
             std::thread::sleep(Millis(10).std());
         }
+    }
+}
+
+/// What becomes of a task whose host did not answer in time.
+pub(super) fn unanswered(far: &Far) -> TaskEndKind {
+    let error = format!("no answer within {}", far.patience);
+    match far.asks {
+        true => TaskEndKind::Unknown { why: unasked(&far.host, &error) },
+        false => TaskEndKind::NotStarted { error: format!("{} cannot be reached: {error}", far.host) },
     }
 }
 

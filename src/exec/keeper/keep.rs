@@ -142,7 +142,8 @@ impl Keeper {
     fn arm(&mut self) -> io::Result<()> {
         // What rests has no deadline.
         let awake = self.tasks.iter().filter(|t| self.rest.is_none() || t.ending.is_some());
-        let Some(next) = awake.filter_map(Task::wake_at).min() else { return Ok(()) };
+        let ways = self.openings.iter().map(|opening| opening.until);
+        let Some(next) = awake.filter_map(Task::wake_at).chain(ways).min() else { return Ok(()) };
         if self.armed.is_none_or(|armed| next < armed) {
             // 0 would switch the timer off.
             let at = TimeSpec::milliseconds(i64::try_from(next.max(1)).unwrap_or(i64::MAX));

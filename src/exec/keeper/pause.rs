@@ -30,6 +30,9 @@ impl Keeper {
         let _ = self.notes.add(&Note::Rested { millis: rested });
         for task in &mut self.tasks {
             task.deadline = task.deadline.map(|d| d.saturating_add(rested));
+            if let Some(far) = &mut task.far {
+                far.answer_by = far.answer_by.saturating_add(rested);
+            }
         }
         self.signal_resting(Signal::SIGCONT);
     }

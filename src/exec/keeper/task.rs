@@ -146,6 +146,8 @@ pub(super) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 pub(super) enum Reason {
     Timeout,
     Stop,
+    /// The way to its host did not answer: nothing was sent.
+    Unanswered,
     /// Its pipeline could not be started as a whole.
     Incomplete,
 }
@@ -219,7 +221,7 @@ impl Task {
     /// When this task needs attention without anything else happening.
     pub fn wake_at(&self) -> Option<Moment> {
         let ending = match &self.ending {
-            None => self.deadline,
+            None => [self.deadline, self.answer_by()].into_iter().flatten().min(),
             Some(Ending { phase: Phase::Asked { kill_at, look_at }, .. }) => Some((*kill_at).min(*look_at)),
             Some(Ending { phase: Phase::Killing { round_at, .. }, .. }) => Some(*round_at),
             Some(Ending { phase: Phase::Over, .. }) => None,
@@ -240,7 +242,9 @@ impl Task {
         }
         match &self.ending {
             Some(Ending { reason: Reason::Timeout, .. }) => TaskEndKind::TimedOut,
-            Some(Ending { reason: Reason::Stop | Reason::Incomplete, .. }) => TaskEndKind::Cancelled,
+            Some(Ending { reason: Reason::Stop | Reason::Unanswered | Reason::Incomplete, .. }) => {
+                TaskEndKind::Cancelled
+            }
             None => self.mains.iter().rev().filter_map(|(_, status)| failure(*status)).next().unwrap_or_else(
                 || {
                     let all_known = self.all_reaped();

@@ -5,7 +5,9 @@ use std::io::{PipeReader, Read};
 use std::path::Path;
 use std::process::Stdio;
 
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
 
 use super::far::unasked;
 use super::keep::{Keeper, now};
@@ -25,27 +27,36 @@ pub(super) struct Opening {
     pid: i32,
     stderr: PipeReader,
     ended: Option<WaitStatus>,
+    /// Until then it has to have ended.
+    pub until: Moment,
+    patience: Millis,
 }
 
 impl Keeper {
     /// The order, if it can begin now; else it waits for its way.
     pub(super) fn open_way(&mut self, order: StartTask) -> Option<StartTask> {
-        let Some(master) = order.far.as_ref().and_then(|far| far.master.clone()) else { return Some(order) };
+        let far = order.far.as_ref();
+        let Some((master, patience)) = far.and_then(|far| Some((far.master.clone()?, far.patience))) else {
+            return Some(order);
+        };
         let opening = self.openings.iter().any(|opening| opening.socket == master.socket);
         // A way that cannot be prepared is tried directly: then the error is the task's own.
-        if !opening && (self.run_dir.join(&master.socket).exists() || self.start_opening(&master).is_err()) {
+        if !opening
+            && (self.run_dir.join(&master.socket).exists() || self.start_opening(&master, patience).is_err())
+        {
             return Some(order);
         }
         self.waiting.push(order);
         None
     }
 
-    fn start_opening(&mut self, master: &Master) -> std::io::Result<()> {
+    fn start_opening(&mut self, master: &Master, patience: Millis) -> std::io::Result<()> {
         let (stderr, writer) = std::io::pipe()?;
         let mut command = self.beside(&master.argv, &self.run_dir)?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer);
         let pid = self.spawn_beside(&mut command)?;
-        self.openings.push(Opening { socket: master.socket.clone(), pid, stderr, ended: None });
+        let (socket, until) = (master.socket.clone(), now().saturating_add(patience.0));
+        self.openings.push(Opening { socket, pid, stderr, ended: None, until, patience });
         Ok(())
     }
 
@@ -58,7 +69,9 @@ impl Keeper {
 
     /// Begins what waited for a connection that is there now, and refuses what waited for one that cannot be had.
     pub(super) fn settle_ways(&mut self) {
-        while let Some(at) = self.openings.iter().position(|opening| opening.ended.is_some()) {
+        let now = now();
+        let over = |opening: &Opening| opening.ended.is_some() || opening.until <= now;
+        while let Some(at) = self.openings.iter().position(over) {
             let opening = self.openings.swap_remove(at);
             let is_ours = |order: &StartTask| {
                 let master = order.far.as_ref().and_then(|far| far.master.as_ref());
@@ -68,6 +81,11 @@ impl Keeper {
             self.waiting = others;
             let error = match opening.ended {
                 Some(WaitStatus::Exited(_, 0)) => None,
+                None => {
+                    // Not reaped yet, so its group is nobody else's.
+                    let _ = killpg(Pid::from_raw(opening.pid), Signal::SIGKILL);
+                    Some(format!("no answer within {}", opening.patience))
+                }
                 _ => Some(what_it_said(opening.stderr)),
             };
             for order in ours {

@@ -363,6 +363,7 @@ fn each_use(step: &mut Step, visit: &mut dyn FnMut(&mut Use)) {
         lists.extend(expect.iter_mut().map(|e| &mut e.uses));
     }
     if let Some(undo) = undo {
+        lists.extend(undo.approval.iter_mut().map(|ask| &mut ask.prompt.uses));
         command_uses(&mut undo.command, &mut lists);
         lists.extend(undo.expect.iter_mut().map(|e| &mut e.uses));
         retry_uses(&mut undo.retry, &mut lists);

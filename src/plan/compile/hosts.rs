@@ -8,7 +8,7 @@ use super::build::Builder;
 use super::command::Around;
 use super::suggest;
 use super::text::Site;
-use crate::model::{HERE, Reach, Ssh};
+use crate::model::{HERE, Millis, Reach, Ssh};
 use crate::plan::Template;
 use crate::plan::template::Place;
 use crate::playbook::ast::{self, HostDecl, HostKind, Options};
@@ -23,6 +23,7 @@ pub(super) struct HostDraft {
     pub scope: Option<usize>,
     /// Where its relative paths count from.
     pub root: PathBuf,
+    pub connect_timeout: Option<Millis>,
 }
 
 impl<'a> Builder<'a> {
@@ -45,13 +46,12 @@ impl<'a> Builder<'a> {
                 }
                 let reach =
                     reach(typed, &mut |text| self.template(text, Place::Text, Site::start(scope)).src);
-                self.add_host(typed, HostDraft { reach, scope: Some(scope), root: root.clone() });
+                self.add_host(typed, draft(typed, reach, Some(scope), &root));
             }
         }
         for typed in &loaded.shared.hosts {
             let reach = reach(typed, &mut |text| text.value.clone());
-            let root = loaded.shared.folder.clone();
-            self.add_host(typed, HostDraft { reach, scope: None, root });
+            self.add_host(typed, draft(typed, reach, None, &loaded.shared.folder));
         }
         for book in seen {
             for (name, members) in &self.book(book).playbook.groups {
@@ -155,6 +155,11 @@ impl<'a> Builder<'a> {
         let read = |name: &str| self.used.iter().any(|(_, key)| key == &format!("groups.{name}"));
         self.groups.iter().filter(|(name, _)| read(name)).map(|(n, m)| (n.clone(), m.clone())).collect()
     }
+}
+
+fn draft(typed: &HostDecl, reach: Reach, scope: Option<usize>, root: &Path) -> HostDraft {
+    let connect_timeout = typed.connect_timeout.as_ref().map(|limit| limit.value);
+    HostDraft { reach, scope, root: root.to_owned(), connect_timeout }
 }
 
 /// The hosts that playbooks share.

@@ -66,6 +66,10 @@ pub(super) fn plan_with_numbers(
         resolver.open(scope);
     }
     let hosts = resolver.hosts();
+    let connect_timeouts = hosts
+        .keys()
+        .filter_map(|name| Some((name.clone(), builder.hosts.get(name)?.connect_timeout?)))
+        .collect();
     let groups = builder.groups_used();
     let requires = resolver.requires()?;
     let lock = match (section, place) {
@@ -132,6 +136,7 @@ pub(super) fn plan_with_numbers(
         escalation,
         updates,
         hosts,
+        connect_timeouts,
         groups,
         requires,
         max_parallel: main

@@ -42,8 +42,11 @@ impl Builder<'_> {
         self.check_level(step, scope);
         let when = step.when.as_ref().map(|text| self.expr(text, once));
         let unless = step.unless.as_ref().and_then(|check| self.check(check, &step.options, site));
+        let roles = Roles::of(&[], &self.playbook(scope).roles);
+        if let Some(ask) = step.undo.as_ref().and_then(|undo| undo.approval.as_ref()) {
+            self.check_count(ask, &roles);
+        }
         let approval = step.approval.as_ref().map(|ask| {
-            let roles = Roles::of(&[], &self.playbook(scope).roles);
             self.check_count(ask, &roles);
             Box::new(self.ask(ask, once))
         });

@@ -37,5 +37,5 @@ fn host((name, node): &(Text, Node), source: &str) -> Option<HostDecl> {
     } else {
         HostKind::Via(map.list("via").map(texts)?)
     };
-    Some(HostDecl { name: name.clone(), kind })
+    Some(HostDecl { name: name.clone(), kind, connect_timeout: map.duration("connect_timeout") })
 }

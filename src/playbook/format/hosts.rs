@@ -34,6 +34,11 @@ static HOST: Object = Object {
             Kind::Argv,
             "A command that runs the command put behind it there: `[nsenter, -t, \"1\", -n]`.",
         ),
+        optional(
+            "connect_timeout",
+            Kind::Duration,
+            "How long it may take until the other side answers. Default: 30s, or what `ssh` needs beyond its own.",
+        ),
         optional("user", Kind::EnvValue, "The account there, of `ssh` and `container`."),
         optional("port", Kind::EnvValue, "The port of `ssh`."),
         optional("config", Kind::Template, "The configuration file of `ssh`, instead of the user's own."),

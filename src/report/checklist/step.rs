@@ -76,7 +76,7 @@ impl Checklist {
                 self.blocks.push(line("ask first", format!("before it is undone: {prompt}")));
                 self.who(depth, "approved", ask);
             }
-            self.command(plan, step.scope, depth, "undo", &undo.command);
+            self.command(plan, step, depth, "undo", &undo.command);
         }
         let fails = match group.on_failure {
             _ if group.parent.is_some_and(|p| matches!(plan.steps[p].body, Body::AnyOf(_))) => {
@@ -93,7 +93,7 @@ impl Checklist {
     fn action(&mut self, plan: &Plan, step: &Step, depth: usize) {
         let line = |label, text: String| Block::Line { depth, label, text };
         match &step.body {
-            Body::Command(command) => self.command(plan, step.scope, depth, "do", command),
+            Body::Command(command) => self.command(plan, step, depth, "do", command),
             Body::Wait(length) => self.blocks.push(line("wait", words::target_text(*length))),
             Body::AnyOf(_) => {
                 self.blocks
@@ -175,7 +175,7 @@ impl Checklist {
         for (title, command) in &retry.remedies {
             let text = format!("before the next try: {}", neutral::line(title));
             self.blocks.push(Block::Line { depth, label: "remedy", text });
-            self.command(plan, step.scope, depth, "", command);
+            self.command(plan, step, depth, "", command);
         }
     }
 
@@ -192,7 +192,7 @@ impl Checklist {
         // A check without a title of its own is called by its command.
         let Shown { text, .. } = rendered::command(plan, step.scope, &check.command);
         if text != neutral::block(&check.title) {
-            self.command(plan, step.scope, depth, "", &check.command);
+            self.command(plan, step, depth, "", &check.command);
         }
         for expect in &check.expect {
             let text = format!("expect {}", rendered::expression(&expect.src));
@@ -201,12 +201,13 @@ impl Checklist {
     }
 
     /// What has to be typed, with everything that belongs to it.
-    fn command(&mut self, plan: &Plan, scope: usize, depth: usize, label: &'static str, command: &Command) {
+    fn command(&mut self, plan: &Plan, step: &Step, depth: usize, label: &'static str, command: &Command) {
+        let scope = step.scope;
         let Shown { text, values, known } = rendered::command(plan, scope, command);
         let given = if known { Vec::new() } else { rendered::params_in(plan, scope, &text) };
         let shell = matches!(command.action, Action::Script { .. });
         let mut label = label;
-        if let Some(on) = rendered::on(plan, scope, command) {
+        if let Some(on) = rendered::on(plan, step, command) {
             let text = format!("on {on}");
             self.blocks.push(Block::Line { depth, label: std::mem::take(&mut label), text });
         }

@@ -120,6 +120,21 @@ fn retry_when_says_no() {
     assert_eq!(s.exits("a.2", 1)[1], "a failed: exit 1 (attempt 2)");
 }
 
+/// Its process died between the record and the command. The time counts from the first poll all the same.
+#[test]
+fn a_poll_that_never_ran_gives_the_check_no_more_time() {
+    let mut a = run("a");
+    a.verify = vec![check("up")];
+    a.verify[0].within = Some(Millis(3000));
+    let (mut s, _) = Script::start(chain(vec![a]));
+    assert_eq!(s.exits("a.1", 0)[1], "a.1.verify0.1 starts");
+    s.at(2500);
+    let lines = s.resume(vec![("a.1.verify0.1", runbook::engine::Found::NeverStarted)]);
+    let poll = lines.last().unwrap().trim_end_matches(" starts").to_owned();
+    assert!(poll.contains("verify0"), "{lines:?}");
+    assert_eq!(s.exits(&poll, 1)[1], "a failed: up: exit 1");
+}
+
 #[test]
 fn a_check_is_polled_every_so_often_within_its_time() {
     let mut a = step("a", Body::Nothing);

@@ -23,6 +23,32 @@ impl Command {
 const TAKE_NAMES: &[&str] = &["unset", "read", "mapfile", "readarray", "getopts"];
 const DECLARE: &[&str] = &["declare", "typeset", "local", "export", "readonly", "integer"];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ksh", "ash"];
+/// They carry out the command that is given to them.
+const WRAPPERS: &[&str] = &[
+    "builtin",
+    "chroot",
+    "chrt",
+    "command",
+    "doas",
+    "env",
+    "exec",
+    "flock",
+    "ionice",
+    "nice",
+    "nohup",
+    "nsenter",
+    "runuser",
+    "setsid",
+    "ssh",
+    "stdbuf",
+    "sudo",
+    "systemd-run",
+    "taskset",
+    "time",
+    "timeout",
+    "unshare",
+    "xargs",
+];
 /// `[[ a -eq b ]]` evaluates both sides as arithmetic.
 const COMPARE_NUMBERS: &[&str] = &["-eq", "-ne", "-lt", "-le", "-gt", "-ge"];
 /// Programs that read a program of their own from the argument after the option.
@@ -211,7 +237,8 @@ impl Lexer {
                 "eval" if i == 0 || words[i - 1].text == "command" => self.reparse(args, "`eval`"),
                 "trap" if i == 0 => self.reparse(&args[..args.len().min(1)], "`trap`"),
                 "alias" if i == 0 => self.reparse(args, "`alias`"),
-                "watch" => self.reparse(args, "`watch`"),
+                // It is also an ordinary word: the name of a file, or what some program is to do.
+                "watch" if begins_a_command(&words[..i]) => self.reparse(args, "`watch`"),
                 "ssh" => self.reparse(ssh_command(args), "the remote shell of `ssh`"),
                 _ if SCRIPTED.contains(&name) => self.check_scripted(name, args),
                 _ if SHELLS.contains(&name) => self.check_shell(name, args),
@@ -266,6 +293,16 @@ impl Lexer {
             }
         }
     }
+}
+
+/// Whether what follows these words is a program: nothing but assignments stands before it, or what carries others out.
+fn begins_a_command(before: &[Word]) -> bool {
+    let is_assignment = |word: &&Word| {
+        let name = word.text.split('=').next().unwrap_or_default();
+        name.len() < word.text.len() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+    };
+    let first = before.iter().find(|word| !is_assignment(word));
+    first.is_none_or(|word| WRAPPERS.contains(&word.text.rsplit('/').next().unwrap_or_default()))
 }
 
 /// What follows the host: the remote shell parses all of it.
