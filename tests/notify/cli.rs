@@ -229,7 +229,7 @@ fn a_step_that_tells_a_pager_calls_people() {
     );
     let desk = Desk::new(CONFIG, &head);
     let book = desk.read("playbooks/book.yaml");
-    let step = "  - id: call\n    notify: { to: [pager, news], message: come }\n";
+    let step = "  - id: call\n    notify: { channels: [pager, news], message: come }\n";
     desk.write("playbooks/book.yaml", &(book + step));
     let shown = desk.run(&["run", "book"], &[("KEY", SECRET)]);
     assert_eq!(shown.code, 0, "{}{}", shown.out, shown.err);
