@@ -51,6 +51,16 @@ impl Strace {
         world.start_command(command)
     }
 
+    /// Starts the binary with a fault in calls of this name; those that had it can be read from the file afterwards.
+    pub fn start_faulty(&self, world: &World, name: &str, fault: &str, args: &[&str]) -> (Running, PathBuf) {
+        let log = world.tmp().join("faults");
+        let mut command = world.command(&self.program);
+        command.args(["-qq", "-y", "-o"]).arg(&log);
+        command.args(["-e", &format!("trace={name}"), "-e", &format!("inject={name}:{fault}")]);
+        command.arg("--").arg(BIN).args(args);
+        (world.start_command(command), log)
+    }
+
     /// Holds on to a process that is there already, with a fault in calls on `path` alone if one is given; gone when that has ended. Returns once it is held.
     pub fn attach(&self, world: &World, pid: i32, expression: &str, path: Option<&Path>) -> Running {
         let mut command = world.command(&self.program);
