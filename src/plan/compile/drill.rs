@@ -218,26 +218,28 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     builder.diagnostics
 }
 
-/// The values of `drill.params`, once the folder is known.
-fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
-    let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
-    let none = Params::new();
-    let ctx = Ctx {
-        params: &none,
+/// What can be read before anything of a drill has begun: its own folder and port.
+pub(super) fn with_place<T>(place: &DrillPlace, read: impl FnOnce(&Ctx<'_>) -> T) -> T {
+    read(&Ctx {
+        params: &Params::new(),
         steps: &[],
-        run: &run,
+        run: &RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None },
         item: None,
         result: None,
         groups: &NO_GROUPS,
         drill: Some(place),
-    };
+    })
+}
+
+/// The values of `drill.params`, once the folder is known.
+fn render_params(drill: &ast::Drill, place: &DrillPlace) -> Result<Params, CompileError> {
     let mut params = Params::new();
     let mut problems = Vec::new();
     for (name, node) in &drill.params {
         let value = match &node.kind {
             NodeKind::Text(text) if text.value.contains("{{") => {
                 let template = crate::plan::Template { src: text.value.clone(), uses: Vec::new() };
-                match render_value(&template, &ctx) {
+                match with_place(place, |ctx| render_value(&template, ctx)) {
                     Ok(value) => value,
                     Err(error) => {
                         problems.push(ParamProblem {

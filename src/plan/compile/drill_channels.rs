@@ -2,7 +2,7 @@
 
 use crate::model::Channel;
 use crate::plan::DrillPlace;
-use crate::plan::template::{Ctx, NO_GROUPS, Place, RunView, render_text};
+use crate::plan::template::{Place, render_text};
 use crate::playbook::ast;
 use crate::playbook::channels::{elsewhere, read};
 use crate::playbook::diagnostic::{Diagnostic, Severity};
@@ -10,7 +10,7 @@ use crate::playbook::source::{Span, Text};
 use crate::playbook::tell::unknown_channels;
 
 use super::build::{Builder, Unit};
-use super::resolve::Params;
+use super::drill::with_place;
 use super::text::Site;
 use crate::plan::OnFailure;
 
@@ -86,18 +86,7 @@ impl Reader<'_, '_> {
             );
             return;
         }
-        let run = RunView { id: "", dir: "", started_at: "", operator: "", environment: None, verdict: None };
-        let none = Params::new();
-        let ctx = Ctx {
-            params: &none,
-            steps: &[],
-            run: &run,
-            item: None,
-            result: None,
-            groups: &NO_GROUPS,
-            drill: Some(self.place),
-        };
-        match render_text(&read.template, &ctx) {
+        match with_place(self.place, |ctx| render_text(&read.template, ctx)) {
             Ok(value) => text.value = value,
             Err(error) => {
                 let mut wrong = Diagnostic::error("template", text.span, error.message);
