@@ -25,10 +25,14 @@ use crate::planted::{self, Bug};
 const SHORTAGE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(20);
 
+const BUFFER: usize = 16 << 10;
+
 pub(super) struct Link {
     /// Watched for reading only: the kernel would else wake this process each time the keeper takes a message.
     stream: AsyncFd<UnixStream>,
     inbox: Inbox,
+    /// What is read into; kept, so that it need not be cleared each time.
+    buffer: Vec<u8>,
     queue: Vec<u8>,
     /// Since when the kernel has no memory for what is to be sent.
     short_since: Option<Instant>,
@@ -110,7 +114,8 @@ impl Link {
         socket.set_nonblocking(true)?;
         // SAFETY: the socket owns its descriptor and is dropped with its registration.
         let stream = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
-        Ok(Self { stream, inbox: Inbox::default(), queue: Vec::new(), short_since: None, child })
+        let buffer = vec![0; BUFFER];
+        Ok(Self { stream, inbox: Inbox::default(), buffer, queue: Vec::new(), short_since: None, child })
     }
 
     /// Sends at once what the socket takes; [`Link::turn`] sends the rest.
@@ -208,16 +213,16 @@ impl Link {
     }
 
     async fn receive(&mut self) -> io::Result<()> {
-        let mut ready = self.stream.readable().await?;
-        let mut buffer = [0; 16 << 10];
-        match ready.try_io(|stream| stream.get_ref().read(&mut buffer)) {
+        let Self { stream, buffer, inbox, .. } = self;
+        let mut ready = stream.readable().await?;
+        match ready.try_io(|stream| stream.get_ref().read(buffer)) {
             Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Ok(count)) => {
                 if count < buffer.len() {
                     // All there was: no need to ask again. What comes now wakes this anew.
                     ready.clear_ready();
                 }
-                self.inbox.push(&buffer[..count]);
+                inbox.push(&buffer[..count]);
                 Ok(())
             }
             Ok(Err(e)) if e.kind() == io::ErrorKind::Interrupted => Ok(()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::far::FarTask;
 use super::keep::{Keeper, now};
 use super::sink::{Keep, Sink};
-use super::spawn::{self, Failure, Started};
+use super::spawn::{self, Beside, Failure, Started};
 use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
 use crate::exec::Stream;
 use crate::exec::notes::Note;
@@ -47,7 +47,8 @@ impl Keeper {
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
         let without = if order.far.is_some() { self.secret_names() } else { Vec::new() };
         let hold_writers = self.tasks.len() < HELD;
-        let (started, defect) = match spawn::spawn(&order, &extra, &without, mark, hold_writers) {
+        let beside = Beside { given: &self.given, extra: &extra, without: &without, mark, hold_writers };
+        let (started, defect) = match spawn::spawn(&order, &beside) {
             Ok(started) => (started, None),
             Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
             Err(Failure::Partly { why, started }) => {

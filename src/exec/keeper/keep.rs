@@ -14,6 +14,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::conn::Conn;
+use super::launch::Given;
 use super::pause::Rest;
 use super::setup;
 use super::task::{Moment, Outlet, Task};
@@ -32,6 +33,8 @@ pub(super) struct Keeper {
     pub(super) run_dir: PathBuf,
     pub(super) notes: Writer,
     pub(super) boot_id: String,
+    /// The environment of this process.
+    pub(super) given: Given,
     pub(super) me: Stat,
     pub(super) secrets: Vec<Vec<u8>>,
     pub(super) redactor: Redactor,
@@ -89,6 +92,7 @@ impl Keeper {
             run_dir: run_dir.to_owned(),
             notes: Writer::new(inherited.notes),
             boot_id: procfs::boot_id(),
+            given: Given::new(),
             me,
             secrets: Vec::new(),
             redactor: Redactor::default(),

@@ -10,13 +10,14 @@
 //!
 //! - `setup`: descriptors and signals · `keep`: the loop · `task`: one task · `begin`, `end`: its two ends
 //! - `far`: tasks on other hosts · `ways`: the connections to them
-//! - `spawn`: starting processes · `sink`: where output goes · `conn`: the runner · `pause`: Ctrl-Z
+//! - `spawn`, `launch`: starting processes · `sink`: where output goes · `conn`: the runner · `pause`: Ctrl-Z
 
 mod begin;
 mod conn;
 mod end;
 mod far;
 mod keep;
+mod launch;
 mod pause;
 mod setup;
 mod sink;

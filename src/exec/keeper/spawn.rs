@@ -1,21 +1,23 @@
 //! Starts the commands of a task.
 //!
-//! `std::process::Command` without `pre_exec` stays on the fast path of `posix_spawn`. The keeper's own descriptors are
-//! all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which `Command` resets: so the
-//! children start clean without any code between fork and exec. Only two limits are not theirs: see `start`.
+//! By `posix_spawn` ([`Launch`]), and where that cannot do it by `std::process::Command`: for a task with a PATH of its own,
+//! in which its programs are to be found, and where a descriptor's number is above the limit that the command is to have.
+//! The keeper's own descriptors are all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which
+//! both reset: so the children start clean without any code between fork and exec. Only two limits are not theirs.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Command, Stdio};
 
 use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
+use super::launch::{Given, Launch};
 use crate::exec::descriptors::{give_limit_back, limit_given, with_limit_given};
 use crate::exec::mark;
 use crate::exec::protocol::StartTask;
@@ -37,16 +39,22 @@ pub(super) enum Failure {
     Partly { why: String, started: Started },
 }
 
-/// Every process carries `mark`. `extra` is added to the environment after the task's own; `without` is not
-/// handed on. With `hold_writers` the outputs
-/// do not end with the processes, but when `Started::writers` are dropped.
-pub(super) fn spawn(
-    task: &StartTask,
-    extra: &[(&str, OsString)],
-    without: &[OsString],
-    mark: u64,
-    hold_writers: bool,
-) -> Result<Started, Failure> {
+/// What a task's commands are given beside what the task itself says.
+pub(super) struct Beside<'a> {
+    /// What the keeper was given.
+    pub given: &'a Given,
+    /// Set after the task's own variables.
+    pub extra: &'a [(&'a str, OsString)],
+    /// Not handed on.
+    pub without: &'a [OsString],
+    /// Every process carries it.
+    pub mark: u64,
+    /// The outputs do not end with the processes, but when `Started::writers` are dropped.
+    pub hold_writers: bool,
+}
+
+/// Starts all commands of the task, one feeding the next.
+pub(super) fn spawn(task: &StartTask, beside: &Beside<'_>) -> Result<Started, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
     if task.commands.is_empty() || task.commands.iter().any(Vec::is_empty) {
         return Err(Failure::NotStarted("there is no command to run".into()));
@@ -59,54 +67,37 @@ pub(super) fn spawn(
     }
     let (stdout, stdout_writer) = io::pipe().map_err(broken)?;
     let (stderr, stderr_writer) = io::pipe().map_err(broken)?;
-    let mut writers = Vec::new();
-    if hold_writers {
-        writers.extend([&stdout_writer, &stderr_writer].into_iter().filter_map(|w| w.try_clone().ok()));
-    }
-    let mut stdout_writer = Some(stdout_writer);
-    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr, writers };
+    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr, writers: Vec::new() };
     let mut previous: Option<PipeReader> = None;
     for (at, argv) in task.commands.iter().enumerate() {
-        let is_last = at + 1 == task.commands.len();
         let result = (|| {
-            let mut command = Command::new(&argv[0]);
-            command.args(&argv[1..]).current_dir(&task.workdir);
-            command.process_group(started.pids.first().copied().unwrap_or(0));
-            for name in without {
-                command.env_remove(name);
-            }
-            for (name, value) in &task.env {
-                command.env(name, OsString::from_vec(value.0.clone()));
-            }
-            for (name, value) in extra {
-                command.env(name, value);
-            }
-            let null = || File::options().read(true).write(true).open("/dev/null");
             let stdin = match previous.take() {
-                Some(reader) => OwnedFd::from(reader),
+                Some(reader) => Some(reader),
                 None if at == 0 && task.stdin.is_some() => {
                     let (reader, writer) = io::pipe()?;
                     started.stdin = Some(writer);
-                    OwnedFd::from(reader)
+                    Some(reader)
                 }
-                None => OwnedFd::from(null()?),
+                None => None,
             };
-            let stdout = match stdout_writer.take_if(|_| is_last) {
-                Some(writer) => writer,
-                None => {
+            let between = match at + 1 == task.commands.len() {
+                true => None,
+                false => {
                     let (reader, writer) = io::pipe()?;
                     previous = Some(reader);
-                    writer
+                    Some(writer)
                 }
             };
-            start(
-                &mut command,
-                mark,
-                [stdin, OwnedFd::from(stdout), OwnedFd::from(stderr_writer.try_clone()?)],
-            )
+            let descriptors = Descriptors {
+                stdin: stdin.as_ref().map(AsFd::as_fd),
+                stdout: between.as_ref().unwrap_or(&stdout_writer).as_fd(),
+                stderr: stderr_writer.as_fd(),
+            };
+            let group = started.pids.first().copied().unwrap_or(0);
+            start(task, argv, group, beside, &descriptors)
         })();
         match result {
-            Ok(child) => started.pids.push(i32::try_from(child.id()).unwrap_or(0)),
+            Ok(pid) => started.pids.push(pid),
             Err(e) => {
                 let why = explain(&e, &argv[0], task);
                 return Err(match started.pids.is_empty() {
@@ -116,23 +107,66 @@ pub(super) fn spawn(
             }
         }
     }
+    if beside.hold_writers {
+        started.writers.extend([stdout_writer, stderr_writer]);
+    }
     Ok(started)
 }
 
-/// Starts it with these as stdin, stdout and stderr, with its task's mark, and with the limit of descriptors that this
-/// program was given.
-fn start(command: &mut Command, mark: u64, descriptors: [OwnedFd; 3]) -> io::Result<Child> {
-    let all_below =
-        |limit| descriptors.iter().all(|fd| u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd < limit));
-    // The C library's `posix_spawn` refuses a descriptor above the limit of the moment.
-    let fast = limit_given().is_none_or(all_below);
-    let [stdin, stdout, stderr] = descriptors;
-    command.stdin(stdin).stdout(stdout).stderr(stderr);
-    if fast {
-        return mark::with(mark, || with_limit_given(|| command.spawn()));
+/// What a command finds as its standard ones; without a stdin it reads nothing.
+struct Descriptors<'a> {
+    stdin: Option<BorrowedFd<'a>>,
+    stdout: BorrowedFd<'a>,
+    stderr: BorrowedFd<'a>,
+}
+
+impl Descriptors<'_> {
+    fn all_below(&self, limit: u64) -> bool {
+        let all = self.stdin.iter().chain([&self.stdout, &self.stderr]);
+        all.into_iter().all(|fd| u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd < limit))
     }
-    give_limit_back(command);
-    mark::with(mark, || command.spawn())
+}
+
+/// Starts it with its task's mark, and with the limit of descriptors that this program was given.
+fn start(
+    task: &StartTask,
+    argv: &[String],
+    group: i32,
+    beside: &Beside<'_>,
+    descriptors: &Descriptors<'_>,
+) -> io::Result<i32> {
+    let path_is_given =
+        beside.without.iter().all(|name| name != "PATH") && task.env.iter().all(|(name, _)| name != "PATH");
+    // The C library's `posix_spawn` refuses a descriptor above the limit of the moment.
+    if path_is_given && limit_given().is_none_or(|limit| descriptors.all_below(limit)) {
+        let own = task.env.iter().map(|(name, value)| (name.as_bytes(), value.0.as_slice()));
+        let extra = beside.extra.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let variables = beside.given.with(beside.without, own.chain(extra))?;
+        let Descriptors { stdin, stdout, stderr } = *descriptors;
+        let workdir = &task.workdir;
+        let launch = Launch { argv, workdir, variables: &variables, group, stdin, stdout, stderr };
+        return mark::with(beside.mark, || with_limit_given(|| launch.start()));
+    }
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]).current_dir(&task.workdir).process_group(group);
+    for name in beside.without {
+        command.env_remove(name);
+    }
+    for (name, value) in &task.env {
+        command.env(name, OsStr::from_bytes(&value.0));
+    }
+    for (name, value) in beside.extra {
+        command.env(name, value);
+    }
+    command.stdin(match descriptors.stdin {
+        Some(stdin) => Stdio::from(stdin.try_clone_to_owned()?),
+        None => Stdio::from(File::options().read(true).write(true).open("/dev/null")?),
+    });
+    command.stdout(descriptors.stdout.try_clone_to_owned()?);
+    command.stderr(descriptors.stderr.try_clone_to_owned()?);
+    give_limit_back(&mut command);
+    let child = mark::with(beside.mark, || command.spawn())?;
+    Ok(i32::try_from(child.id()).unwrap_or(0))
 }
 
 /// The search path that the command will see.

@@ -1,0 +1,231 @@
+//! `posix_spawn` of one command.
+//!
+//! `std::process::Command` builds the whole environment anew for each start: half of the keeper's own work in a run of
+//! short steps. Here the keeper's own variables are prepared once.
+
+use std::ffi::{CStr, CString, OsString};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use nix::libc::{self, c_char, c_int};
+use nix::sys::signal::SigSet;
+
+/// The variables that this process was given, as the kernel takes them: `NAME=value`.
+pub(super) struct Given(Vec<CString>);
+
+/// The variables of one command.
+pub(super) struct Variables<'a> {
+    given: &'a Given,
+    unset: &'a [OsString],
+    set: Vec<CString>,
+}
+
+impl Given {
+    pub fn new() -> Self {
+        let entry = |(name, value): (OsString, OsString)| entry(name.as_bytes(), value.as_bytes()).ok();
+        Self(std::env::vars_os().filter_map(entry).collect())
+    }
+
+    /// These without `unset`, and then `set`, which outweighs both. Of two settings of one name the later counts.
+    pub fn with<'a>(
+        &'a self,
+        unset: &'a [OsString],
+        set: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> io::Result<Variables<'a>> {
+        let set = set.map(|(name, value)| entry(name, value)).collect::<io::Result<_>>()?;
+        Ok(Variables { given: self, unset, set })
+    }
+}
+
+/// A NUL byte is an error of the kind `InvalidInput`, as `Command` says it.
+fn entry(name: &[u8], value: &[u8]) -> io::Result<CString> {
+    let mut entry = Vec::with_capacity(name.len() + value.len() + 2);
+    entry.extend_from_slice(name);
+    entry.push(b'=');
+    entry.extend_from_slice(value);
+    Ok(CString::new(entry)?)
+}
+
+fn name(entry: &CStr) -> &[u8] {
+    entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+}
+
+impl Variables<'_> {
+    fn entries(&self) -> impl Iterator<Item = &CStr> {
+        let set: Vec<&[u8]> = self.set.iter().map(|entry| name(entry)).collect();
+        let last = move |at: usize, name: &[u8]| !set[at..].contains(&name);
+        let kept = {
+            let last = last.clone();
+            self.given.0.iter().filter(move |entry| {
+                let name = name(entry);
+                last(0, name) && self.unset.iter().all(|unset| unset.as_bytes() != name)
+            })
+        };
+        let set = self.set.iter().enumerate().filter(move |(at, entry)| last(at + 1, name(entry)));
+        kept.chain(set.map(|(_, entry)| entry)).map(CString::as_c_str)
+    }
+}
+
+/// What a command is started with. Its descriptors are closed on exec here, and it gets nothing else.
+pub(super) struct Launch<'a> {
+    /// The program is looked for in this process's PATH.
+    pub argv: &'a [String],
+    pub workdir: &'a Path,
+    pub variables: &'a Variables<'a>,
+    /// The process group; 0 for one of its own.
+    pub group: i32,
+    /// `/dev/null` if there is none.
+    pub stdin: Option<BorrowedFd<'a>>,
+    pub stdout: BorrowedFd<'a>,
+    pub stderr: BorrowedFd<'a>,
+}
+
+impl Launch<'_> {
+    /// The pid of the new process. It has no signal blocked, ignored or handled.
+    pub fn start(&self) -> io::Result<i32> {
+        let argv = self.argv.iter().map(|text| CString::new(text.as_str()));
+        let argv = argv.collect::<Result<Vec<_>, _>>()?;
+        let arguments = pointers(argv.iter().map(CString::as_c_str));
+        let variables = pointers(self.variables.entries());
+        let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut actions = Actions::new()?;
+        match self.stdin {
+            Some(stdin) => actions.give(stdin.as_raw_fd(), libc::STDIN_FILENO)?,
+            None => actions.open_null(libc::STDIN_FILENO)?,
+        }
+        actions.give(self.stdout.as_raw_fd(), libc::STDOUT_FILENO)?;
+        actions.give(self.stderr.as_raw_fd(), libc::STDERR_FILENO)?;
+        actions.enter(&CString::new(self.workdir.as_os_str().as_bytes())?)?;
+        let attributes = Attributes::new(self.group)?;
+        let mut pid = 0;
+        // SAFETY: both lists end with a null pointer and point to texts that live until the call returns; actions and
+        // attributes were made by the C library.
+        check(unsafe {
+            libc::posix_spawnp(
+                &raw mut pid,
+                program.as_ptr(),
+                &raw const actions.0,
+                &raw const attributes.0,
+                arguments.as_ptr(),
+                variables.as_ptr(),
+            )
+        })?;
+        Ok(pid)
+    }
+}
+
+/// A list as `exec` takes it. The kernel changes none of the texts.
+fn pointers<'a>(texts: impl Iterator<Item = &'a CStr>) -> Vec<*mut c_char> {
+    texts.map(|text| text.as_ptr().cast_mut()).chain([ptr::null_mut()]).collect()
+}
+
+/// These calls return what others put into `errno`.
+fn check(code: c_int) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+}
+
+struct Actions(libc::posix_spawn_file_actions_t);
+
+impl Actions {
+    fn new() -> io::Result<Self> {
+        let mut actions = MaybeUninit::uninit();
+        // SAFETY: the call initializes what it is given, or fails.
+        check(unsafe { libc::posix_spawn_file_actions_init(actions.as_mut_ptr()) })?;
+        // SAFETY: it did not fail.
+        Ok(Self(unsafe { actions.assume_init() }))
+    }
+
+    fn give(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
+        // SAFETY: initialized above; a bad descriptor is an error.
+        check(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, to) })
+    }
+
+    fn open_null(&mut self, to: RawFd) -> io::Result<()> {
+        // SAFETY: initialized above; the path is copied.
+        check(unsafe {
+            libc::posix_spawn_file_actions_addopen(
+                &raw mut self.0,
+                to,
+                c"/dev/null".as_ptr(),
+                libc::O_RDWR,
+                0,
+            )
+        })
+    }
+
+    fn enter(&mut self, folder: &CStr) -> io::Result<()> {
+        // SAFETY: initialized above; the path is copied.
+        check(unsafe { libc::posix_spawn_file_actions_addchdir_np(&raw mut self.0, folder.as_ptr()) })
+    }
+}
+
+impl Drop for Actions {
+    fn drop(&mut self) {
+        // SAFETY: initialized in `new`, and not used any more.
+        unsafe { libc::posix_spawn_file_actions_destroy(&raw mut self.0) };
+    }
+}
+
+struct Attributes(libc::posix_spawnattr_t);
+
+impl Attributes {
+    fn new(group: i32) -> io::Result<Self> {
+        let mut attributes = MaybeUninit::uninit();
+        // SAFETY: the call initializes what it is given, or fails.
+        check(unsafe { libc::posix_spawnattr_init(attributes.as_mut_ptr()) })?;
+        // SAFETY: it did not fail.
+        let mut attributes = Self(unsafe { attributes.assume_init() });
+        let to = &raw mut attributes.0;
+        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
+        // All signals by name: the C library would else ask for each one first, a system call for each.
+        let (all, none) = (SigSet::all(), SigSet::empty());
+        // SAFETY: initialized above; the sets are copied.
+        unsafe {
+            check(libc::posix_spawnattr_setflags(to, flags as libc::c_short))?;
+            check(libc::posix_spawnattr_setpgroup(to, group))?;
+            check(libc::posix_spawnattr_setsigdefault(to, all.as_ref()))?;
+            check(libc::posix_spawnattr_setsigmask(to, none.as_ref()))?;
+        }
+        Ok(attributes)
+    }
+}
+
+impl Drop for Attributes {
+    fn drop(&mut self) {
+        // SAFETY: initialized in `new`, and not used any more.
+        unsafe { libc::posix_spawnattr_destroy(&raw mut self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(given: &[&str], unset: &[&str], set: &[(&str, &str)]) -> Vec<String> {
+        let given = Given(given.iter().map(|entry| CString::new(*entry).unwrap()).collect());
+        let unset: Vec<OsString> = unset.iter().map(OsString::from).collect();
+        let set = set.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let variables = given.with(&unset, set).unwrap();
+        variables.entries().map(|entry| entry.to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_setting_outweighs_what_was_given_and_what_is_unset() {
+        let given = ["A=1", "B=2=2", "C=", "AA=3"];
+        assert_eq!(shown(&given, &[], &[]), given);
+        assert_eq!(shown(&given, &["A", "C"], &[]), ["B=2=2", "AA=3"]);
+        assert_eq!(shown(&given, &["A"], &[("A", "x"), ("B", "")]), ["C=", "AA=3", "A=x", "B="]);
+        assert_eq!(shown(&[], &[], &[("A", "1"), ("B", "2"), ("A", "3")]), ["B=2", "A=3"]);
+    }
+
+    #[test]
+    fn a_nul_byte_is_refused() {
+        let given = Given(Vec::new());
+        let error = given.with(&[], [(&b"A"[..], &b"x\0y"[..])].into_iter()).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}
