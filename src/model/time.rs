@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, TimeZone, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A moment on the wall clock, UTC, in milliseconds since 1970.
@@ -15,24 +15,55 @@ impl Timestamp {
         Utc.timestamp_millis_opt(self.0).single().unwrap_or_default()
     }
 
+    /// As `pattern` says: `Y`, `M`, `D`, `h`, `m`, `s` and `f` (milliseconds) are numbers, all else stands for itself. A log
+    /// and a report are full of stamps, and chrono reads its own patterns anew for each.
+    fn written(self, pattern: &str) -> String {
+        let utc = self.utc();
+        let mut text = String::with_capacity(24);
+        for letter in pattern.chars() {
+            let (number, digits) = match letter {
+                'Y' => match u32::try_from(utc.year()) {
+                    Ok(year @ 0..=9999) => (year, 4),
+                    _ => {
+                        text.push_str(&utc.format("%Y").to_string());
+                        continue;
+                    }
+                },
+                'M' => (utc.month(), 2),
+                'D' => (utc.day(), 2),
+                'h' => (utc.hour(), 2),
+                'm' => (utc.minute(), 2),
+                's' => (utc.second(), 2),
+                'f' => (utc.timestamp_subsec_millis(), 3),
+                other => {
+                    text.push(other);
+                    continue;
+                }
+            };
+            let digit = |place| char::from_digit(number / 10_u32.pow(place) % 10, 10);
+            text.extend((0..digits).rev().filter_map(digit));
+        }
+        text
+    }
+
     /// `20261121T103755Z`, as used in a run's id.
     pub fn compact(self) -> String {
-        self.utc().format("%Y%m%dT%H%M%SZ").to_string()
+        self.written("YMDThmsZ")
     }
 
     /// `10:37:55`, UTC.
     pub fn clock(self) -> String {
-        self.utc().format("%H:%M:%S").to_string()
+        self.written("h:m:s")
     }
 
     /// `2026-11-21 10:37:55`, UTC.
     pub fn human(self) -> String {
-        self.utc().format("%Y-%m-%d %H:%M:%S").to_string()
+        self.written("Y-M-D h:m:s")
     }
 
     /// `2026-11-21`, UTC.
     pub fn date(self) -> String {
-        self.utc().format("%Y-%m-%d").to_string()
+        self.written("Y-M-D")
     }
 
     /// Parses RFC 3339, with any offset.
@@ -49,13 +80,13 @@ impl Timestamp {
 /// RFC 3339 with milliseconds and `Z`: `2026-11-21T10:37:55.120Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+        f.write_str(&self.written("Y-M-DTh:m:s.fZ"))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        s.serialize_str(&self.written("Y-M-DTh:m:s.fZ"))
     }
 }
 
@@ -231,6 +262,16 @@ mod tests {
         assert_eq!(stamp.to_string(), "2026-11-21T10:37:55.120Z");
         assert_eq!(Timestamp::parse(&stamp.to_string()), Some(stamp));
         assert_eq!(stamp.compact(), "20261121T103755Z");
+        assert_eq!(stamp.human(), "2026-11-21 10:37:55");
+        assert_eq!((stamp.date(), stamp.clock()), ("2026-11-21".into(), "10:37:55".into()));
+        // As chrono writes them, also where no clock has ever stood.
+        for millis in
+            [0, 1, -1, 951_782_400_000, -62_135_596_800_000, 253_402_300_799_999, 253_402_300_800_000]
+        {
+            let stamp = Timestamp(millis);
+            assert_eq!(stamp.to_string(), stamp.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string());
+            assert_eq!(stamp.compact(), stamp.utc().format("%Y%m%dT%H%M%SZ").to_string());
+        }
     }
 
     #[test]
