@@ -497,6 +497,28 @@ async fn a_program_next_to_the_playbook_is_found_from_the_working_folder() {
     assert_eq!(output.stdout, Some(Ok(format!("./prog a.1\n{}\n", dir.display()))));
 }
 
+/// The search for a program is the command's own: with its PATH, not with the keeper's.
+#[tokio::test(flavor = "current_thread")]
+async fn a_task_with_a_path_of_its_own_finds_its_programs_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut world = World::new();
+    let bin = world.dir().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::write(
+        bin.join("only-here"),
+        "#!/bin/sh\necho found with $1, stdin is $(/bin/readlink /proc/self/fd/0)\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(bin.join("only-here"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (end, _) = world.run(op("a.1", &[&["only-here", "nothing"]])).await;
+    assert_eq!(not_started(&end.kind), "only-here: no such program in PATH");
+    let mut spec = op("b.1", &[&["only-here", "its PATH"]]);
+    spec.process().env.push(("PATH".into(), SecretText::plain(bin.display().to_string())));
+    let (end, output) = world.run(spec).await;
+    let said = "found with its PATH, stdin is /dev/null\n";
+    assert_eq!((end.kind, output.stdout), (exited(0), Some(Ok(said.into()))));
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn a_waiting_keeper_is_small() {
     let mut world = World::new();
