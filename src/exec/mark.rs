@@ -6,9 +6,13 @@
 //! the moment of a start. A process would have to change just this limit to get rid of it.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use sha2::{Digest, Sha256};
+
+/// What this process was given, soft and hard. It is nobody else's to change.
+static GIVEN: OnceLock<Option<(rlim_t, rlim_t)>> = OnceLock::new();
 
 /// `RB` in front says that it is a mark at all.
 const PREFIX: u64 = 0x5242 << 48;
@@ -23,7 +27,8 @@ pub(super) fn of(token: &str) -> u64 {
 
 /// What `start` starts carries the mark, where the hard limit allows it. For a process of one thread.
 pub(super) fn with<T>(mark: u64, start: impl FnOnce() -> T) -> T {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_LOCKS) else { return start() };
+    let given = GIVEN.get_or_init(|| getrlimit(Resource::RLIMIT_LOCKS).ok());
+    let Some((soft, hard)) = *given else { return start() };
     let marked = set(mark, hard);
     let result = start();
     if marked {
