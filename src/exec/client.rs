@@ -362,11 +362,16 @@ impl Exec {
                 }
             }
         }
-        let order = again.then(|| Box::new(start.clone()));
-        self.kept.insert(start.task.clone(), Kept { want: start.want, order, far });
+        let (task, want) = (start.task.clone(), start.want);
+        let message = ToKeeper::Start(Box::new(start));
         if let Some(link) = &mut self.link {
-            link.send(&ToKeeper::Start(Box::new(start)));
+            link.send(&message);
         }
+        let order = match message {
+            ToKeeper::Start(start) if again => Some(start),
+            _ => None,
+        };
+        self.kept.insert(task, Kept { want, order, far });
     }
 
     fn not_started(&mut self, task: TaskId, error: String) {
