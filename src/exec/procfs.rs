@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::libc;
 use nix::sys::signal::Signal;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::planted::{self, Bug};
 
@@ -62,6 +64,57 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let threads = fields.nth(13)?.parse().ok()?;
     let start = fields.nth(1)?.parse().ok()?;
     Some(Stat { pid: pid.parse().ok()?, state, parent, group, session, threads, start })
+}
+
+/// When children of this process were born, as their `stat` says it. The kernel makes whoever asks it right after a start
+/// wait for the command's `exec`; so it is asked only where the clock does not tell as much.
+#[derive(Debug, Default)]
+pub(super) struct Births {
+    /// Whether the kernel writes the clock's time there. Unset: not seen yet.
+    agrees: Option<bool>,
+}
+
+/// A moment before a start.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before(Option<u64>);
+
+impl Births {
+    pub fn before() -> Before {
+        Before(ticks())
+    }
+
+    /// Of a child that was started since `before` and is not reaped yet. None: it cannot be looked at.
+    pub fn start_of(&mut self, pid: i32, before: Before) -> Option<u64> {
+        self.start_between(before.0, ticks(), || stat(pid).map(|stat| stat.start))
+    }
+
+    fn start_between(
+        &mut self,
+        before: Option<u64>,
+        after: Option<u64>,
+        ask: impl FnOnce() -> Option<u64>,
+    ) -> Option<u64> {
+        let sure = before.filter(|before| after == Some(*before));
+        if sure.is_some() && self.agrees == Some(true) {
+            return sure;
+        }
+        let said = ask();
+        if let (Some(sure), Some(said)) = (sure, said) {
+            self.agrees = Some(self.agrees != Some(false) && sure == said);
+        }
+        said
+    }
+}
+
+/// The time since boot in the unit of `stat`.
+fn ticks() -> Option<u64> {
+    const SECOND: u64 = 1_000_000_000;
+    let a_second = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??)
+        .ok()
+        .filter(|ticks| SECOND.is_multiple_of(*ticks))?;
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+    let nanos = u64::try_from(now.tv_sec()).ok()?.checked_mul(SECOND)? + u64::try_from(now.tv_nsec()).ok()?;
+    Some(nanos / (SECOND / a_second))
 }
 
 /// Every process that can be seen. One that ends meanwhile is left out. An error (no descriptor is free, say) means that
@@ -160,6 +213,42 @@ mod tests {
         let want = Stat { pid: 42, state: b'S', parent: 7, group: 42, session: 40, threads: 1, start: 98765 };
         assert_eq!(parse_stat(text), Some(want));
         assert_eq!(parse_stat(b"42 (a"), None);
+    }
+
+    #[test]
+    fn the_clock_tells_a_birth_where_it_agrees_with_the_kernel() {
+        let mut births = Births::default();
+        let asked = |start| move || Some(start);
+        let never = || panic!("asked");
+        // A tick went by: only the kernel knows.
+        assert_eq!(births.start_between(Some(7), Some(8), asked(7)), Some(7));
+        // The first time it is asked, to see whether both count alike.
+        assert_eq!(births.start_between(Some(8), Some(8), asked(8)), Some(8));
+        assert_eq!(births.start_between(Some(9), Some(9), never), Some(9));
+        assert_eq!(births.start_between(Some(9), Some(10), || None), None);
+        assert_eq!(births.start_between(None, None, asked(3)), Some(3));
+        // A kernel that counts from elsewhere is asked each time.
+        let mut births = Births::default();
+        for _ in 0..2 {
+            assert_eq!(births.start_between(Some(8), Some(8), asked(100)), Some(100));
+        }
+        assert_eq!(births.start_between(Some(8), Some(8), asked(8)), Some(8));
+        assert_eq!(births.start_between(Some(8), Some(8), asked(9)), Some(9));
+    }
+
+    #[test]
+    fn the_clock_and_the_kernel_say_the_same_of_a_child() {
+        let mut births = Births::default();
+        for _ in 0..20 {
+            let before = Births::before();
+            let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+            let pid = i32::try_from(child.id()).unwrap();
+            let start = births.start_of(pid, before);
+            assert_eq!(start, stat(pid).map(|stat| stat.start));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(births.agrees, Some(true));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::task::{Moment, Outlet, Task};
 use super::ways::Opening;
 use crate::exec::boot;
 use crate::exec::notes::{Note, Writer};
-use crate::exec::procfs::{self, Stat};
+use crate::exec::procfs::{self, Births, Stat};
 use crate::exec::protocol::{FromKeeper, StartTask, ToKeeper};
 use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
@@ -33,6 +33,7 @@ pub(super) struct Keeper {
     pub(super) run_dir: PathBuf,
     pub(super) notes: Writer,
     pub(super) boot_id: String,
+    pub(super) births: Births,
     /// The environment of this process.
     pub(super) given: Given,
     pub(super) me: Stat,
@@ -92,6 +93,7 @@ impl Keeper {
             run_dir: run_dir.to_owned(),
             notes: Writer::new(inherited.notes),
             boot_id: procfs::boot_id(),
+            births: Births::default(),
             given: Given::new(),
             me,
             secrets: Vec::new(),
@@ -190,7 +192,8 @@ impl Keeper {
         }
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
-            Err(nix::Error::EINTR) => return Ok(Vec::new()),
+            // A child has ended, as a rule: no need to ask what has happened once more.
+            Err(nix::Error::EINTR) => return Ok(vec![(Source::Children, PollFlags::POLLIN)]),
             Err(e) => return Err(e.into()),
         }
         let ready =
@@ -202,8 +205,9 @@ impl Keeper {
     fn handle(&mut self, source: Source, events: PollFlags) {
         match source {
             Source::Children => {
-                let _ = self.children.read();
-                self.reap();
+                if self.children.read().is_ok() {
+                    self.reap();
+                }
             }
             Source::Timer => {
                 let mut count = [0u8; 8];
