@@ -457,7 +457,11 @@ impl Oracle {
     fn nothing_acts_beside_undos(&self, undo: &TaskId, t: Millis, world: &World) {
         let in_flight: Vec<&TaskId> = self.folded.in_flight.keys().collect();
         assert!(in_flight.is_empty(), "{undo} starts beside {in_flight:?}");
-        let beside = (0..self.plan.steps.len()).find_map(|ix| world.acts_unasked(ix, t));
+        // What was taken back while its host did not answer was told of then, and is over.
+        let open = |ix: &StepIx| {
+            self.folded.steps[*ix].undo != runbook::engine::UndoStatus::Over(UndoneState::Undone)
+        };
+        let beside = (0..self.plan.steps.len()).filter(open).find_map(|ix| world.acts_unasked(ix, t));
         assert_eq!(beside, None, "{undo} starts beside what nobody asked about");
     }
 
