@@ -65,6 +65,8 @@ bugs! {
     BelieveEarlyNo = "believe-early-no",
     /// The next attempt is made beside a remedy that may still run on its host.
     RemedyBeside = "remedy-beside",
+    /// What was done is taken back beside an attempt that may still run on its host.
+    UndoBeside = "undo-beside",
     /// The alternatives start over although a host still takes back what the one before did.
     ForgetFoundUndo = "forget-found-undo",
     /// One more command at once than the playbook allows.

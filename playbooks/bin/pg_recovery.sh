@@ -164,15 +164,27 @@ amcheck() {
   pg pg_amcheck "${where[@]}" --install-missing --heapallindexed --progress "$2" 2>&1 | tail -n 15
 }
 
-# The transaction that deleted or overwrote the most rows of DB_HARMED since the base backup: `ROWS XID DATE TIME`. The log is
-# read to its end, or nothing is said.
+# The number that a dump knows a table by, also one that is not there any more; the newest dump that knows it.
+dumped() {
+  local dump number
+  while IFS= read -r dump; do
+    number=$(pg pg_restore --list "$DB_DUMPS/$dump" 2> /dev/null | awk -v name="${DB_HARMED,,}" '
+      $2 == 1259 && $4 == "TABLE" && (name == $6 || name == $5 "." $6) { print $3; exit }') || true
+    [ -z "$number" ] || { printf '%s\n' "$number"; return; }
+  done < <(find "$DB_DUMPS" -maxdepth 1 -name '*.dump' -printf '%f\n' | sort -r)
+}
+
+# The transaction that emptied or removed DB_HARMED (TRUNCATE, DROP) since the base backup, else the one that deleted or
+# overwrote the most of its rows: `ROWS XID DATE TIME WHAT-IT-DID`. The log is read to its end, or nothing is said.
 harm() {
-  local ids node logs from file found
+  local ids database node oid logs from file found
   start "$DB_DATA" "${PRIVATE[@]}" || die "$DB_HARMED cannot be looked up, for the cluster does not start: give recover_to"
-  ids=$(sql "$DB_PORT" "$DB_DATABASE" -v name="$DB_HARMED" -F / <<< "select oid, pg_relation_filenode(:'name'::regclass)
-    from pg_database where datname = current_database()") || ids=
+  ids=$(sql "$DB_PORT" "$DB_DATABASE" -v name="$DB_HARMED" -F ' ' <<< "select oid, coalesce(pg_relation_filenode(to_regclass(:'name')), 0),
+    coalesce(to_regclass(:'name')::oid, 0) from pg_database where datname = current_database()") || ids=
   stop "$DB_DATA"
-  [ -n "$ids" ] || die "there is no table $DB_HARMED"
+  read -r database node oid <<< "$ids" || true
+  oid="$oid $(dumped)"
+  [[ $oid = *[1-9]* ]] || die "there is no table $DB_HARMED, and no dump knows of one"
   from=$(as sed -n 's/^START WAL LOCATION: \([0-9A-F/]*\) (file \([0-9A-F]*\)).*/\1 \2/p' "$DB_BASE/backup_label")
   [ -n "$from" ] || die "there is no base backup in $DB_BASE: give recover_to"
   logs=$DB_EVIDENCE/log
@@ -180,38 +192,77 @@ harm() {
   as mkdir -- "$logs" || die "the log cannot be laid together in $DB_EVIDENCE"
   while IFS= read -r file; do as ln -sf -- "$file" "$logs/"; done < <(as find "$DB_ARCHIVE" "$DB_EVIDENCE/data/pg_wal" \
     -maxdepth 1 -type f -name '[0-9A-F]*' | grep -E '/[0-9A-F]{24}$')
-  node="rel [0-9]+/${ids//\//\\/}[ ,]"
   # It ends with an error, for the last segment is not full: what counts is how far it came.
-  found=$(as env TZ=UTC "$DB_BIN/pg_waldump" -p "$logs" -t "$((16#${from: -24:8}))" -s "${from% *}" 2> /dev/null | awk -v node="$node" '
-    match($0, /tx: +[0-9]+/) { tx = substr($0, RSTART + 3, RLENGTH - 3) + 0 }
-    match($0, /lsn: [0-9A-F]+\/[0-9A-F]+/) { last = substr($0, RSTART + 5, RLENGTH - 5) }
-    $2 == "Heap" && /desc: (DELETE|UPDATE|HOT_UPDATE) / && ($0 " ") ~ node { rows[tx]++ }
-    $2 == "Transaction" && /desc: COMMIT / {
-      all = rows[tx]
-      if (match($0, /subxacts:[ 0-9]+/)) {
-        count = split(substr($0, RSTART + 9, RLENGTH - 9), inner, " ")
-        for (n = 1; n <= count; n++) all += rows[inner[n] + 0]
-      }
-      if (all > most) { most = all; match($0, /COMMIT [-0-9]+ [0-9:.]+/); what = most " " tx " " substr($0, RSTART + 7, RLENGTH - 7) }
-    }
-    END { print last; print what }') || true
+  found=$(as env TZ=UTC "$DB_BIN/pg_waldump" -p "$logs" -t "$((16#${from: -24:8}))" -s "${from% *}" 2> /dev/null |
+    awk -v database="$database" -v node="$node" -v oids="$oid" "$HARM") || true
   as rm -rf -- "$logs"
   [ "${found%%$'\n'*}" = "$DB_END" ] || die "the log can be read only up to ${found%%$'\n'*} of $DB_END: give recover_to"
-  printf '%s\n' "${found#*$'\n'}"
+  found=${found#*$'\n'}
+  [[ $found != several* ]] || die "$DB_HARMED was emptied or removed more than once, by the transactions${found#several}: give recover_to"
+  printf '%s\n' "$found"
 }
 
+# A table keeps its number (oids), and gets a new file (node) when it is emptied, and when it is written anew as a whole, which
+# is no harm: then the new file is that of a table of its own for a while, and is locked under that number. The first file
+# has the number of the table.
+HARM='
+  BEGIN { count = split(oids, known, " "); for (n in known) stands[n] = known[n]; rows_of = "rel [0-9]+/" database "/" node "[ ,]" }
+  match($0, /tx: +[0-9]+/) { tx = substr($0, RSTART + 3, RLENGTH - 3) + 0 }
+  match($0, /lsn: [0-9A-F]+\/[0-9A-F]+/) { last = substr($0, RSTART + 5, RLENGTH - 5) }
+  $2 == "Heap" && /desc: (DELETE|UPDATE|HOT_UPDATE) / && ($0 " ") ~ rows_of { rows[tx]++ }
+  $2 == "Standby" && /desc: LOCK / {
+    rest = $0
+    while (match(rest, /xid [0-9]+ db [0-9]+ rel [0-9]+/)) {
+      split(substr(rest, RSTART, RLENGTH), lock, " ")
+      rest = substr(rest, RSTART + RLENGTH)
+      if (lock[4] == database) locked[lock[2]] = locked[lock[2]] " " lock[6] " "
+    }
+  }
+  $2 == "Storage" && match($0, /desc: CREATE [^ ]*/) {
+    parts = split(substr($0, RSTART, RLENGTH), path, "/")
+    if (path[parts - 1] == database) created[tx] = created[tx] " " path[parts]
+  }
+  $2 == "Transaction" && /desc: COMMIT / {
+    all = rows[tx] + 0; locks = locked[tx]; files = created[tx]
+    if (match($0, /subxacts:[ 0-9]+/)) {
+      inner_count = split(substr($0, RSTART + 9, RLENGTH - 9), inner, " ")
+      for (n = 1; n <= inner_count; n++) {
+        all += rows[inner[n] + 0]; locks = locks locked[inner[n] + 0]; files = files created[inner[n] + 0]
+      }
+    }
+    gone = match($0, /; rels: [^;]*/) ? substr($0, RSTART, RLENGTH) " " : ""
+    forgotten = match($0, /; dropped stats: [^;]*/) ? substr($0, RSTART, RLENGTH) " " : ""
+    match($0, /COMMIT [-0-9]+ [0-9:.]+/); at = substr($0, RSTART + 7, RLENGTH - 7)
+    anew = 0; renewed = 0
+    for (n = split(files, file, " "); n > 0; n--) {
+      if (index(locks, " " file[n] " ")) anew = file[n]
+      if (file[n] == node) renewed = 1
+    }
+    what = ""
+    for (n = 1; n <= count; n++) {
+      if (known[n] == 0 || gone == "" || !index(locks, " " known[n] " ")) continue
+      its = index(gone, "/" database "/" stands[n] " ")
+      if (index(forgotten, "/" database "/" known[n] " ") || its && files == "") what = "removed"
+      else if (!anew && (renewed || its)) what = "emptied"
+      else if (its) stands[n] = anew
+    }
+    if (what != "") { several = several " " tx " (" at "Z)"; emptied++; whole = "all " tx " " at " " what }
+    if (all > most) { most = all; part = most " " tx " " at " deleted or overwrote " most " rows of" }
+  }
+  END { print last; if (emptied > 1) print "several" several; else print emptied ? whole : part }'
+
 moment() {
-  local found rows xid at
+  local found rows xid day at what
   if [ -n "$DB_RECOVER_TO" ]; then
     publish moment "$DB_RECOVER_TO"
     publish why "before $DB_RECOVER_TO, as it was given"
   elif [ -n "$DB_HARMED" ]; then
     found=$(harm)
-    read -r rows xid at <<< "$found"
-    [ -n "$rows" ] || die "nobody has deleted or overwritten rows of $DB_HARMED since the base backup"
-    publish moment "${at}Z"
+    read -r rows xid day at what <<< "$found"
+    [ -n "$rows" ] || die "nobody has deleted or overwritten rows of $DB_HARMED since the base backup, or emptied or removed it"
+    publish moment "$day ${at}Z"
     publish rows "$rows"
-    publish why "before ${at}Z, when transaction $xid deleted or overwrote $rows rows of $DB_HARMED"
+    publish why "before $day ${at}Z, when transaction $xid $what $DB_HARMED"
   else
     publish moment ""
     publish why "the end of the log"

@@ -3,8 +3,8 @@
 #
 #   pg_world.sh build DIR PORT     PORT: the primary; PORT + 1: the replica
 #   pg_world.sh corrupt DIR PORT   overwrites a page of the table `orders`
-#   pg_world.sh harm DIR PORT      deletes half of the orders, and goes on working
-#   pg_world.sh harmed DIR PORT    exit 0 if they are gone
+#   pg_world.sh harm DIR PORT [empty|remove]   deletes half of the orders, or the notes, or their table, and goes on working
+#   pg_world.sh harmed DIR PORT [empty|remove]   exit 0 if they are gone
 #   pg_world.sh unharmed DIR PORT RUN   exit 0 if all is there that came before, nothing that came from then on, and the
 #                                  run in that folder says so
 #   pg_world.sh rot DIR            overwrites a log segment in the archive
@@ -46,11 +46,13 @@ C
   sql "$port" app << 'C'
 create table users (id serial primary key, name text not null unique);
 create table orders (id serial primary key, by int not null references users, amount int check (amount >= 0), note text);
+create table notes (id serial primary key, note text);
 create table pings (at timestamptz not null default clock_timestamp());
 grant all on all tables in schema public to app;
 grant all on all sequences in schema public to app;
 insert into users (name) select 'user ' || n from generate_series(1, 2000) n;
 insert into orders (by, amount, note) select 1 + n % 2000, n, repeat('x', 200) from generate_series(1, 5000) n;
+insert into notes (note) select 'note ' || n from generate_series(1, 500) n;
 C
   dump "$(date -u -d '-30 minutes' +%Y%m%dT%H%M%SZ)"
   # A newer one that rotted on its disk: its checksum was right once.
@@ -60,6 +62,8 @@ C
   pg pg_basebackup -h "$dir/db/s" -p "$port" -U postgres -D "$dir/db/replica" -R -C -S replica -c fast -X stream -N
   printf '%s\n' "port = $((port + 1))" 'archive_mode = off' 'wal_retrieve_retry_interval = 200ms' | as tee -a "$dir/db/replica/postgresql.auto.conf" > /dev/null
   start "$dir/db/replica"
+  # What looks like harm in the log, and is none.
+  sql "$port" app -c "vacuum full notes" -c "create index late on notes (note)" -c "drop index late"
   # What only the log and the replica have, over several segments.
   local n
   for n in 1 2; do
@@ -115,12 +119,17 @@ corrupt() {
 # With the damaged page there are two reasons to go back, and only one of the ways helps against both. What comes later is
 # work of people who do not know yet.
 harm() {
+  local how=${1:-some}
   {
     echo "before=$(sql "$port" app -c "select clock_timestamp()")"
     echo "pings=$(sql "$port" app -c "select count(*) from pings")"
   } > "$dir/harm"
-  # By the index: a scan would meet the damaged page.
-  PGOPTIONS='-c enable_seqscan=off -c enable_bitmapscan=off' sql "$port" app -c "delete from orders where id > 2500"
+  case $how in
+    # By the index: a scan would meet the damaged page.
+    some) PGOPTIONS='-c enable_seqscan=off -c enable_bitmapscan=off' sql "$port" app -c "delete from orders where id > 2500" ;;
+    empty) sql "$port" app -c "truncate notes" ;;
+    remove) sql "$port" app -c "drop table notes" ;;
+  esac
   echo "after=$(sql "$port" app -c "select clock_timestamp()")" >> "$dir/harm"
   app -c "insert into orders (by, amount, note) values (1, 1, 'too late')"
   writes
@@ -130,6 +139,10 @@ harm() {
 }
 
 harmed() {
+  case ${1:-some} in
+    empty) [ "$(sql "$port" app -c "select count(*) from notes")" = 0 ]; return ;;
+    remove) [ "$(sql "$port" app -c "select to_regclass('notes') is null")" = t ]; return ;;
+  esac
   [ "$(PGOPTIONS='-c enable_seqscan=off -c enable_bitmapscan=off' sql "$port" app -c "select count(*) from orders where id > 2500 and note <> 'too late'")" = 0 ]
 }
 
@@ -140,6 +153,7 @@ unharmed() {
   # Every row is told by itself: 2000 users; 5000 orders and twice 5 late ones; those of the pings that were counted.
   same users 2000 "select count(*) from users"
   same orders "5010 12502530" "select count(*) || ' ' || sum(amount) from orders"
+  same notes 500 "select count(*) from notes"
   same "what came too late" 0 "select count(*) from orders where note = 'too late'"
   same "pings after it" 0 "select count(*) from pings where at > '$after' and at <= '$seen'"
   same "pings before it" t "select count(*) >= $pings from pings where at < '$after'"
@@ -178,7 +192,8 @@ stop() {
 }
 
 case $1 in
-  build | corrupt | harm | harmed | rot | stop | write | writes) "$1" ;;
+  harm | harmed) "$1" "${4-}" ;;
+  build | corrupt | rot | stop | write | writes) "$1" ;;
   unharmed) unharmed "$4" ;;
   sum) app -c "select count(note), sum(amount) from orders" ;;
   *) exit 2 ;;

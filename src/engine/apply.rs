@@ -55,6 +55,7 @@ impl State {
             Event::TailSetAside { .. }
             | Event::Gap { .. }
             | Event::KeeperLost { .. }
+            | Event::HostSilent { .. }
             | Event::AnswerRefused { .. }
             | Event::Noted { .. } => Ok(()),
             Event::HandedOver { to, .. } => {
@@ -288,8 +289,13 @@ impl State {
             step.begin(t);
         }
         // A look leaves the doubt as it is; what acts again is what is to be known from now on.
-        if matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo) {
-            step.lost_there = None;
+        match task.kind {
+            TaskKind::Attempt | TaskKind::Remedy => {
+                step.lost_before.extend(step.lost_there.take().map(|lost| *lost));
+                step.lost_undo = None;
+            }
+            TaskKind::Undo => step.lost_undo = None,
+            _ => {}
         }
         match task.kind {
             TaskKind::Unless => step.status = StepStatus::Active(Activity::Unless),
@@ -344,13 +350,21 @@ impl State {
             step.round = step.round.saturating_add(1);
         }
         let lost = matches!(end.kind, TaskEndKind::Unknown { .. });
-        let acts = matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy | TaskKind::Undo);
-        if lost && acts && flight.host.is_some() && !end.gone {
+        if lost && flight.host.is_some() && !end.gone {
             let (task, was_dirty) = (task.clone(), step.dirty);
-            step.lost_there = Some(Box::new(Lost { task, flight: flight.clone(), was_dirty }));
+            let lost = Lost { task, flight: flight.clone(), was_dirty };
+            match lost.task.kind {
+                TaskKind::Attempt | TaskKind::Remedy => step.lost_there = Some(Box::new(lost)),
+                TaskKind::Undo => step.lost_undo = Some(Box::new(lost)),
+                _ => {}
+            }
         }
         if let TaskKind::Undo = task.kind {
             step.undo = UndoStatus::Deciding { tries: task.attempt, verdict: verdict.clone() };
+            return Ok(ix);
+        }
+        let beside = step.goes_on_without(task);
+        if beside && !matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy) {
             return Ok(ix);
         }
         let never_ran = matches!(end.kind, TaskEndKind::NotStarted { .. });
@@ -361,13 +375,19 @@ impl State {
             (TaskKind::Check, TaskVerdict::Failed(_)) if !step.may_still_run() => step.dirty = false,
             _ => {}
         }
-        if task.kind == TaskKind::Attempt {
+        if task.kind == TaskKind::Attempt && !beside {
             step.lost = lost;
         }
         // The effect was thought to begin with this very task, and it surely had none. What an earlier one may have done
         // stays: no later failure cleans it.
-        if never_ran && (step.effect_at == Some(flight.seq) || planted::is(Bug::DropDirtyRule)) {
+        if never_ran
+            && !step.is_repeated(task)
+            && (step.effect_at == Some(flight.seq) || planted::is(Bug::DropDirtyRule))
+        {
             step.effect_at = None;
+        }
+        if beside {
+            return Ok(ix);
         }
         // A check that does not hold yet and may be polled again goes on; everything else has to be decided.
         if let (
@@ -458,6 +478,7 @@ impl StepState {
         });
         if *state == UndoneState::Undone {
             self.dirty = false;
+            self.forget_lost();
         }
         self.undo = UndoStatus::Over(state.clone());
     }

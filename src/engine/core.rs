@@ -96,17 +96,6 @@ pub enum Found {
     },
 }
 
-impl Found {
-    /// More than that nobody knows.
-    fn says_more(&self) -> bool {
-        match self {
-            Self::NeverStarted | Self::Runs => true,
-            Self::Ended { end, .. } => end.gone || !matches!(end.kind, TaskEndKind::Unknown { .. }),
-            Self::Unknown { .. } => false,
-        }
-    }
-}
-
 /// What is to be done once the records are synced.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Act {
@@ -216,7 +205,7 @@ impl Engine {
     /// When [`Input::Tick`] is due next.
     pub fn next_deadline(&self) -> Option<Millis> {
         let (steps, undos) = self.timers_count();
-        let undos = undos && self.undos_in_flight().next().is_none();
+        let undos = undos && self.undos_may_begin();
         let first = |set: &BTreeSet<(Millis, StepIx)>| set.first().map(|(at, _)| *at);
         let step = first(&self.figures.timers).filter(|_| steps);
         let undo = first(&self.figures.undo_timers).filter(|_| undos);
@@ -343,20 +332,17 @@ impl Engine {
         for event in before {
             self.note(event);
         }
-        // What was given up and is found again: then it is as if it had been in flight all the time.
-        for (task, found) in &found {
-            let lost = self.state.lost_elsewhere(&self.plan, rollback.is_some()).any(|l| l.task == *task);
-            if lost && found.says_more() {
-                self.emit(Event::TaskFound { task: task.clone() });
-            }
-        }
         // First of all: whatever happens after, a resume goes on with the rollback.
         if let Some(by) = rollback
             && !self.state.is_rolling_back()
         {
             self.emit(Event::RollbackStarted { because: format!("{by} asked for it") });
         }
+        let silent = self.found_again(&found);
         self.emit(Event::RunResumed(info));
+        for (task, why) in silent {
+            self.emit(Event::HostSilent { task, why });
+        }
         self.give_up_notices();
         for (task, found) in found {
             match found {
@@ -467,8 +453,14 @@ impl Engine {
             Event::PhaseEnded { .. } => self.figures.phase_moved(&self.state),
             // Another undo may have waited for this one: only hosts that know of several after all bring that about.
             Event::TaskEnded { task, .. } if task.kind == TaskKind::Undo && self.figures.undoing > 1 => {
-                let steps = self.state.steps.iter().enumerate();
-                self.work.extend(steps.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
+                self.look_at_undos();
+            }
+            // The same for an attempt, and what follows from it.
+            Event::TaskEnded { task, .. } if task.kind != TaskKind::Undo && self.figures.undoing > 0 => {
+                self.look_at_undos();
+            }
+            Event::StepEnded { .. } if self.rolling_back() && self.figures.undoing > 0 => {
+                self.look_at_undos()
             }
             _ => {}
         }
@@ -487,8 +479,7 @@ impl Engine {
         self.undo_wanted.clear();
         let steps = self.state.steps.iter().enumerate();
         self.work.extend(steps.filter(|(_, step)| step.is_active()).map(|(ix, _)| ix));
-        let undos = self.state.steps.iter().enumerate();
-        self.work.extend(undos.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
+        self.look_at_undos();
     }
 
     pub(super) fn later(&mut self, ix: StepIx) {

@@ -163,13 +163,13 @@ impl Engine {
             return Ok(None);
         }
         let known = || self.plan.hosts.keys().map(String::as_str);
-        let Some(reach) = self.plan.hosts.get(&name) else {
+        let host = self.plan.host(&name);
+        if host.is_none() {
             let near =
                 nearest(&name, known()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             return Err(format!("on: there is no host `{name}`{near}"));
-        };
-        let connect_timeout = self.plan.connect_timeouts.get(&name).copied();
-        Ok(Some(Host { name, reach: reach.clone(), connect_timeout }))
+        }
+        Ok(host)
     }
 
     fn sql(&self, ix: StepIx, sql: &Sql) -> Result<SqlOp, String> {

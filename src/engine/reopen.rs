@@ -134,7 +134,7 @@ impl StepState {
     pub(super) fn resolve(&mut self, record: &Record, resolution: Resolution, (by, reason): (&str, &str)) {
         self.dirty = false;
         self.lost = false;
-        self.lost_there = None;
+        self.forget_lost();
         self.done_by_hand = resolution == Resolution::Done;
         self.reopen(StepStatus::Pending);
         match resolution {

@@ -94,8 +94,13 @@ pub struct Lost {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
-    /// The last attempt, remedy or undo, whichever began last, if its outcome is unknown and it ran on another host.
+    /// The last attempt or remedy, whichever began last, if its outcome is unknown and it ran on another host. It stays
+    /// until the step is taken back: an undo that fails may be tried again once the host answers.
     pub lost_there: Option<Box<Lost>>,
+    /// The same for attempts before it that were not waited for, because the step may be repeated.
+    pub lost_before: Vec<Lost>,
+    /// The same for the last try of the undo.
+    pub lost_undo: Option<Box<Lost>>,
     pub status: StepStatus,
     /// The last attempt's number, over all epochs.
     pub attempts: u32,
@@ -297,6 +302,8 @@ impl StepState {
             result: None,
             advisories: Vec::new(),
             lost_there: None,
+            lost_before: Vec::new(),
+            lost_undo: None,
             polled: None,
             effect_at: None,
             dirty: false,

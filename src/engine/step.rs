@@ -200,6 +200,15 @@ impl Engine {
             (TaskKind::Check, TaskVerdict::Unknown(why)) if self.rolling_back() => {
                 self.still_in_doubt(ix, why)
             }
+            // That nothing is there yet says little while it may go on there, and an attempt beside it could do harm. A
+            // rollback does not make it known either.
+            (TaskKind::Check, TaskVerdict::Failed(_)) if self.state.steps[ix].may_still_run() => {
+                self.still_in_doubt(ix, "nothing is there so far, and it may still run on its host".into());
+            }
+            // The same for a remedy. Its host is asked, or a person.
+            (TaskKind::Remedy, TaskVerdict::Unknown(why)) if self.state.steps[ix].lost_remedy() => {
+                self.end_step(ix, StepOutcome::Unknown, Some(format!("its remedy: {why}")));
+            }
             _ if self.rolling_back() => {
                 self.end_step(ix, StepOutcome::Cancelled, Some("the run is rolled back".into()));
             }
@@ -222,16 +231,8 @@ impl Engine {
                 self.fail_step(ix, why);
             }
             (TaskKind::Check, TaskVerdict::Passed) => self.after_action(ix),
-            // That nothing is there yet says little while it may go on there, and an attempt beside it could do harm.
-            (TaskKind::Check, TaskVerdict::Failed(_)) if self.state.steps[ix].may_still_run() => {
-                self.still_in_doubt(ix, "nothing is there so far, and it may still run on its host".into());
-            }
             (TaskKind::Check, TaskVerdict::Failed(_)) => self.had_no_effect(ix, attempt),
             (TaskKind::Check, TaskVerdict::Unknown(why)) => self.still_in_doubt(ix, why),
-            // It may still run there: an attempt beside it could do harm. Its host is asked, or a person.
-            (TaskKind::Remedy, TaskVerdict::Unknown(why)) if self.state.steps[ix].lost_remedy() => {
-                self.end_step(ix, StepOutcome::Unknown, Some(format!("its remedy: {why}")));
-            }
             (TaskKind::Remedy, _) => self.schedule_retry(ix, attempt),
             (TaskKind::Verify { check, .. }, TaskVerdict::Passed) => self.next_check(ix, check),
             (TaskKind::Verify { check, .. }, TaskVerdict::Failed(why) | TaskVerdict::Unknown(why)) => {

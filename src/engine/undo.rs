@@ -142,8 +142,8 @@ impl Engine {
     }
 
     pub(super) fn advance_undo(&mut self, ix: StepIx) {
-        // Hosts may know of several after all; what they know of does not begin anything beside it.
-        let alone = !self.undo_runs_beside(ix);
+        // What hosts know of after all, undos and attempts, has begun already; nothing else begins beside it.
+        let alone = self.undos_may_begin();
         match self.state.steps[ix].undo.clone() {
             UndoStatus::Asking(asking) if self.may_undo() => self.expire_if_due(ix, &asking),
             UndoStatus::Heard(heard) if self.may_undo() && alone => match heard.answer {
@@ -161,14 +161,22 @@ impl Engine {
         }
     }
 
-    /// The undo of another step is in flight.
-    fn undo_runs_beside(&self, ix: StepIx) -> bool {
-        self.undos_in_flight().any(|other| other != ix)
+    /// No undo is in flight, and in a rollback nothing at all.
+    pub(super) fn undos_may_begin(&self) -> bool {
+        match self.rolling_back() {
+            true => self.figures.busy == 0 && self.state.in_flight.is_empty(),
+            false => self.state.in_flight.keys().all(|task| task.kind != TaskKind::Undo),
+        }
     }
 
-    pub(super) fn undos_in_flight(&self) -> impl Iterator<Item = StepIx> + '_ {
-        let tasks = self.state.in_flight.iter();
-        tasks.filter(|(task, _)| task.kind == TaskKind::Undo).map(|(_, flight)| flight.step)
+    pub(super) fn look_at_undos(&mut self) {
+        let steps = self.state.steps.iter().enumerate();
+        self.work.extend(steps.filter(|(_, step)| step.is_undoing()).map(|(ix, _)| ix));
+    }
+
+    /// What the step's host knew of after all: an attempt or a remedy.
+    fn acts_beside_its_undo(&self, ix: StepIx) -> bool {
+        self.state.in_flight.values().any(|flight| flight.step == ix)
     }
 
     pub(super) fn may_undo(&self) -> bool {
@@ -180,6 +188,9 @@ impl Engine {
         let step = plan.steps[ix].id.clone();
         let Some(undo) = &plan.steps[ix].undo else { return };
         let state = match verdict {
+            TaskVerdict::Passed if self.acts_beside_its_undo(ix) => UndoneState::Unknown {
+                why: "what it takes back still ran on its host and may have taken effect after it".into(),
+            },
             TaskVerdict::Passed => UndoneState::Undone,
             TaskVerdict::Unknown(_) if planted::is(Bug::RepeatLostUndo) && self.may_undo() => {
                 return self.start_task(ix, TaskKind::Undo, tries, 0);
@@ -188,7 +199,7 @@ impl Engine {
             // A resume goes on from here.
             _ if !self.may_undo() => return,
             // It looks again when that ends.
-            TaskVerdict::NotRun | TaskVerdict::Cancelled if self.undo_runs_beside(ix) => return,
+            TaskVerdict::NotRun | TaskVerdict::Cancelled if !self.undos_may_begin() => return,
             TaskVerdict::NotRun | TaskVerdict::Cancelled => {
                 return self.start_task(ix, TaskKind::Undo, tries, 0);
             }

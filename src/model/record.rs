@@ -116,6 +116,12 @@ pub enum Event {
     TaskFound {
         task: TaskId,
     },
+    /// The host of an attempt or a remedy whose outcome was unknown was asked before anything is taken back, and could not
+    /// tell: it may still run, and the rollback goes on all the same.
+    HostSilent {
+        task: TaskId,
+        why: String,
+    },
     /// Attempt `failed` did not serve; the next starts after `delay`.
     RetryScheduled {
         step: StepId,
@@ -268,9 +274,10 @@ impl Event {
     /// The step that it is about, if it is about one.
     pub fn step(&self) -> Option<&StepId> {
         match self {
-            Self::TaskStarted { task, .. } | Self::TaskEnded { task, .. } | Self::TaskFound { task } => {
-                Some(&task.step)
-            }
+            Self::TaskStarted { task, .. }
+            | Self::TaskEnded { task, .. }
+            | Self::TaskFound { task }
+            | Self::HostSilent { task, .. } => Some(&task.step),
             Self::StepSkipped { step, .. }
             | Self::WaitStarted { step, .. }
             | Self::GroupStarted { step, .. }

@@ -11,7 +11,7 @@ use super::foreach::ForEach;
 use super::params::ParamSpec;
 use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
-use crate::model::{Channel, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
+use crate::model::{Channel, Host, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
 
 /// The version of `plan.json`.
 pub const PLAN_FORMAT: u32 = 1;
@@ -442,6 +442,13 @@ impl Plan {
     /// Whether the account holds any role.
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.values().flatten().any(|member| member == name)
+    }
+
+    /// The host with this name, and how long it may take until it answers.
+    pub fn host(&self, name: &str) -> Option<Host> {
+        let (reach, connect_timeout) =
+            (self.hosts.get(name)?.clone(), self.connect_timeouts.get(name).copied());
+        Some(Host { name: name.to_owned(), reach, connect_timeout })
     }
 
     /// The step with this full id.

@@ -1,9 +1,10 @@
-//! All checks at once, each within the same limit; what they found comes in the order in which they were asked for.
+//! All checks at once, each within its limit; what they found comes in the order in which they were asked for.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::{Finding, Verdict};
+use crate::model::Host;
 
 /// For a check that keeps the limit by itself, to end what it has started.
 const GRACE: Duration = Duration::from_secs(1);
@@ -13,13 +14,26 @@ type Work = Box<dyn FnOnce() -> Vec<Finding> + Send>;
 /// Checks that are to be made.
 pub struct Checks {
     limit: Duration,
+    /// A host may take as long as a step that runs there gives it.
+    hosts_by_themselves: bool,
+    jobs: Vec<Job>,
+}
+
+struct Job {
     /// None: what is found is known already.
-    jobs: Vec<(Option<Work>, Finding)>,
+    work: Option<Work>,
+    about: Finding,
+    limit: Duration,
 }
 
 impl Checks {
     pub fn new(limit: Duration) -> Self {
-        Self { limit, jobs: Vec::new() }
+        Self { limit, hosts_by_themselves: false, jobs: Vec::new() }
+    }
+
+    /// The same before the first step: what a host may take is said by the playbook.
+    pub(super) fn before_a_run(limit: Duration) -> Self {
+        Self { hosts_by_themselves: true, ..Self::new(limit) }
     }
 
     /// What one check may take.
@@ -27,28 +41,40 @@ impl Checks {
         self.limit
     }
 
+    /// What a check of this host may take.
+    pub(super) fn limit_of(&self, host: &Host) -> Duration {
+        if self.hosts_by_themselves { host.patience().std() } else { self.limit }
+    }
+
     /// What needs no looking.
     pub(super) fn add_found(&mut self, finding: Finding) {
-        self.jobs.push((None, finding));
+        self.jobs.push(Job { work: None, about: finding, limit: self.limit });
     }
 
     /// `about`: what the check is, for when it does not come to an end.
     pub(super) fn add(&mut self, about: Finding, work: impl FnOnce(Finding) -> Finding + Send + 'static) {
+        self.add_within(self.limit, about, work);
+    }
+
+    pub(super) fn add_within(
+        &mut self,
+        limit: Duration,
+        about: Finding,
+        work: impl FnOnce(Finding) -> Finding + Send + 'static,
+    ) {
         let own = about.clone();
-        self.add_all(about, move || vec![work(own)]);
+        self.jobs.push(Job { work: Some(Box::new(move || vec![work(own)])), about, limit });
     }
 
     pub(super) fn add_all(&mut self, about: Finding, work: impl FnOnce() -> Vec<Finding> + Send + 'static) {
-        self.jobs.push((Some(Box::new(work)), about));
+        self.jobs.push(Job { work: Some(Box::new(work)), about, limit: self.limit });
     }
 
     /// Makes them. By kind, and within a kind in the order in which they were added.
     pub fn run(self) -> Vec<Finding> {
-        let Self { limit, jobs } = self;
-        let seconds = limit.as_secs_f32();
-        let late = |about: Finding| {
+        let late = |about: Finding, limit: Duration| {
             let (why, mend) = (
-                format!("no answer within {seconds} s"),
+                format!("no answer within {} s", limit.as_secs_f32()),
                 "see what is slow there; --timeout gives it more time",
             );
             match about.verdict {
@@ -58,18 +84,18 @@ impl Checks {
         };
         let (mut works, mut waiting) = (Vec::new(), Vec::new());
         let mut findings: Vec<Vec<Finding>> = Vec::new();
-        for (ix, (work, about)) in jobs.into_iter().enumerate() {
+        for (ix, Job { work, about, limit }) in self.jobs.into_iter().enumerate() {
             match work {
                 None => findings.push(vec![about]),
                 Some(work) => {
                     findings.push(Vec::new());
-                    works.push(work);
-                    waiting.push((ix, about));
+                    works.push((limit + GRACE, work));
+                    waiting.push((ix, about, limit));
                 }
             }
         }
-        for (found, (ix, about)) in at_once(works, limit + GRACE).into_iter().zip(waiting) {
-            findings[ix] = found.unwrap_or_else(|| vec![late(about)]);
+        for (found, (ix, about, limit)) in each_within(works).into_iter().zip(waiting) {
+            findings[ix] = found.unwrap_or_else(|| vec![late(about, limit)]);
         }
         let mut findings: Vec<Finding> = findings.into_iter().flatten().collect();
         findings.sort_by_key(|finding| finding.kind);
@@ -77,17 +103,24 @@ impl Checks {
     }
 }
 
-/// Each in a thread of its own. `None` for one that did not end in time: its thread is left to itself, for nothing can
-/// end a call that hangs in the kernel, as one on a dead network file system does.
+/// All within the same limit: see [`each_within`].
 pub(super) fn at_once<T: Send + 'static>(
     works: Vec<Box<dyn FnOnce() -> T + Send>>,
     limit: Duration,
 ) -> Vec<Option<T>> {
-    let until = Instant::now() + limit;
+    each_within(works.into_iter().map(|work| (limit, work)).collect())
+}
+
+/// Each in a thread of its own, and with a limit of its own. `None` for one that did not end in time: its thread is left to itself, for nothing can
+/// end a call that hangs in the kernel, as one on a dead network file system does.
+fn each_within<T: Send + 'static>(works: Vec<(Duration, Box<dyn FnOnce() -> T + Send>)>) -> Vec<Option<T>> {
+    let began = Instant::now();
     let (sender, receiver) = mpsc::channel();
     let mut results: Vec<Option<T>> = Vec::new();
-    for (ix, work) in works.into_iter().enumerate() {
+    let mut limits: Vec<Option<Duration>> = Vec::new();
+    for (ix, (limit, work)) in works.into_iter().enumerate() {
         results.push(None);
+        limits.push(Some(limit));
         let sender = sender.clone();
         let job = move || {
             // Nobody listens any more when it comes too late.
@@ -99,8 +132,10 @@ pub(super) fn at_once<T: Send + 'static>(
         }
     }
     drop(sender);
-    while let Ok((ix, result)) = receiver.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        results[ix] = Some(result);
+    // Until the last of those that are still at it has had its time.
+    while let Some(most) = limits.iter().flatten().max() {
+        let Ok((ix, result)) = receiver.recv_timeout(most.saturating_sub(began.elapsed())) else { break };
+        (results[ix], limits[ix]) = (Some(result), None);
     }
     results
 }
@@ -140,6 +175,18 @@ mod tests {
             ]
         );
         assert_eq!(found[1].found, "no answer within 0.2 s");
+    }
+
+    #[test]
+    fn one_that_may_take_long_does_not_hold_those_up_that_may_not() {
+        let never = || std::thread::sleep(Duration::from_secs(3600));
+        let began = Instant::now();
+        let found = each_within(vec![
+            (Duration::from_secs(3000), Box::new(|| ()) as Box<dyn FnOnce() + Send>),
+            (Duration::from_millis(100), Box::new(never)),
+        ]);
+        assert_eq!(found, [Some(()), None]);
+        assert!(began.elapsed() < Duration::from_secs(1000));
     }
 
     #[test]

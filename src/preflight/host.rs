@@ -22,13 +22,13 @@ const SHOWN: usize = 200;
 pub(super) fn required(checks: &mut Checks, plan: &Plan, names: &[String]) {
     let uses = Uses::of(plan);
     for name in names {
-        if let Some(reach) = plan.hosts.get(name) {
+        if let Some(host) = plan.host(name) {
             let by = uses.of_host(name);
             let wanted = match by.is_some() {
                 true => "a command can run there",
                 false => "a command can run there, though no step surely needs it",
             };
-            one(checks, name, reach, Finding::new(Kind::Host, name, wanted), &uses);
+            one(checks, host, Finding::new(Kind::Host, name, wanted), &uses);
         }
     }
 }
@@ -36,13 +36,15 @@ pub(super) fn required(checks: &mut Checks, plan: &Plan, names: &[String]) {
 /// The others that steps use. One that does not answer is no reason to stop: a step before may bring it up.
 pub fn used_hosts(checks: &mut Checks, plan: &Plan) {
     let uses = Uses::of(plan);
-    let others = plan.hosts.iter().filter(|(name, _)| !plan.requires.hosts.contains(name));
-    for (name, reach) in others.filter(|(name, _)| uses.late || uses.steps.contains_key(*name)) {
+    let others = plan.hosts.keys().filter(|name| !plan.requires.hosts.contains(name));
+    let others = others.filter(|name| uses.late || uses.steps.contains_key(*name));
+    for (name, host) in others.filter_map(|name| Some((name, plan.host(name)?))) {
         let wanted = match uses.of_host(name) {
             Some(by) => format!("a command can run there, for {by}"),
             None => "a command can run there, should a step choose it".to_owned(),
         };
-        one(checks, name, reach, Finding::new(Kind::Host, name, wanted).advisory(), &uses);
+        let about = Finding::new(Kind::Host, name, wanted).advisory();
+        one(checks, host, about, &uses);
     }
 }
 
@@ -51,7 +53,8 @@ pub fn shared_hosts(checks: &mut Checks, hosts: &BTreeMap<String, Reach>, root: 
     let uses = Uses { steps: BTreeMap::new(), late: false, root: root.to_owned(), secrets: Vec::new() };
     for (name, reach) in hosts {
         let about = Finding::new(Kind::Host, name, "a command can run there").advisory();
-        one(checks, name, reach, about, &uses);
+        let host = Host { name: name.clone(), reach: reach.clone(), connect_timeout: None };
+        one(checks, host, about, &uses);
     }
 }
 
@@ -106,17 +109,16 @@ impl Uses {
     }
 }
 
-fn one(checks: &mut Checks, name: &str, reach: &Reach, about: Finding, uses: &Uses) {
-    let words = reach.describe();
+fn one(checks: &mut Checks, host: Host, about: Finding, uses: &Uses) {
+    let words = host.reach.describe();
     if let Some(param) = not_given(&words) {
         let finding = needs_param(about, param);
         return checks.add_found(finding);
     }
-    let host = Host { name: name.to_owned(), reach: reach.clone(), connect_timeout: None };
-    let programs = uses.programs(name);
-    let by = uses.of_host(name);
-    let (root, without, limit) = (uses.root.clone(), uses.secrets.clone(), checks.limit());
-    checks.add(about, move |about| {
+    let programs = uses.programs(&host.name);
+    let by = uses.of_host(&host.name);
+    let (root, without, limit) = (uses.root.clone(), uses.secrets.clone(), checks.limit_of(&host));
+    checks.add_within(limit, about, move |about| {
         let look = Look::new(&host, &programs);
         let question = Question { argv: &look.argv, folder: &root, input: look.stdin, without: &without };
         judge(about, &host.reach, ask::put(question, limit), &programs, by.as_deref())

@@ -6,11 +6,8 @@ use std::time::Duration;
 use super::{Checks, Kind, Verdict, command, file, host, port, variable};
 use crate::plan::{Plan, Requires};
 
-/// What one check before a run may take.
+/// What one check before a run may take. A host has its `connect_timeout`, as for a step.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// And of a host, which has to be found and spoken to first: no less than ssh waits for a connection.
-const PATIENCE_ABROAD: Duration = Duration::from_secs(15);
 
 /// `begun`: steps of this run were carried out already, which may have taken the ports that had to be free for them.
 pub fn requires(checks: &mut Checks, plan: &Plan, begun: bool) {
@@ -36,8 +33,7 @@ pub fn requires(checks: &mut Checks, plan: &Plan, begun: bool) {
 
 /// One line for each requirement that is not met.
 pub fn unmet(plan: &Plan, begun: bool) -> Vec<String> {
-    let patience = if plan.requires.hosts.is_empty() { PATIENCE } else { PATIENCE_ABROAD };
-    let mut checks = Checks::new(patience);
+    let mut checks = Checks::before_a_run(PATIENCE);
     requires(&mut checks, plan, begun);
     let missing = checks.run().into_iter().filter(|finding| finding.verdict == Verdict::Missing);
     missing

@@ -251,9 +251,7 @@ impl History {
             Event::GroupStarted { step, .. } => self.step(plan, step, |s| s.begin(t)),
             Event::TaskStarted { task, .. } => self.step(plan, &task.step, |s| s.task_started(record)),
             Event::TaskFound { task } => self.step(plan, &task.step, |s| {
-                if task.kind != TaskKind::Undo {
-                    s.begin(t);
-                }
+                s.found(t, task.kind);
                 s.tasks.iter_mut().filter(|known| known.task == *task).for_each(|known| known.end = None);
             }),
             Event::TaskEnded { task, end, verdict, outputs, .. } => self.step(plan, &task.step, |s| {
@@ -379,6 +377,19 @@ impl StepHistory {
     fn begin(&mut self, t: Millis) {
         self.started.get_or_insert(t);
         (self.outcome, self.ended) = (None, None);
+    }
+
+    /// A task of it is in flight again. One that settles nothing any more is only waited for.
+    fn found(&mut self, t: Millis, kind: TaskKind) {
+        let undo_runs =
+            self.tasks.iter().any(|known| known.task.kind == TaskKind::Undo && known.end.is_none());
+        if kind == TaskKind::Undo || undo_runs || matches!(self.undo, Some(UndoneState::Unknown { .. })) {
+            return;
+        }
+        self.undo = None;
+        if matches!(self.outcome, None | Some(StepOutcome::Unknown)) {
+            self.begin(t);
+        }
     }
 
     fn over(&mut self, t: Millis, outcome: StepOutcome) {

@@ -216,6 +216,10 @@ impl Timeline {
                 let text = "its host was asked what became of it, and knows";
                 e.task(task, Kind::Start, "found", Tone::Accent, text);
             }
+            Event::HostSilent { task, why } => {
+                let text = words::host_silent(&neutral::line(why));
+                e.task(task, Kind::Rollback, "unknown", Tone::Bad, &text);
+            }
             Event::TaskEnded { task, end, verdict, outputs, no_retry, result: _ } => {
                 let (label, tone) = words::verdict(verdict);
                 // A poll that does not hold yet is how waiting looks, not a failure.

@@ -19,6 +19,13 @@ use crate::plan::{Body, ForEach, ItemCount, OnItemFailure, Plan, Step, StepIx};
 /// Characters of a value that are shown.
 const LONGEST_VALUE: usize = 1000;
 
+/// Before anything is taken back, of an attempt or a remedy of which nobody knows whether it is over.
+pub fn host_silent(why: &str) -> String {
+    format!(
+        "its host was asked before anything is taken back, and could not tell: {why}; it may still run there"
+    )
+}
+
 /// What the task is within its step; empty for the first attempt.
 pub fn task(task: &TaskId) -> String {
     let words = match task.kind {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::{Engine, Found, Input, Lost, Replan, RunFacts, State};
 use crate::exec::{Abroad, Exec, ExecConfig, Finding, InFlight};
 use crate::journal::{Journal, StateDir};
-use crate::model::{Event, Host, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
+use crate::model::{Event, Millis, Record, ReplanInfo, RunId, RunOutcome, StartInfo, StepId, TaskId};
 use crate::plan::{Command, Plan};
 use crate::planted::{self, Bug};
 use crate::preflight;
@@ -115,7 +115,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
         }
     }
     let engine = Engine::with_state(plan, state, facts);
-    // Other hosts are not asked about what is to be taken back, or left; but about undos that may have been carried out.
+    // Before anything is built on it or taken back; not about what is to be left.
     let lost_there = engine.state().lost_elsewhere(engine.plan(), intent == Intent::RollBack);
     let lost_there: Vec<_> = lost_there.filter(|_| intent != Intent::Cancel).cloned().collect();
     let elsewhere: Vec<TaskId> = lost_there.iter().map(|lost| lost.task.clone()).collect();
@@ -263,13 +263,9 @@ fn one_in_flight(engine: &Engine, task: &TaskId, flight: &crate::engine::InFligh
     let plan = engine.plan();
     let command = engine.command_of(task);
     let age = now.saturating_sub(flight.since);
-    let reach = flight.host.as_ref().and_then(|name| Some((name, plan.hosts.get(name)?)));
-    let abroad = reach.map(|(name, reach)| Abroad {
-        host: Host {
-            name: name.clone(),
-            reach: reach.clone(),
-            connect_timeout: plan.connect_timeouts.get(name).copied(),
-        },
+    let host = flight.host.as_ref().and_then(|name| plan.host(name));
+    let abroad = host.map(|host| Abroad {
+        host,
         root: plan.root.clone(),
         sensitive: plan.steps[flight.step].sensitive,
         timeout: flight.timeout.map(|timeout| timeout.saturating_sub(age).max(Millis::secs(1))),

@@ -156,3 +156,37 @@ steps:
     assert!(!world.path("begun").exists() && !said.out.contains("s3cr3t"));
     crate::support::wait_until("the ways to end", || world.processes_like("sleep 404").is_empty());
 }
+
+/// As long as a step would give it, and no longer; whatever else is asked does not wait for it.
+#[test]
+fn a_required_host_has_its_own_time_to_answer() {
+    let world = World::new();
+    let script = |name: &str, text: &str| {
+        world.write(name, format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("silent", "sleep 4043");
+    // More than a check of anything else may take.
+    script("slow", "sleep 8; exec \"$@\"");
+    let playbook = |hosts: &str| {
+        format!(
+            r#"
+requires: {{ hosts: [{hosts}] }}
+hosts:
+  silent: {{ via: [./silent], connect_timeout: 2s }}
+  slow: {{ via: [./slow] }}
+steps:
+  - {{ id: go, run: "touch begun" }}
+"#
+        )
+    };
+    world.playbook("silent", &playbook("silent"));
+    crate::support::shown(&mut world.cmd(&["run", "silent"]))
+        .exits(8)
+        .says(&["host silent: no answer within 2 s"]);
+    assert!(!world.path("begun").exists());
+    world.playbook("slow", &playbook("slow"));
+    crate::support::shown(&mut world.cmd(&["run", "slow"])).exits(0);
+    assert!(world.path("begun").exists());
+    crate::support::wait_until("the way to end", || world.processes_like("sleep 4043").is_empty());
+}

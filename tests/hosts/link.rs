@@ -103,6 +103,9 @@ fn runner_and_keeper_are_killed_and_the_host_still_knows() {
         }
         resumed.wait().exits(0);
         assert_eq!(ledger(&net), 1);
+        // Nor is the connection left that the killed keeper had made: ssh would keep it for a minute.
+        wait_until("the keeper's end", || net.world.processes_like("__keeper").is_empty());
+        assert_eq!(net.world.processes_like("ssh -f -M"), [] as [i32; 0]);
     }
     net.assert_clean(1);
 }

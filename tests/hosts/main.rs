@@ -9,6 +9,7 @@ mod container;
 mod doctor;
 mod link;
 mod lost;
+mod lost_back;
 mod net;
 mod quoting;
 mod ssh;

@@ -282,6 +282,8 @@ fn events() -> Vec<Event> {
         },
         Event::TaskFound { task: TaskId::parse("far.1").unwrap() },
         run_ended(RunOutcome::Recovered),
+        Event::HostSilent { task: TaskId::parse("far.1").unwrap(), why: "no route to host".into() },
+        run_ended(RunOutcome::Recovered),
     ]
 }
 
@@ -388,13 +390,14 @@ fn kind(event: &Event) -> usize {
         Event::Notice { .. } => 29,
         Event::NoticeEnded { .. } => 30,
         Event::TaskFound { .. } => 31,
+        Event::HostSilent { .. } => 32,
     }
 }
 
 #[test]
 fn every_kind_of_event_is_there() {
     let kinds: std::collections::BTreeSet<usize> = events().iter().map(kind).collect();
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=31).collect::<Vec<_>>());
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (0..=32).collect::<Vec<_>>());
 }
 
 #[test]

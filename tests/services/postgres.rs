@@ -65,6 +65,17 @@ fn what_came_before_a_bad_statement_comes_back_and_nothing_from_then_on() {
     assert!(question.contains("deleted or overwrote 2510 rows of orders"), "who chooses knows: {question}");
 }
 
+/// The same when nothing of the table is left, neither rows nor, by its name, the table.
+#[test]
+fn a_table_that_was_emptied_or_removed_comes_back() {
+    for (variant, what) in [("pitr-emptied", " emptied notes"), ("pitr-removed", " removed notes")] {
+        let Some(drilled) = drilled(variant) else { return };
+        let question: String =
+            drilled.events.iter().filter_map(|e| e.get("asked")).map(ToString::to_string).collect();
+        assert!(question.contains(what), "who chooses knows: {question}");
+    }
+}
+
 #[test]
 fn the_newest_dump_that_verifies_is_restored() {
     let Some(drilled) = drilled("backup") else { return };

@@ -21,6 +21,8 @@ pub struct Oracle {
     succeeded: BTreeSet<StepIx>,
     /// Once unknown, and not cleared since.
     dirty: BTreeSet<StepIx>,
+    /// Tasks for which steps came to be dirty.
+    in_doubt_by: BTreeSet<TaskId>,
     /// A person said what became of these; the world is not asked about them.
     resolved: BTreeSet<StepIx>,
     /// When each step began to have an effect.
@@ -34,6 +36,10 @@ pub struct Oracle {
     /// The effect of the last step that this process has begun to take back in a rollback.
     last_undone: Option<u64>,
     told: Told,
+    /// This process is there to roll the run back, and has asked the hosts.
+    takes_back: bool,
+    /// Steps whose undo was recorded as begun and never ran.
+    forestalled: BTreeSet<StepIx>,
     /// Tasks of which their hosts knew after all.
     found: BTreeSet<TaskId>,
 }
@@ -62,6 +68,7 @@ impl Oracle {
             named: BTreeMap::new(),
             succeeded: BTreeSet::new(),
             dirty: BTreeSet::new(),
+            in_doubt_by: BTreeSet::new(),
             resolved: BTreeSet::new(),
             began: BTreeMap::new(),
             agreed: BTreeMap::new(),
@@ -69,6 +76,8 @@ impl Oracle {
             undo_approved: BTreeSet::new(),
             last_undone: None,
             told: Told::default(),
+            takes_back: false,
+            forestalled: BTreeSet::new(),
             found: BTreeSet::new(),
         }
     }
@@ -79,8 +88,10 @@ impl Oracle {
         assert!(self.told.sent.insert(out.number), "notice {} was sent twice", out.number);
     }
 
-    /// Another process drives the run: what the last one has sent is not its business.
-    pub fn process_is_new(&self) {
+    /// Another process drives the run: what the last one has sent is not its business. `takes_back`: it is there to roll the
+    /// run back.
+    pub fn process_is_new(&mut self, takes_back: bool) {
+        self.takes_back = takes_back;
         assert!(self.told.sent.iter().all(|number| self.told.written.contains_key(number)));
     }
 
@@ -143,11 +154,13 @@ impl Oracle {
     /// Takes a record that is on disk.
     pub fn record(&mut self, record: &Record, world: &World) {
         match &record.event {
-            Event::TaskStarted { task, .. } => self.task_started(record.seq, task, world),
+            Event::TaskStarted { task, .. } => self.task_started(record, task, world),
             Event::TaskEnded { task, verdict, end, .. } => {
                 self.task_ended(task, verdict);
                 let began = self.began.get(&self.ix(&task.step)).copied();
+                // One that was repeated without waiting for it says nothing of those after it.
                 if matches!(end.kind, TaskEndKind::NotStarted { .. })
+                    && !self.is_repeated(task)
                     && began == self.named.get(task).copied()
                 {
                     self.began.remove(&self.ix(&task.step));
@@ -199,6 +212,9 @@ impl Oracle {
             Event::TaskFound { task } => {
                 self.found.insert(task.clone());
                 let ix = self.ix(&task.step);
+                if self.in_doubt_by.remove(task) {
+                    self.dirty.remove(&ix);
+                }
                 let approved = match task.kind {
                     TaskKind::Undo => &mut self.undo_approved,
                     _ => &mut self.approved,
@@ -259,17 +275,26 @@ impl Oracle {
         }
     }
 
+    fn is_repeated(&self, task: &TaskId) -> bool {
+        let place = |task: &TaskId| (task.attempt, task.rerun);
+        let later = |t: &TaskId| t.step == task.step && t.kind == TaskKind::Attempt && place(t) > place(task);
+        task.kind == TaskKind::Attempt && self.named.keys().any(later)
+    }
+
     fn ix(&self, step: &runbook::model::StepId) -> StepIx {
         self.plan.find(step).expect("a step of the plan")
     }
 
-    fn task_started(&mut self, seq: u64, task: &TaskId, world: &World) {
-        let ix = self.ix(&task.step);
+    fn task_started(&mut self, record: &Record, task: &TaskId, world: &World) {
+        let (ix, seq) = (self.ix(&task.step), record.seq);
         assert_eq!(self.named.insert(task.clone(), seq), None, "{task} was started twice");
         let status = &self.folded.status;
         if task.kind == TaskKind::Undo {
             let allowed = matches!(status, RunStatus::Running | RunStatus::RollingBack { .. });
             assert!(allowed, "{task} in {status:?}");
+            if self.takes_back {
+                self.nothing_acts_beside_undos(task, record.t, world);
+            }
             self.undo_started(ix, task, world);
             return;
         }
@@ -428,6 +453,18 @@ impl Oracle {
         }
     }
 
+    /// Neither what is being taken back, nor what was built on it, nor anything else.
+    fn nothing_acts_beside_undos(&self, undo: &TaskId, t: Millis, world: &World) {
+        let in_flight: Vec<&TaskId> = self.folded.in_flight.keys().collect();
+        assert!(in_flight.is_empty(), "{undo} starts beside {in_flight:?}");
+        // What was taken back while its host did not answer was told of then, and is over.
+        let open = |ix: &StepIx| {
+            self.folded.steps[*ix].undo != runbook::engine::UndoStatus::Over(UndoneState::Undone)
+        };
+        let beside = (0..self.plan.steps.len()).filter(open).find_map(|ix| world.acts_unasked(ix, t));
+        assert_eq!(beside, None, "{undo} starts beside what nobody asked about");
+    }
+
     fn undo_started(&mut self, ix: StepIx, task: &TaskId, world: &World) {
         let id = &task.step;
         assert!(self.folded.in_flight.keys().all(|t| t.kind != TaskKind::Undo), "{id}: two undos at once");
@@ -440,8 +477,10 @@ impl Oracle {
             }
         }
         let in_rollback = matches!(self.folded.status, RunStatus::RollingBack { .. });
-        // One that its host turned out not to have begun had its turn before.
-        let again = self.found.iter().any(|t| t.kind == TaskKind::Undo && t.step == task.step);
+        // One that its host turned out not to have begun had its turn before, and so had one that a crash forestalled:
+        // meanwhile a host may have told that more can be taken back.
+        let found = self.found.iter().any(|t| t.kind == TaskKind::Undo && t.step == task.step);
+        let again = self.forestalled.remove(&ix) || found;
         if in_rollback && task.attempt == 1 && !again && !self.resolved.contains(&ix) {
             let began = self.began.get(&ix).copied().unwrap_or(0);
             assert!(self.last_undone.is_none_or(|last| began <= last), "{id} is not taken back in its turn");
@@ -452,8 +491,11 @@ impl Oracle {
     fn task_ended(&mut self, task: &TaskId, verdict: &TaskVerdict) {
         let ix = self.ix(&task.step);
         match (task.kind, verdict) {
-            (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) => _ = self.dirty.insert(ix),
+            (TaskKind::Attempt | TaskKind::Remedy, TaskVerdict::Unknown(_)) if self.dirty.insert(ix) => {
+                self.in_doubt_by.insert(task.clone());
+            }
             (TaskKind::Check, TaskVerdict::Passed | TaskVerdict::Failed(_)) => _ = self.dirty.remove(&ix),
+            (TaskKind::Undo, TaskVerdict::NotRun) => _ = self.forestalled.insert(ix),
             _ => {}
         }
     }

@@ -347,7 +347,9 @@ impl Sim {
         let in_flight: Vec<TaskId> = state.in_flight.keys().cloned().collect();
         self.engine = Engine::with_state(self.plan.clone(), state.clone(), facts());
         self.twin = Engine::with_state(self.plan.clone(), state, facts());
-        self.oracle.process_is_new();
+        let takes_back = rollback || self.oracle.folded.rollback.is_some();
+        self.oracle.process_is_new(takes_back);
+        self.world.process_is_new();
         let lost: Vec<TaskId> = match cancel {
             true => Vec::new(),
             false => self

@@ -75,6 +75,8 @@ pub struct World {
     pub undone: Vec<StepIx>,
     /// Steps that were taken back behind a broken link, and have not been done again.
     taken_back: BTreeSet<StepIx>,
+    /// Those of which this process can know no more: their links broke under it, or their hosts did not answer it.
+    silent: BTreeSet<TaskId>,
     /// Steps of which a person has said that the run is to go on whatever still runs for them.
     pub careless: BTreeSet<StepIx>,
 }
@@ -94,6 +96,7 @@ impl World {
             ledger: Vec::new(),
             undone: Vec::new(),
             taken_back: BTreeSet::new(),
+            silent: BTreeSet::new(),
             careless: BTreeSet::new(),
         }
     }
@@ -148,6 +151,23 @@ impl World {
             other.step == task.step && acts(other) && !undo && !far.never && !far.gone && far.ends > now
         });
         assert!(beside.is_none(), "{task} acts beside {beside:?} at {now}");
+    }
+
+    /// What acts for the step on another host and is not in flight, although this process could have asked about it.
+    pub fn acts_unasked(&self, ix: StepIx, now: Millis) -> Option<&TaskId> {
+        if self.careless.contains(&ix) {
+            return None;
+        }
+        let acts = |task: &TaskId| matches!(task.kind, TaskKind::Attempt | TaskKind::Remedy);
+        let there = |(task, far): &(&TaskId, &Far)| {
+            acts(task) && self.plan.find(&task.step) == Some(ix) && !far.never && !far.gone && far.ends > now
+        };
+        self.far.iter().filter(there).map(|(task, _)| task).find(|task| !self.silent.contains(task))
+    }
+
+    /// Another process may ask hosts again.
+    pub fn process_is_new(&mut self) {
+        self.silent.clear();
     }
 
     /// An attempt of the step goes on there, and nobody here hears of it.
@@ -240,6 +260,7 @@ impl World {
         for task in due {
             if let Some(r) = self.running.remove(&task) {
                 if matches!(r.end, TaskEndKind::Unknown { .. }) {
+                    self.silent.insert(task.clone());
                     self.far.extend(r.far.map(|far| (task.clone(), far)));
                 }
                 self.notes.insert(task, TaskEnd::new(r.end, r.ends.saturating_sub(r.began)));
@@ -285,7 +306,10 @@ impl World {
         let mut random = keyed(self.seed, &format!("{task} asked {}", self.asked));
         let known = self.far.get(task).cloned();
         match known {
-            Some(_) if random.chance(self.odds.link) => Found::Unknown { why: "no route to host".into() },
+            Some(_) if random.chance(self.odds.link) => {
+                self.silent.insert(task.clone());
+                Found::Unknown { why: "no route to host".into() }
+            }
             Some(far) if far.never => Found::NeverStarted,
             Some(far) if far.gone => {
                 self.far.remove(task);

@@ -2,7 +2,7 @@
 //! keeper.
 
 use std::io::{PipeReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, killpg};
@@ -124,12 +124,15 @@ impl Keeper {
         true
     }
 
-    /// Ends all connections, and whatever else was started beside the tasks.
+    /// Ends all connections, and whatever else was started beside the tasks; also what a keeper that was killed has left,
+    /// whose connections the tasks of this one may have shared.
     pub(super) fn close_ways(&mut self) {
         let token = self.ways_token();
+        // Older processes are only looked at where there is something to look for.
+        let shared = !shared_sockets().is_empty();
         let tree = Tree {
             mains: Vec::new(),
-            start: self.me.start,
+            start: if shared { 0 } else { self.me.start },
             mark: mark::of(&token),
             token: format!("{TOKEN}={token}"),
             alone: false,
@@ -147,14 +150,20 @@ impl Keeper {
             std::thread::sleep(Millis(10).std());
         }
         let _ = tree.kill(&self.me);
-        for entry in std::fs::read_dir(Path::new("keeper")).into_iter().flatten().flatten() {
-            use std::os::unix::fs::FileTypeExt;
-            let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
-            if is_socket && entry.file_name() != "sock" {
-                let _ = std::fs::remove_file(entry.path());
-            }
+        for socket in shared_sockets() {
+            let _ = std::fs::remove_file(socket);
         }
     }
+}
+
+/// Where connections are found that tasks share.
+fn shared_sockets() -> Vec<PathBuf> {
+    use std::os::unix::fs::FileTypeExt;
+    let entries = std::fs::read_dir(Path::new("keeper")).into_iter().flatten().flatten();
+    let is_shared = |entry: &std::fs::DirEntry| {
+        entry.file_type().is_ok_and(|kind| kind.is_socket()) && entry.file_name() != "sock"
+    };
+    entries.filter(is_shared).map(|entry| entry.path()).collect()
 }
 
 /// The last line of what ssh said. It has ended or gone to the background, so nobody keeps the pipe open for long.

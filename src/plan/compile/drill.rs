@@ -189,7 +189,7 @@ fn assertions(main: &mut Builder<'_>, drill: &ast::Drill) -> (Vec<Expr>, Vec<Dia
     (exprs, main.diagnostics.split_off(before))
 }
 
-/// What is wrong with `drill.params`: each is a parameter of the playbook and reads nothing but `drill.dir`.
+/// What is wrong with `drill.params`: each is a parameter of the playbook and reads nothing but `drill.dir` and `drill.port`.
 fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
     let mut builder = Builder::build(main.loaded, Unit::section(WORLD, &[], OnFailure::Stop), main.base);
     builder.diagnostics.clear();
@@ -205,7 +205,7 @@ fn drill_params(main: &Builder<'_>, drill: &ast::Drill) -> Vec<Diagnostic> {
                     let message = "a drill's parameters are set before anything else is known";
                     builder.push(
                         Diagnostic::error("not-known-yet", text.span, message)
-                            .label("only `drill.dir` can be read here"),
+                            .label("only `drill.dir` and `drill.port` can be read here"),
                     );
                 }
             }

@@ -36,7 +36,7 @@ const PROOFS: Kind = Kind::List(&Kind::Object(&PROOF));
 /// What a drill and its variants have in common.
 static SECTIONS: [Field; 9] = [
     optional("world", DRILL_STEPS, "Builds the world, in a fresh folder `{{ drill.dir }}`."),
-    optional("params", VALUES, "Parameters for the run; templates over `drill.dir`."),
+    optional("params", VALUES, "Parameters for the run; templates over `drill.dir` and `drill.port`."),
     optional("inject", DRILL_STEPS, "Makes the fault."),
     optional("symptom", SYMPTOMS, "Must hold after the fault, or the drill is void."),
     optional(

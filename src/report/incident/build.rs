@@ -312,6 +312,7 @@ pub(in crate::report) fn deviations(plan: &Plan, records: &[Record], history: &H
                 );
             }
             Event::Gap { length, why } => add(t, "clock", format!("{length} passed: {why}")),
+            Event::HostSilent { task, why } => add(t, "host", format!("{task}: {}", words::host_silent(why))),
             Event::KeeperLost { why } => add(t, "keeper", format!("the keeper is gone: {why}")),
             Event::TailSetAside { bytes, file } => {
                 add(

@@ -9,7 +9,7 @@ use super::{Script, found, lost, unknown};
 use crate::plans::{any_of, chain, check, command, far, run, undo};
 
 /// A step whose action and undo are elsewhere.
-fn distant(id: &str) -> Step {
+pub(super) fn distant(id: &str) -> Step {
     let mut step = run(id);
     step.undo = undo();
     far(&mut step);
@@ -48,7 +48,7 @@ fn an_undo_of_which_its_host_knows_nothing_more_stays_unknown() {
 fn an_undo_that_has_ended_there_counts_as_it_ended() {
     let (mut s, _) = broken_undo();
     let lines = s.resume(vec![("act.1.undo", found(0))]);
-    assert_eq!(lines[..2], ["TaskFound { task: act.1.undo }", "resumed"]);
+    assert_eq!(lines[..2], ["act.1.undo found", "resumed"]);
     assert_eq!(lines[2..], ["act.1.undo passed", "act undone", "base.1r1.undo starts"]);
 
     let (mut s, _) = broken_undo();
@@ -86,8 +86,8 @@ fn whoever_orders_the_rollback_learns_of_an_undo_too() {
     s.ends("ways/first.1.undo", unknown());
     assert_eq!(s.exits("next.1", 1).last().unwrap(), "run failed: step next failed: exit 1");
     let lines = s.roll_back_with(vec![("ways/first.1.undo", found(0))]);
-    assert_eq!(lines[0], "TaskFound { task: ways/first.1.undo }");
-    assert!(lines[1].starts_with("rollback: bob"), "{lines:?}");
+    assert!(lines[0].starts_with("rollback: bob"), "{lines:?}");
+    assert_eq!(lines[1], "ways/first.1.undo found");
     assert_eq!(lines[3..5], ["ways/first.1.undo passed", "ways/first undone"]);
     assert!(lines.last().unwrap().starts_with("run rolled-back"), "{lines:?}");
 }
@@ -212,7 +212,7 @@ fn that_nothing_is_there_yet_says_little_while_it_may_still_run() {
     end.gone = true;
     let output = Box::new(runbook::model::TaskOutput::none());
     let lines = s.resume(vec![("act.1", Found::Ended { end, output })]);
-    assert_eq!(lines[0], "TaskFound { task: act.1 }");
+    assert_eq!(lines[0], "act.1 found");
     let check = lines.last().unwrap().trim_end_matches(" starts").to_owned();
     assert_eq!(s.exits(&check, 1)[1], "act.1r1 starts");
 }

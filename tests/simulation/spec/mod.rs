@@ -2,6 +2,7 @@
 
 mod doubt;
 mod far;
+mod far_back;
 mod foreach;
 mod groups;
 mod people;
@@ -227,6 +228,8 @@ fn line(event: &Event) -> Option<String> {
         Event::RetryScheduled { step, delay, .. } => format!("{step} again in {}", delay.0),
         Event::AdvisoryFailed { step, title, why, .. } => format!("{step} advisory: {title}: {why}"),
         Event::StepEnded { step, outcome, why, .. } => format!("{step} {outcome}{}", because(why)),
+        Event::TaskFound { task } => format!("{task} found"),
+        Event::HostSilent { task, why } => format!("{task} silent: {why}"),
         Event::RollbackStarted { because } => format!("rollback: {because}"),
         Event::StepUndone { step, state } => match state {
             UndoneState::Undone => format!("{step} undone"),
