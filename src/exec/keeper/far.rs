@@ -283,6 +283,7 @@ impl Keeper {
 
     pub(super) fn spawn_beside(&self, command: &mut Command) -> io::Result<i32> {
         crate::exec::give_limit_back(command);
+        self.started_beside.set(true);
         let child = mark::with(mark::of(&self.ways_token()), || command.spawn())?;
         Ok(i32::try_from(child.id()).unwrap_or(-1))
     }

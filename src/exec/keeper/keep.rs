@@ -1,5 +1,6 @@
 //! The keeper's loop: wait for something, deal with it, see which tasks that has brought to their end.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
@@ -57,6 +58,8 @@ pub(super) struct Keeper {
     /// Connections that are being made, and what waits for them.
     pub(super) openings: Vec<Opening>,
     pub(super) waiting: Vec<StartTask>,
+    /// Something was started that is no task's.
+    pub(super) started_beside: Cell<bool>,
     /// How each host of a task is reached, and what clears it.
     pub(super) hosts: BTreeMap<String, (Vec<String>, PathBuf, Vec<u8>)>,
     /// All is recorded: other hosts may be cleared, but for these tasks.
@@ -111,6 +114,7 @@ impl Keeper {
             childless: true,
             openings: Vec::new(),
             waiting: Vec::new(),
+            started_beside: Cell::new(false),
             hosts: BTreeMap::new(),
             clean: None,
             rest: None,

@@ -127,9 +127,12 @@ impl Keeper {
     /// Ends all connections, and whatever else was started beside the tasks; also what a keeper that was killed has left,
     /// whose connections the tasks of this one may have shared.
     pub(super) fn close_ways(&mut self) {
-        let token = self.ways_token();
         // Older processes are only looked at where there is something to look for.
         let shared = !shared_sockets().is_empty();
+        if !shared && !self.started_beside.get() {
+            return;
+        }
+        let token = self.ways_token();
         let tree = Tree {
             mains: Vec::new(),
             start: if shared { 0 } else { self.me.start },
