@@ -398,3 +398,42 @@ fn a_chain_of_ten_thousand_steps_compiles() {
     assert_eq!(Plan::from_json(&json).unwrap(), plan);
     assert_eq!(Plan::hash(&json).len(), 64);
 }
+
+/// As it was written when all that a step does not have was written, too.
+#[test]
+fn a_plan_that_names_what_is_not_there_means_the_same() {
+    let text = "apiVersion: runbook/v1\nname: book\nsteps:\n  - { id: a, run: echo }\n\
+                \x20 - { id: b, exec: [b], needs: [a], undo: { run: c }, check: { run: d }, idempotent: true }\n";
+    let (loaded, _) = load(text);
+    let plan = compile(&loaded, &request(&[])).unwrap();
+    let mut value: Value = serde_json::from_slice(&plan.to_json()).unwrap();
+    let never = json!({
+        "attempts": 1, "delay": 0, "backoff": 1.0, "max_delay": null, "jitter": 0.0, "when": null, "remedies": []
+    });
+    let step = json!({
+        "parent": null, "needs": [], "when": null, "unless": null, "approval": null, "expect": [], "outputs": [],
+        "retry": never, "verify": [], "undo": null, "irreversible": false, "check": null, "idempotent": false,
+        "destructive": false, "sensitive": false, "keep_result": false
+    });
+    let command = json!({
+        "env": [], "workdir": null, "stdin": null, "timeout": null, "want": { "stdout": false, "stderr": false }
+    });
+    let fill = |place: &mut Value, all: &Value| {
+        for (name, nothing) in all.as_object().unwrap() {
+            place.as_object_mut().unwrap().entry(name).or_insert_with(|| nothing.clone());
+        }
+    };
+    let short = value.clone();
+    for at in value["steps"].as_array_mut().unwrap() {
+        fill(at, &step);
+        fill(&mut at["body"]["command"], &command);
+        for inside in ["undo", "check"] {
+            if !at[inside].is_null() {
+                fill(&mut at[inside]["command"], &command);
+                fill(&mut at[inside], &json!({ "expect": [] }));
+            }
+        }
+    }
+    assert_ne!(value, short);
+    assert_eq!(Plan::from_json(&serde_json::to_vec(&value).unwrap()).unwrap(), plan);
+}

@@ -254,8 +254,12 @@ pub fn refused(error: CompileError, loaded: &Loaded) -> CliError {
 
 /// Writes to stdout; a reader that has gone is no error.
 pub fn print(text: &str) -> Result<(), CliError> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(text: &[u8]) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::io("stdout", &e)),
         _ => Ok(()),
     }
@@ -265,7 +269,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
 pub fn print_with(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), CliError> {
     let mut text = Vec::new();
     write(&mut text).map_err(|e| CliError::io("stdout", &e))?;
-    print(&String::from_utf8_lossy(&text))
+    print_bytes(&text)
 }
 
 /// JSON for programs, with a newline at the end.

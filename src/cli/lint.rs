@@ -31,7 +31,7 @@ pub fn lint(context: &Context, args: &Lint) -> Result<u8, CliError> {
             print(&diagnostic::render(&shared.warnings, &shared.sources, look))?;
         }
     }
-    for name in &names {
+    for (number, name) in names.iter().enumerate() {
         let (loaded, diagnostics) = context.examine(name)?;
         let sources = &loaded.sources;
         let worst = |severity| diagnostics.iter().filter(|d| d.severity == severity).count();
@@ -43,6 +43,10 @@ pub fn lint(context: &Context, args: &Lint) -> Result<u8, CliError> {
             print(&format!("{name}: no mistakes\n"))?;
         } else {
             print(&diagnostic::render(&diagnostics, sources, diagnostic_look(context.look)))?;
+        }
+        if number + 1 == names.len() {
+            // The process ends here, and the system takes back all at once what would go piece by piece.
+            std::mem::forget((loaded, diagnostics));
         }
     }
     if args.json {

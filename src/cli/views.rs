@@ -11,12 +11,17 @@ pub fn plan(context: &Context, args: &Plan) -> Result<u8, CliError> {
     let loaded = context.load(&args.playbook)?;
     let plan = context.compile(&loaded, &args.values)?;
     show_plan(context, &plan, args.json)?;
+    // The process ends here, and the system takes back all at once what would go piece by piece.
+    std::mem::forget((loaded, plan));
     Ok(0)
 }
 
 pub fn show_plan(context: &Context, plan: &crate::plan::Plan, json: bool) -> Result<(), CliError> {
-    let view = PlanView::of(plan, &crate::plan::Plan::hash(&plan.to_json()));
-    if json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }
+    let view = PlanView::of(plan, &plan.own_hash());
+    if json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }?;
+    // Nearly always the last thing that a process does.
+    std::mem::forget(view);
+    Ok(())
 }
 
 pub fn graph(context: &Context, args: &Graph) -> Result<u8, CliError> {

@@ -23,11 +23,13 @@
 //! be answered with a lie. A full disk is the one exception: [`Journal::append_outcomes`] may then use a reserve that
 //! was set aside at creation, so that the end of what runs already can still be recorded.
 
+mod desk;
 mod error;
 mod find;
 mod folder;
 mod line;
 mod locks;
+mod plain;
 mod reader;
 mod run_dir;
 mod state_dir;
@@ -37,7 +39,7 @@ mod writer;
 pub use error::{IoFault, JournalError, StateError};
 pub use line::MAX_LINE;
 pub use locks::{Holder, KeyGuard};
-pub use reader::{Contents, JOURNAL_FILE, Tail, length, read};
+pub use reader::{Contents, JOURNAL_FILE, Tail, read, read_up_to};
 pub use run_dir::{Driver, RunDir, WriterLock};
 pub use state_dir::StateDir;
 pub use verify::{

@@ -1,21 +1,22 @@
 //! Reading a journal: all of it, or what is new.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::desk::Desk;
 use super::folder::Access;
 use super::line::{Chain, Line, LineFault, MAX_LINE};
 use super::{IoFault, JournalError, RunDir};
-use crate::model::{FORMAT, Record};
+use crate::model::{Event, FORMAT, Record};
 
 /// The journal's name in the run's folder.
 pub const JOURNAL_FILE: &str = "journal.jsonl";
 
 /// So much is read at once.
-const BLOCK: u64 = 1 << 20;
-/// From so many lines on, a second thread is worth its start.
-const MANY: usize = 256;
+const BLOCK: usize = 256 << 10;
 
 /// A journal as read.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,9 +38,11 @@ pub fn read(dir: &RunDir) -> Result<(Contents, Option<u64>), JournalError> {
     Ok((contents, torn))
 }
 
-/// How long the journal is, in bytes; none if it cannot be opened.
-pub fn length(dir: &RunDir) -> Option<u64> {
-    Some(open(dir, Access::Read).ok()?.metadata().ok()?.len())
+/// How long the journal is, in bytes, and what [`read`] says of it; none if it is longer than `most` or cannot be opened.
+pub fn read_up_to(dir: &RunDir, most: u64) -> Option<(u64, Result<Contents, JournalError>)> {
+    let file = open(dir, Access::Read).ok()?;
+    let length = file.metadata().ok().map(|meta| meta.len()).filter(|length| *length <= most)?;
+    Some((length, read_all(&file, &dir.path().join(JOURNAL_FILE)).map(|(_, contents, _)| contents)))
 }
 
 /// Opens the journal's file.
@@ -52,7 +55,7 @@ pub(super) fn open(dir: &RunDir, access: Access) -> Result<File, JournalError> {
 pub(super) fn read_all(file: &File, path: &Path) -> Result<(Chain, Contents, Option<u64>), JournalError> {
     let mut records = Vec::new();
     let mut scan = Scan::new();
-    let torn = scan.run(file, path, |record, _| records.push(record))?;
+    let torn = scan.run(file, path, Box::new, |line, _| records.push(line.into()))?;
     let contents = Contents { records, head: scan.chain.head().to_owned(), bytes: scan.good };
     Ok((scan.chain, contents, torn))
 }
@@ -70,38 +73,59 @@ impl Scan {
         Self { chain: Chain::new(), good: 0 }
     }
 
-    /// Reads on to the end of the file, and gives each record and the chain's head with it to `each`. Returns the number
-    /// of bytes after the last newline, if any. After an error the scan stands before the bad line.
-    pub fn run(
+    /// Reads on to the end of the file. What `keep` keeps of each event goes to `each` with its line and the chain's head
+    /// with it; of a long file `keep` is called on all cores, and `each` always here, in the order of the lines. Returns
+    /// the number of bytes after the last newline, if any. After an error the scan stands before the bad line.
+    pub fn run<T: Send>(
         &mut self,
-        mut file: &File,
+        file: &File,
         path: &Path,
-        mut each: impl FnMut(Record, &str),
+        keep: impl Fn(Event) -> T + Sync,
+        mut each: impl FnMut(Line<T>, &str),
     ) -> Result<Option<u64>, JournalError> {
-        let fault = |error: std::io::Error| IoFault::new("read", path, error);
-        file.seek(SeekFrom::Start(self.good)).map_err(fault)?;
-        let mut block = Vec::new();
-        loop {
-            let before = block.len();
-            file.by_ref().take(BLOCK).read_to_end(&mut block).map_err(fault)?;
-            let is_end = block.len() == before;
-            let whole = memchr::memrchr(b'\n', &block[before..]).map_or(0, |at| before + at + 1);
-            let lines = lines_of(&block[..whole]);
-            for (text, line) in lines.iter().zip(read_lines(&lines)) {
-                let record =
-                    line.and_then(|line| self.chain.link(line)).map_err(|fault| self.refused(path, fault))?;
-                self.good += text.len() as u64;
-                each(record, self.chain.head());
+        let mut blocks = Blocks::new(file, self.good);
+        let work = |block: Block| block.read(&keep);
+        // Not asked for a short journal: the answer costs more than to read one.
+        let cores =
+            if blocks.many() { std::thread::available_parallelism() } else { Ok(NonZero::<usize>::MIN) };
+        let cores = cores.map_or(1, |cores| cores.get().min(8));
+        let desks: Vec<_> = (1..cores).map(|_| Desk::new()).collect();
+        std::thread::scope(|scope| {
+            let _closing = Closing(&desks);
+            let mut helpers = 0;
+            while let Some(mut mine) = blocks.next() {
+                let mut laid_out = 0;
+                while let Some(desk) = desks.get(laid_out)
+                    && let Some(next) = blocks.next()
+                {
+                    desk.lay_out(std::mem::replace(&mut mine, next));
+                    laid_out += 1;
+                    if laid_out > helpers {
+                        helpers += 1;
+                        // A thread that cannot be had is done without.
+                        let _ = std::thread::Builder::new().spawn_scoped(scope, move || desk.help(work));
+                    }
+                }
+                let mine = work(mine);
+                let others = desks[..laid_out].iter().map(|desk| desk.fetch(work).expect("no reader panics"));
+                for (bytes, lines) in others.chain([mine]) {
+                    for (length, line) in lines {
+                        let line = line
+                            .and_then(|line| self.chain.link(&line).map(|()| line))
+                            .map_err(|fault| self.refused(path, fault))?;
+                        self.good += length as u64;
+                        each(line, self.chain.head());
+                    }
+                    blocks.spare.push(bytes);
+                }
             }
-            block.drain(..whole);
-            if block.len() > MAX_LINE {
-                return Err(self.refused(path, too_long()));
+            blocks.end.map_err(|error| IoFault::new("read", path, error))?;
+            match blocks.rest.len() {
+                0 => Ok(None),
+                1..=MAX_LINE => Ok(Some(blocks.rest.len() as u64)),
+                _ => Err(self.refused(path, too_long())),
             }
-            if is_end {
-                let torn = block.len() as u64;
-                return Ok((torn > 0).then_some(torn));
-            }
-        }
+        })
     }
 
     fn refused(&self, path: &Path, fault: LineFault) -> JournalError {
@@ -113,39 +137,104 @@ impl Scan {
     }
 }
 
-/// The lines, each with its newline.
-fn lines_of(block: &[u8]) -> Vec<&[u8]> {
-    let mut start = 0;
-    let line = |end: usize| &block[std::mem::replace(&mut start, end + 1)..=end];
-    memchr::memchr_iter(b'\n', block).map(line).collect()
-}
+/// Lets all helpers go.
+struct Closing<'d, J, R>(&'d [Desk<J, R>]);
 
-/// Reads lines that end in a newline, each for itself; many of them on all cores. A thread that cannot be had is done
-/// without.
-fn read_lines(lines: &[&[u8]]) -> Vec<Result<Line, LineFault>> {
-    let read = |lines: &[&[u8]]| lines.iter().map(|line| read_line(line)).collect::<Vec<_>>();
-    if lines.len() < MANY {
-        return read(lines);
+impl<J, R> Drop for Closing<'_, J, R> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Desk::close);
     }
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8));
-    let (mine, others) = lines.split_at(lines.len().div_ceil(cores));
-    std::thread::scope(|scope| {
-        let others: Vec<_> = others
-            .chunks(mine.len())
-            .map(|share| (share, std::thread::Builder::new().spawn_scoped(scope, || read(share))))
-            .collect();
-        let mut all = read(mine);
-        for (share, thread) in others {
-            let done = thread.ok().and_then(|thread| thread.join().ok());
-            all.extend(done.unwrap_or_else(|| read(share)));
-        }
-        all
-    })
 }
 
-fn read_line(line: &[u8]) -> Result<Line, LineFault> {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    if line.len() > MAX_LINE { Err(too_long()) } else { Line::read(line) }
+/// Whole lines, up to `whole`; what follows them is in the next block, too.
+struct Block {
+    bytes: Vec<u8>,
+    whole: usize,
+}
+
+/// A line as read, and its length with its newline.
+type Read<T> = (usize, Result<Line<T>, LineFault>);
+
+impl Block {
+    /// Reads each line for itself, and gives the room back.
+    fn read<T>(self, keep: impl Fn(Event) -> T) -> (Vec<u8>, Vec<Read<T>>) {
+        let mut start = 0;
+        let ends = memchr::memchr_iter(b'\n', &self.bytes[..self.whole]);
+        let lines = ends.map(|end| {
+            let line = &self.bytes[std::mem::replace(&mut start, end + 1)..end];
+            (line.len() + 1, if line.len() > MAX_LINE { Err(too_long()) } else { Line::read(line, &keep) })
+        });
+        let lines = lines.collect();
+        (self.bytes, lines)
+    }
+}
+
+/// A file in blocks, up to where its end was when it was begun, to an error or to a line that is too long.
+struct Blocks<'f> {
+    file: &'f File,
+    at: u64,
+    length: u64,
+    /// What follows the last newline so far.
+    rest: Vec<u8>,
+    /// Room that is not used any more.
+    spare: Vec<Vec<u8>>,
+    end: io::Result<()>,
+}
+
+impl<'f> Blocks<'f> {
+    fn new(file: &'f File, at: u64) -> Self {
+        // Where that cannot be known, a read that gives nothing is the end.
+        let length = file.metadata().map_or(u64::MAX, |meta| meta.len());
+        Self { file, at, length, rest: Vec::new(), spare: Vec::new(), end: Ok(()) }
+    }
+
+    /// Bytes to the end.
+    fn left(&self) -> u64 {
+        self.length.saturating_sub(self.at)
+    }
+
+    fn many(&self) -> bool {
+        self.left() > BLOCK as u64
+    }
+
+    fn next(&mut self) -> Option<Block> {
+        if self.left() == 0 {
+            return None;
+        }
+        let size = usize::try_from(self.left()).map_or(BLOCK, |left| left.min(BLOCK));
+        let mut bytes = self.spare.pop().unwrap_or_else(|| vec![0; size]);
+        let mut filled = self.rest.len();
+        bytes.resize(bytes.len().max(filled + 1), 0);
+        bytes[..filled].copy_from_slice(&self.rest);
+        while filled <= MAX_LINE && self.left() > 0 {
+            if filled == bytes.len() {
+                bytes.resize(filled + BLOCK, 0);
+            }
+            match self.file.read_at(&mut bytes[filled..], self.at) {
+                Ok(0) => break,
+                Ok(new) => {
+                    self.at += new as u64;
+                    let newline = memchr::memrchr(b'\n', &bytes[filled..filled + new]);
+                    let whole = newline.map(|newline| filled + newline + 1);
+                    filled += new;
+                    if let Some(whole) = whole {
+                        self.rest.clear();
+                        self.rest.extend_from_slice(&bytes[whole..filled]);
+                        return Some(Block { bytes, whole });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.end = Err(error);
+                    break;
+                }
+            }
+        }
+        self.length = self.at;
+        bytes.truncate(filled);
+        self.rest = bytes;
+        None
+    }
 }
 
 fn too_long() -> LineFault {
@@ -178,7 +267,7 @@ impl Tail {
         }
         let mut records = Vec::new();
         if meta.len() > self.scan.good {
-            self.scan.run(&self.file, &self.path, |record, _| records.push(record))?;
+            self.scan.run(&self.file, &self.path, Box::new, |line, _| records.push(line.into()))?;
         }
         Ok(records)
     }

@@ -1,6 +1,7 @@
 //! What a journal proves, and what it cannot: separate verdicts for separate questions.
 
 use std::io::Read;
+use std::thread;
 
 use sha2::{Digest, Sha256};
 
@@ -21,6 +22,9 @@ pub fn plan_of(event: &Event) -> Option<(&str, &str)> {
         _ => None,
     }
 }
+
+/// From so many bytes of a journal on, a thread for the plan is worth its start.
+const LONG: u64 = 1 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
@@ -92,6 +96,29 @@ pub enum Truncation {
     HeadNotFound,
 }
 
+/// What an event says that decides here. All of it has been read by then.
+struct Said {
+    /// The run that started.
+    run: Option<RunId>,
+    /// None: a remark, which leaves it as it was.
+    ending: Option<Ending>,
+    /// The file and the hash of the plan that it puts in force.
+    plan: Option<Box<(String, String)>>,
+}
+
+impl Said {
+    fn of(event: Event) -> Self {
+        let ending = match &event {
+            Event::RunEnded(end) => Some(Ending::Ended(end.outcome)),
+            event if event.is_remark() => None,
+            _ => Some(Ending::Open),
+        };
+        let plan = plan_of(&event).map(|(file, hash)| Box::new((file.to_owned(), hash.to_owned())));
+        let run = if let Event::RunStarted(info) = event { Some(info.run) } else { None };
+        Self { run, ending, plan }
+    }
+}
+
 impl Verification {
     /// Nothing speaks against the journal. A run that is open, and a head that was not given, do not.
     pub fn is_good(&self) -> bool {
@@ -112,26 +139,38 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
 
     let mut scan = Scan::new();
     let mut started = None;
-    let mut plans = Vec::new();
     let mut ending = Ending::Open;
     let mut found_at = None;
-    let result = open(dir, Access::Read).and_then(|file| {
-        scan.run(&file, &dir.path().join(JOURNAL_FILE), |record, head| {
-            if is_wanted(head) {
-                found_at = Some(record.seq);
-            }
-            ending = match &record.event {
-                Event::RunEnded(end) => Ending::Ended(end.outcome),
-                event if event.is_remark() => ending,
-                _ => Ending::Open,
-            };
-            plans.extend(plan_of(&record.event).map(|(file, hash)| (file.to_owned(), hash.to_owned())));
-            if let Event::RunStarted(info) = record.event
-                && record.seq == 1
-            {
-                started = Some(info.run);
-            }
-        })
+    let (result, plan) = thread::scope(|scope| {
+        let mut plans = Vec::new();
+        let result = open(dir, Access::Read).and_then(|file| {
+            let is_long = file.metadata().is_ok_and(|meta| meta.len() > LONG);
+            scan.run(&file, &dir.path().join(JOURNAL_FILE), Said::of, |line, head| {
+                if is_wanted(head) {
+                    found_at = Some(line.seq);
+                }
+                let Said { run, ending: said, plan } = line.event;
+                ending = said.unwrap_or(ending);
+                if line.seq == 1 {
+                    started = run;
+                }
+                if let Some((file, hash)) = plan.map(|plan| *plan) {
+                    // That of the start, which every run has, is hashed while a long journal is read on.
+                    let begun = (plans.is_empty() && is_long).then(|| (file.clone(), hash.clone())).and_then(
+                        |(file, hash)| {
+                            let check = move || check_plan(dir, &file, &hash);
+                            thread::Builder::new().spawn_scoped(scope, check).ok()
+                        },
+                    );
+                    plans.push((file, hash, begun));
+                }
+            })
+        });
+        let mut checks = plans.into_iter().map(|(file, hash, begun)| {
+            let done = begun.and_then(|thread| thread.join().ok());
+            done.unwrap_or_else(|| check_plan(dir, &file, &hash))
+        });
+        (result, checks.find(|check| *check != PlanCheck::Matches).unwrap_or(PlanCheck::Matches))
     });
     let records = scan.chain.seq();
     let truncation = match (wanted, found_at) {
@@ -140,11 +179,7 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
         (Some(_), Some(seq)) if seq == records => Truncation::None,
         (Some(_), Some(seq)) => Truncation::GrownSince { seq, later: records - seq },
     };
-    let checks = plans.iter().map(|(file, hash)| check_plan(dir, file, hash));
-    let plan = match &started {
-        Some(_) => checks.into_iter().find(|c| *c != PlanCheck::Matches).unwrap_or(PlanCheck::Matches),
-        None => PlanCheck::NotRecorded,
-    };
+    let plan = if started.is_some() { plan } else { PlanCheck::NotRecorded };
     let (integrity, torn) = match result {
         Ok(torn) => (Integrity::Intact, torn),
         Err(error) => (Integrity::Broken(error), None),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// Why a name was refused.
@@ -20,13 +21,29 @@ pub enum IdError {
     Task(String),
 }
 
+/// Reads a text where it stands, without a copy of it.
+struct Parsed<T>(fn(&str) -> Result<T, IdError>);
+
+impl<T> Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
+    }
+}
+
 /// Checks a single name as a person types it (step, phase, playbook): `[a-z0-9][a-z0-9-]{0,62}`.
 pub fn check_name(name: &str) -> Result<(), IdError> {
     if name.is_empty() || name.len() > 63 {
         return Err(IdError::Length(name.chars().count()));
     }
-    if let Some(c) = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-')) {
-        return Err(IdError::Character(c));
+    if !name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-')) {
+        let other = name.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'));
+        return Err(IdError::Character(other.unwrap_or_default()));
     }
     if name.starts_with('-') {
         return Err(IdError::Start);
@@ -74,8 +91,7 @@ impl fmt::Debug for StepId {
 
 impl<'de> Deserialize<'de> for StepId {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        d.deserialize_str(Parsed(Self::parse))
     }
 }
 
@@ -127,8 +143,7 @@ impl fmt::Display for RunId {
 
 impl<'de> Deserialize<'de> for RunId {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        d.deserialize_str(Parsed(Self::parse))
     }
 }
 
@@ -178,7 +193,7 @@ impl TaskId {
         let step = StepId::parse(parts.next().ok_or_else(bad)?)?;
         let count = parts.next().ok_or_else(bad)?;
         let (count, rerun) = match count.split_once('r') {
-            Some((c, r)) => (c, r.parse().map_err(|_| bad())?),
+            Some((count, rerun)) => (count, number(rerun).filter(|n| *n > 0).ok_or_else(bad)?),
             None => (count, 0),
         };
         let kind = match (count, parts.next(), parts.next()) {
@@ -188,19 +203,23 @@ impl TaskId {
             (_, Some("check"), None) => TaskKind::Check,
             (_, Some("undo"), None) => TaskKind::Undo,
             (_, Some(v), Some(poll)) => {
-                let check = v.strip_prefix("verify").and_then(|n| n.parse().ok()).ok_or_else(bad)?;
-                TaskKind::Verify { check, poll: poll.parse().map_err(|_| bad())? }
+                let check = v.strip_prefix("verify").and_then(number).and_then(|n| u16::try_from(n).ok());
+                TaskKind::Verify { check: check.ok_or_else(bad)?, poll: number(poll).ok_or_else(bad)? }
             }
             _ => return Err(bad()),
         };
-        let attempt = if kind == TaskKind::Unless { 0 } else { count.parse().map_err(|_| bad())? };
-        let task = Self { step, kind, attempt, rerun };
-        // Numbers can be written in many ways (`+1`, `01`); one task has one name, and so one set of files.
-        if parts.next().is_some() || task.to_string() != text {
+        let attempt = if kind == TaskKind::Unless { 0 } else { number(count).ok_or_else(bad)? };
+        if parts.next().is_some() {
             return Err(bad());
         }
-        Ok(task)
+        Ok(Self { step, kind, attempt, rerun })
     }
+}
+
+/// A number in the one way in which it is written (not `+1`, not `01`): one task has one name, and so one set of files.
+fn number(text: &str) -> Option<u32> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    if plain { text.parse().ok() } else { None }
 }
 
 impl fmt::Display for TaskId {
@@ -237,14 +256,27 @@ impl Serialize for TaskId {
 
 impl<'de> Deserialize<'de> for TaskId {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        d.deserialize_str(Parsed(Self::parse))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// One task has one name, and so one set of files.
+        #[test]
+        fn whatever_is_a_task_id_is_written_as_it_was_read(
+            text in "[a-z]{1,3}(/[a-z])?\\.(unless|[0-9+]{0,3}|429496729[0-9])(r[0-9]{0,2})?(\\.(remedy|check|undo|verify(6553)?[0-9+]{0,2}\\.[0-9]{0,3}))?",
+        ) {
+            if let Ok(task) = TaskId::parse(&text) {
+                prop_assert_eq!(task.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn names_that_could_be_paths_are_refused() {

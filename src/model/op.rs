@@ -110,6 +110,12 @@ pub struct Want {
     pub stderr: bool,
 }
 
+impl Want {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// How a task ended, as a fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Datelike, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeZone, Timelike, Utc};
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A moment on the wall clock, UTC, in milliseconds since 1970.
@@ -66,8 +67,33 @@ impl Timestamp {
         self.written("Y-M-D")
     }
 
+    /// Bytes of a stamp as [`Display`](fmt::Display) writes it, up to the year 9999.
+    pub const LENGTH: usize = 24;
+
     /// Parses RFC 3339, with any offset.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::as_written(text).or_else(|| Self::parse_any(text))
+    }
+
+    /// A stamp exactly as [`Display`](fmt::Display) writes it. There are many in a journal, and this is the shorter way.
+    pub fn as_written(text: &str) -> Option<Self> {
+        let text: &[u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
+            return None;
+        }
+        let number = |from: usize, to: usize| {
+            text[from..to].iter().try_fold(0, |number: u32, byte| {
+                byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0'))
+            })
+        };
+        let date = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 7)?, number(8, 10)?)?;
+        let time =
+            date.and_hms_milli_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?)?;
+        Some(Self(time.and_utc().timestamp_millis()))
+    }
+
+    fn parse_any(text: &str) -> Option<Self> {
         DateTime::parse_from_rfc3339(text).ok().map(|t| Self(t.timestamp_millis()))
     }
 
@@ -92,8 +118,17 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
+        struct Stamp;
+        impl Visitor<'_> for Stamp {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                Timestamp::parse(text).ok_or_else(|| E::custom("not an RFC 3339 time"))
+            }
+        }
+        d.deserialize_str(Stamp)
     }
 }
 
@@ -221,7 +256,28 @@ pub fn format_bytes(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stamp_is_read_as_it_was_written(ms in -62_167_219_200_000_i64..253_402_300_800_000) {
+            let text = Timestamp(ms).to_string();
+            prop_assert_eq!(Timestamp::as_written(&text), Some(Timestamp(ms)));
+            prop_assert_eq!(Timestamp::parse_any(&text), Some(Timestamp(ms)));
+        }
+
+        /// The short way knows nothing that the long one does not.
+        #[test]
+        fn what_looks_like_a_stamp_is_one(
+            text in "(0000|[0-9]{4})-[0-3][0-9]-[0-3][0-9][Tt ][0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}[Zz]",
+        ) {
+            if let Some(stamp) = Timestamp::as_written(&text) {
+                prop_assert_eq!(Timestamp::parse_any(&text), Some(stamp));
+            }
+        }
+    }
 
     #[test]
     fn durations() {

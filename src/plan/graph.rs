@@ -4,8 +4,34 @@ use std::collections::VecDeque;
 
 use super::template::{Dialect, Place, analyse};
 use super::{
-    Action, Auth, Body, Command, ForEach, Http, HttpBody, JsonTemplate, Plan, Sql, Step, StepIx, Template,
+    Action, Auth, Body, Check, Command, ForEach, Http, HttpBody, JsonTemplate, Plan, Sql, Step, StepIx,
+    Template,
 };
+
+/// Where each step stands in a list of steps.
+#[derive(Debug)]
+pub struct Places {
+    first: StepIx,
+    /// From `first` on, as far as the list reaches: those of one list stand close together in a plan.
+    at: Vec<Option<u32>>,
+}
+
+impl Places {
+    pub fn of(list: &[StepIx]) -> Self {
+        let first = list.iter().copied().min().unwrap_or_default();
+        let end = list.iter().max().map_or(first, |last| last + 1);
+        let mut at = vec![None; end - first];
+        for (place, ix) in list.iter().enumerate() {
+            at[ix - first] = u32::try_from(place).ok();
+        }
+        Self { first, at }
+    }
+
+    pub fn get(&self, ix: StepIx) -> Option<usize> {
+        let place = *self.at.get(ix.checked_sub(self.first)?)?;
+        place.map(|place| place as usize)
+    }
+}
 
 impl Plan {
     /// The steps directly inside a group; none for what is no group.
@@ -50,11 +76,13 @@ impl Plan {
     /// Gives the steps of one list their waves from `start` on; the first wave that is free after them all.
     /// Recurses into groups only, whose depth is bounded.
     fn place(&self, list: &[StepIx], start: usize, wave: &mut [usize]) -> usize {
-        let mut ends = std::collections::HashMap::with_capacity(list.len());
+        let places = Places::of(list);
+        let mut ends = vec![None; list.len()];
         let mut last = start;
         for ix in self.in_order(list) {
             let step = &self.steps[ix];
-            let begin = step.needs.iter().filter_map(|n| ends.get(n)).copied().max().unwrap_or(start);
+            let needs = step.needs.iter().filter_map(|need| ends[places.get(*need)?]);
+            let begin = needs.max().unwrap_or(start);
             wave[ix] = begin;
             let mut end = begin + 1;
             match &step.body {
@@ -67,7 +95,9 @@ impl Plan {
                 Body::ForEach(each) => end = self.place(&each.steps, end, wave),
                 _ => {}
             }
-            ends.insert(ix, end);
+            if let Some(place) = places.get(ix) {
+                ends[place] = Some(end);
+            }
             last = last.max(end);
         }
         last
@@ -75,14 +105,13 @@ impl Plan {
 
     /// The steps of one list, each after all it needs, else as typed.
     pub fn in_order(&self, list: &[StepIx]) -> Vec<StepIx> {
-        let at: std::collections::HashMap<StepIx, usize> =
-            list.iter().enumerate().map(|(at, ix)| (*ix, at)).collect();
+        let places = Places::of(list);
         let mut missing = vec![0; list.len()];
         let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); list.len()];
         for (me, ix) in list.iter().enumerate() {
-            for need in self.steps[*ix].needs.iter().filter_map(|n| at.get(n)) {
+            for need in self.steps[*ix].needs.iter().filter_map(|need| places.get(*need)) {
                 missing[me] += 1;
-                waiting[*need].push(me);
+                waiting[need].push(me);
             }
         }
         let mut ready: VecDeque<usize> = (0..list.len()).filter(|me| missing[*me] == 0).collect();
@@ -208,19 +237,20 @@ impl Step {
 
     /// Every command that the step may carry out.
     pub fn for_each_command<'s>(&'s self, visit: &mut dyn FnMut(&'s Command)) {
-        let mut commands: Vec<&Command> = Vec::new();
         if let Body::Command(command) = &self.body {
-            commands.push(command);
-        }
-        commands.extend(self.retry.remedies.iter().map(|(_, c)| c));
-        commands.extend(self.unless.iter().chain(&self.verify).chain(&self.check).map(|c| &c.command));
-        if let Some(undo) = &self.undo {
-            commands.push(&undo.command);
-            commands.extend(undo.retry.remedies.iter().map(|(_, c)| c));
-        }
-        for command in commands {
             visit(command);
         }
+        self.retry.remedies.iter().for_each(|(_, command)| visit(command));
+        self.checks().for_each(|check| visit(&check.command));
+        if let Some(undo) = &self.undo {
+            visit(&undo.command);
+            undo.retry.remedies.iter().for_each(|(_, command)| visit(command));
+        }
+    }
+
+    /// Every check that may be asked.
+    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.unless.as_deref().into_iter().chain(&self.verify).chain(self.check.as_deref())
     }
 }
 
@@ -254,13 +284,15 @@ impl Command {
         match &self.action {
             Action::Script { shell, script } => visit(script, Place::Script(*shell)),
             Action::Exec(commands) => commands.iter().flatten().for_each(|arg| visit(arg, Place::Text)),
-            Action::Sql(Sql { database, password, ca_file, query }) => {
+            Action::Sql(sql) => {
+                let Sql { database, password, ca_file, query } = &**sql;
                 visit(database, database_place(database));
                 password.iter().for_each(|text| visit(text, Place::SecretText));
                 ca_file.iter().for_each(|path| visit(path, Place::Text));
                 visit(query, Place::Query(Dialect::of(&database.src)));
             }
-            Action::Http(Http { url, headers, body, auth, ca_file, .. }) => {
+            Action::Http(http) => {
+                let Http { url, headers, body, auth, ca_file, .. } = &**http;
                 visit(url, Place::Url);
                 headers.iter().for_each(|(_, value)| visit(value, Place::SecretText));
                 match body {

@@ -20,6 +20,7 @@ pub use compile::{
 };
 pub use difference::{Difference, FieldChange, StepChange};
 pub use foreach::{ForEach, ItemCount, ItemsVerdict, OnItemFailure};
+pub use graph::Places;
 pub use json::PlanError;
 pub use known::Where;
 pub use requires::{Address, Requires, Version, VersionNumber};

@@ -11,9 +11,11 @@ use super::foreach::ForEach;
 use super::params::ParamSpec;
 use super::requires::Requires;
 use super::tell::{Level, Tell, Updates};
-use crate::model::{Channel, Host, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId};
+use crate::model::{Channel, Host, IncidentStatus, Millis, OnTimeout, Reach, SecretName, StepId, Want};
 
 /// The version of `plan.json`.
+///
+/// What a step does not have is not written; a plan that says so (`"undo":null`) means the same.
 pub const PLAN_FORMAT: u32 = 1;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -184,30 +186,47 @@ pub struct Step {
     pub scope: usize,
     pub phase: usize,
     /// The group this step is inside of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<StepIx>,
     /// Steps of the same group (or of the phase) that must be over before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepIx>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Expr>,
-    pub unless: Option<Check>,
+    /// Boxed, as what few steps have: a plan may have ten thousand of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unless: Option<Box<Check>>,
     /// Asked before the action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<Ask>>,
     pub body: Body,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<Expr>,
     /// For a `playbook:` step, evaluated in the scope of the included playbook.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<(String, Expr)>,
+    #[serde(default = "Retry::never", skip_serializing_if = "Retry::is_never")]
     pub retry: Retry,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verify: Vec<Check>,
-    pub undo: Option<Undo>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<Undo>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub irreversible: bool,
-    pub check: Option<Check>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Box<Check>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
     pub on_failure: OnFailure,
     /// The level that its failure raises.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalate: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destructive: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sensitive: bool,
     /// A later expression reads `steps.<id>.result`, so it is kept in the journal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_result: bool,
     /// What it is done for, inside of a `foreach`: what `item` means in its texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -216,10 +235,6 @@ pub struct Step {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every step is a command; a box would cost each of them"
-)]
 pub enum Body {
     Command(Command),
     Wait(Millis),
@@ -282,19 +297,24 @@ pub struct PlannedOption {
 #[serde(deny_unknown_fields)]
 pub struct Command {
     pub action: Action,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<(String, Template)>,
     /// Names one host, or [`crate::model::HERE`]. None: this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Template>,
     /// A path; relative ones count from [`Plan::root`], on another host from where its commands start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workdir: Option<Template>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Template>,
     /// None: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Millis>,
     /// Between TERM and KILL.
     pub grace: Millis,
     /// Which outputs its expressions read.
-    pub want: crate::model::Want,
+    #[serde(default, skip_serializing_if = "Want::is_empty")]
+    pub want: Want,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,8 +326,8 @@ pub enum Action {
     },
     /// One argv, or a pipeline of several.
     Exec(Vec<Vec<Template>>),
-    Sql(Sql),
-    Http(Http),
+    Sql(Box<Sql>),
+    Http(Box<Http>),
 }
 
 /// One statement.
@@ -374,7 +394,9 @@ pub enum Shell {
 pub struct Check {
     pub title: String,
     pub command: Command,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<Expr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Millis>,
     pub every: Millis,
     pub required: bool,
@@ -387,7 +409,9 @@ pub struct Undo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<Ask>>,
     pub command: Command,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expect: Vec<Expr>,
+    #[serde(default = "Retry::never", skip_serializing_if = "Retry::is_never")]
     pub retry: Retry,
 }
 
@@ -415,6 +439,10 @@ impl Retry {
             when: None,
             remedies: Vec::new(),
         }
+    }
+
+    fn is_never(&self) -> bool {
+        *self == Self::never()
     }
 }
 

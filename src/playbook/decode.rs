@@ -227,7 +227,7 @@ fn step(node: &Node, source: &str, default_id: Option<String>) -> Option<Step> {
         when: map.text("when"),
         unless: map.map("unless").and_then(check).map(Box::new),
         approval: map.map("approval").and_then(|map| ask(map, "prompt", "approvers")).map(Box::new),
-        retry: map.map("retry").map(retry),
+        retry: map.map("retry").map(retry).map(Box::new),
         expect: map.one_or_list("expect"),
         outputs: map.pairs("outputs"),
         verify: checks(map, "verify"),

@@ -121,7 +121,7 @@ fn unique<'p>(what: &str, ids: impl Iterator<Item = &'p Text>, found: &mut Vec<D
 fn steps<'p>(list: &'p [Step], ids: &mut Vec<&'p Text>, found: &mut Vec<Diagnostic>) {
     for step in list {
         ids.push(&step.id);
-        for of in [step.retry.as_ref(), step.undo.as_ref().and_then(|undo| undo.retry.as_ref())]
+        for of in [step.retry.as_deref(), step.undo.as_ref().and_then(|undo| undo.retry.as_ref())]
             .into_iter()
             .flatten()
         {

@@ -372,7 +372,6 @@ impl<'n> Walker<'n> {
         match rule {
             Rule::One { what, keys: wanted, or } => {
                 let present: Vec<&Text> = wanted.iter().filter_map(|k| keys.get(k)).collect();
-                let choices: Vec<String> = wanted.iter().map(|k| format!("`{k}`")).collect();
                 match present.as_slice() {
                     [] => {
                         // A key that was refused by name, such as `notify`, already says why nothing is here.
@@ -381,6 +380,7 @@ impl<'n> Walker<'n> {
                             || object.fields.is_empty();
                         if !excused {
                             let diagnostic = self.missing(object, at, what);
+                            let choices: Vec<String> = wanted.iter().map(|k| format!("`{k}`")).collect();
                             let or: Vec<String> = or.iter().map(|or| format!("`{or}`")).collect();
                             let also = match or.as_slice() {
                                 [] => String::new(),
@@ -411,7 +411,9 @@ impl<'n> Walker<'n> {
                 }
             }
             Rule::Not { key, with, because } => {
-                if let (Some(key), Some(other)) = (keys.get(key), with.iter().find_map(|w| keys.get(w))) {
+                if let Some(key) = keys.get(key)
+                    && let Some(other) = with.iter().find_map(|w| keys.get(w))
+                {
                     let message = format!("`{}` does not go together with `{}`", key.value, other.value);
                     self.report(
                         Diagnostic::error("keys-conflict", key.span, message)

@@ -23,6 +23,9 @@ pub const MAX_NODES: usize = 250_000;
 /// The most values that anchors and aliases may copy, in all.
 pub const MAX_COPIES: usize = 10_000;
 
+/// Up to so many keys, looking at each costs less than a table of them.
+const SMALL_MAP: usize = 16;
+
 /// What was read of a file, and what is wrong with it.
 #[derive(Debug, Default)]
 pub struct Tree {
@@ -306,6 +309,7 @@ impl<'t> Builder<'t> {
         self.enter(style, start, end)?;
         let braces = style == StructureStyle::Flow && self.text[start..].starts_with("{{");
         let mut entries: Vec<(Text, Node)> = Vec::new();
+        // Of a map that has grown large.
         let mut seen: HashMap<String, Span> = HashMap::new();
         loop {
             let step = self.next()?;
@@ -322,7 +326,15 @@ impl<'t> Builder<'t> {
             let value = self.next()?;
             let value = self.node(value)?;
             let Some(key) = key else { continue };
-            if let Some(earlier) = seen.get(&key.value) {
+            let earlier = if entries.len() < SMALL_MAP {
+                entries.iter().find(|(known, _)| known.value == key.value).map(|(known, _)| known.span)
+            } else {
+                if seen.is_empty() {
+                    seen.extend(entries.iter().map(|(known, _)| (known.value.clone(), known.span)));
+                }
+                seen.get(&key.value).copied()
+            };
+            if let Some(earlier) = earlier {
                 self.push(
                     Diagnostic::error(
                         "duplicate-key",
@@ -330,12 +342,14 @@ impl<'t> Builder<'t> {
                         format!("the key `{}` is there twice", key.value),
                     )
                     .label("again here")
-                    .related(*earlier, "first here")
+                    .related(earlier, "first here")
                     .help("keep one of the two"),
                 );
                 continue;
             }
-            seen.insert(key.value.clone(), key.span);
+            if !seen.is_empty() {
+                seen.insert(key.value.clone(), key.span);
+            }
             entries.push((key, value));
         }
     }

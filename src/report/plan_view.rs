@@ -61,14 +61,14 @@ pub struct StepView {
     pub when: Option<String>,
     /// What people are asked before the action, or instead of one.
     pub asks: Vec<AskView>,
-    pub unless: Option<CheckView>,
+    pub unless: Option<Box<CheckView>>,
     pub expect: Vec<String>,
-    pub retry: Option<RetryView>,
+    pub retry: Option<Box<RetryView>>,
     pub verify: Vec<CheckView>,
-    pub undo: Option<CommandView>,
+    pub undo: Option<Box<CommandView>>,
     /// What people are asked before the step is taken back.
-    pub undo_asks: Option<AskView>,
-    pub check: Option<CheckView>,
+    pub undo_asks: Option<Box<AskView>>,
+    pub check: Option<Box<CheckView>>,
     pub irreversible: bool,
     pub idempotent: bool,
     pub destructive: bool,
@@ -81,7 +81,7 @@ pub struct StepView {
     pub rollback: RollbackView,
     /// The items of a `foreach`. What is done, checked and undone is then told of the first of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub foreach: Option<ForEachView>,
+    pub foreach: Option<Box<ForEachView>>,
     /// Inside a group: alternatives of `any_of` one after another, steps of `playbook` in waves.
     pub inside: Vec<Vec<StepView>>,
 }
@@ -264,7 +264,7 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         Body::AnyOf(steps) => steps.iter().map(|ix| vec![*ix]).collect(),
         _ => waves(plan, shown_inside(step)),
     };
-    let foreach = foreach_view(plan, ix);
+    let foreach = foreach_view(plan, ix).map(Box::new);
     StepView {
         id: group.id.clone(),
         title: neutral::line(&group.title),
@@ -274,13 +274,13 @@ fn step_view(plan: &Plan, ix: StepIx, rollbacks: &[RollbackView]) -> StepView {
         wait: if let Body::Wait(length) = step.body { Some(length) } else { None },
         when: group.when.as_ref().map(|e| rendered::expression(&e.src)),
         asks: plan_asks::of_step(plan, step),
-        unless: step.unless.as_ref().map(check),
+        unless: step.unless.as_deref().map(check).map(Box::new),
         expect: step.expect.iter().map(|e| rendered::expression(&e.src)).collect(),
-        retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view),
+        retry: Some(&step.retry).filter(|r| r.attempts > 1).map(retry_view).map(Box::new),
         verify: step.verify.iter().map(check).collect(),
-        undo: step.undo.as_ref().map(|u| command_view(plan, step, &u.command)),
-        undo_asks: plan_asks::of_undo(plan, step),
-        check: step.check.as_ref().map(check),
+        undo: step.undo.as_ref().map(|u| Box::new(command_view(plan, step, &u.command))),
+        undo_asks: plan_asks::of_undo(plan, step).map(Box::new),
+        check: step.check.as_deref().map(check).map(Box::new),
         irreversible: step.irreversible,
         idempotent: step.idempotent,
         destructive: step.destructive,
@@ -410,16 +410,44 @@ impl Text {
     }
 
     fn field(&mut self, depth: usize, name: &str, text: &str) {
-        let blank = "  ".repeat(depth);
-        let name = self.look.paint(Tone::Dim, &format!("{name:<11}"));
         let mut lines = text.lines();
-        let first = self.look.fit(lines.next().unwrap_or_default().to_owned());
-        self.out.push_str(format!("{blank}{name} {first}").trim_end());
-        self.out.push('\n');
+        self.line(depth, Some(name), lines.next().unwrap_or_default());
         for line in lines {
-            let line = self.look.fit(line.to_owned());
-            self.out.push_str(format!("{blank}{:<11} {line}", "").trim_end());
-            self.out.push('\n');
+            self.line(depth, None, line);
+        }
+    }
+
+    /// A line without blanks at its end, written where it belongs: a plan may have many thousands.
+    fn line(&mut self, depth: usize, name: Option<&str>, text: &str) {
+        const NAME: usize = 11;
+        let start = self.out.len();
+        self.indent(depth);
+        match name {
+            Some(name) if self.look.color => {
+                self.out.push_str(&self.look.paint(Tone::Dim, &format!("{name:<NAME$}")));
+            }
+            name => {
+                let name = name.unwrap_or_default();
+                self.out.push_str(name);
+                self.out.extend(std::iter::repeat_n(' ', NAME.saturating_sub(name.len())));
+            }
+        }
+        self.out.push(' ');
+        self.fit(text);
+        let end = start + self.out[start..].trim_end().len();
+        self.out.truncate(end);
+        self.out.push('\n');
+    }
+
+    fn indent(&mut self, depth: usize) {
+        (0..depth).for_each(|_| self.out.push_str("  "));
+    }
+
+    fn fit(&mut self, text: &str) {
+        if self.look.unicode {
+            self.out.push_str(text);
+        } else {
+            self.out.push_str(&self.look.fit(text.to_owned()));
         }
     }
 
@@ -477,15 +505,14 @@ impl Text {
         .filter_map(|(on, mark)| on.then_some(mark))
         .collect();
         let tone = if step.destructive { Tone::Bad } else { Tone::Warn };
-        let marks = if marks.is_empty() { String::new() } else { format!("  [{}]", marks.join(", ")) };
-        let head = format!(
-            "{}{}  {}{}\n",
-            "  ".repeat(depth),
-            self.look.paint(Tone::Bold, step.id.as_str()),
-            self.look.fit(step.title.clone()),
-            self.look.paint(tone, &marks),
-        );
-        self.out.push_str(&head);
+        self.indent(depth);
+        self.out.push_str(&self.look.paint(Tone::Bold, step.id.as_str()));
+        self.out.push_str("  ");
+        self.fit(&step.title);
+        if !marks.is_empty() {
+            self.out.push_str(&self.look.paint(tone, &format!("  [{}]", marks.join(", "))));
+        }
+        self.out.push('\n');
         self.body(step, depth + 1);
         for (n, wave) in step.inside.iter().enumerate() {
             if step.kind == "any_of" {

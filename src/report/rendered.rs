@@ -108,7 +108,8 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
                 .collect::<Result<Vec<_>, _>>()?;
             Ok((argv_text(commands), Vec::new()))
         }
-        Action::Sql(Sql { database, query, .. }) => {
+        Action::Sql(sql) => {
+            let Sql { database, query, .. } = &**sql;
             let (database, dialect) = render_database(database, ctx)?;
             let (query, binds) = match is_literal(query) {
                 true => (query.src.clone(), Vec::new()),
@@ -120,7 +121,8 @@ fn render(action: &Action, ctx: &Ctx<'_>) -> Rendered {
             let binds = binds.iter().enumerate().map(named).collect();
             Ok((format!("{database}: {query}"), binds))
         }
-        Action::Http(Http { method, url, headers, body, auth, .. }) => {
+        Action::Http(http) => {
+            let Http { method, url, headers, body, auth, .. } = &**http;
             let url = match is_literal(url) {
                 true => url.src.clone(),
                 false => template::render_url(url, ctx)?.to_string(),
@@ -205,12 +207,13 @@ fn clean(text: &str) -> String {
 /// True if the action, or anything it carries, splices text with the `raw` filter.
 pub fn splices_raw(command: &Command) -> bool {
     static RAW: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\{\{[^}]*\|\s*raw\b").ok());
-    let raw = |t: &Template| RAW.as_ref().is_some_and(|r| r.is_match(&t.src));
+    let raw = |t: &Template| t.src.contains("raw") && RAW.as_ref().is_some_and(|r| r.is_match(&t.src));
     match &command.action {
         Action::Script { script, .. } => raw(script),
         Action::Exec(commands) => commands.iter().flatten().any(raw),
         Action::Sql(sql) => raw(&sql.database) || raw(&sql.query),
-        Action::Http(Http { url, body, headers, .. }) => {
+        Action::Http(http) => {
+            let Http { url, body, headers, .. } = &**http;
             raw(url)
                 || headers.iter().any(|(_, t)| raw(t))
                 || match body {

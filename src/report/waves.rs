@@ -1,37 +1,37 @@
 //! Which steps can start together: the order in which a plan is shown.
 
-use std::collections::HashMap;
-
-use crate::plan::{Body, Plan, Step, StepIx};
+use crate::plan::{Body, Places, Plan, Step, StepIx};
 
 /// The steps of one phase or group in waves: a step stands one wave after the last of its `needs`.
 pub fn waves(plan: &Plan, steps: &[StepIx]) -> Vec<Vec<StepIx>> {
-    let mut level: HashMap<StepIx, usize> = steps.iter().map(|ix| (*ix, 0)).collect();
-    let mut open: HashMap<StepIx, usize> = HashMap::with_capacity(steps.len());
-    let mut needed_by: HashMap<StepIx, Vec<StepIx>> = HashMap::new();
-    for ix in steps {
-        let needs = plan.steps[*ix].needs.iter().filter(|n| level.contains_key(*n));
-        open.insert(*ix, needs.clone().count());
-        needs.for_each(|need| needed_by.entry(*need).or_default().push(*ix));
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let places = Places::of(steps);
+    let mut level = vec![0; steps.len()];
+    let mut open = vec![0_usize; steps.len()];
+    let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
+    for (place, ix) in steps.iter().enumerate() {
+        for need in plan.steps[*ix].needs.iter().filter_map(|need| places.get(*need)) {
+            open[place] += 1;
+            needed_by[need].push(place);
+        }
     }
     // A step may need one that is typed after it, so the order of typing is not enough. (A cycle is refused when a
     // plan is compiled; here its members would all stand in the first wave.)
-    let mut ready: Vec<StepIx> = steps.iter().filter(|ix| open[*ix] == 0).copied().collect();
-    while let Some(ix) = ready.pop() {
-        let below = level[&ix] + 1;
-        for next in needed_by.remove(&ix).unwrap_or_default() {
-            if let (Some(level), Some(open)) = (level.get_mut(&next), open.get_mut(&next)) {
-                *level = below.max(*level);
-                *open -= 1;
-                if *open == 0 {
-                    ready.push(next);
-                }
+    let mut ready: Vec<usize> = (0..steps.len()).filter(|place| open[*place] == 0).collect();
+    while let Some(place) = ready.pop() {
+        let below = level[place] + 1;
+        for next in std::mem::take(&mut needed_by[place]) {
+            level[next] = below.max(level[next]);
+            open[next] -= 1;
+            if open[next] == 0 {
+                ready.push(next);
             }
         }
     }
     let mut out: Vec<Vec<StepIx>> = Vec::new();
-    for ix in steps {
-        let at = level[ix];
+    for (ix, at) in steps.iter().zip(level) {
         if out.len() <= at {
             out.resize(at + 1, Vec::new());
         }

@@ -27,9 +27,9 @@ pub fn look(state_dir: &StateDir, plan: &Plan) -> Past {
             break;
         }
         let Ok(dir) = state_dir.run(run) else { continue };
-        let Some(rest) = journal::length(&dir).and_then(|bytes| left.checked_sub(bytes)) else { continue };
-        left = rest;
-        let Ok((contents, _)) = journal::read(&dir) else { continue };
+        let Some((length, read)) = journal::read_up_to(&dir, left) else { continue };
+        left -= length;
+        let Ok(contents) = read else { continue };
         told.extend(Told::of(&contents.records).filter(|told| told.playbook == *name));
     }
     past(&told, plan.environment.as_ref().map(|e| e.name.as_str()))

@@ -69,8 +69,9 @@ pub fn id_of(id: &str) -> StepId {
     StepId::parse(id).expect("a valid id")
 }
 
-pub fn undo(text: &str) -> Option<Undo> {
-    Some(Undo { approval: None, command: script(text), expect: Vec::new(), retry: Retry::never() })
+pub fn undo(text: &str) -> Option<Box<Undo>> {
+    let (command, retry) = (script(text), Retry::never());
+    Some(Box::new(Undo { approval: None, command, expect: Vec::new(), retry }))
 }
 
 pub fn plan_of(phases: &[(&str, &str)], mut steps: Vec<Step>) -> Plan {
@@ -156,14 +157,14 @@ pub fn plan() -> Plan {
     healthy.verify = vec![Check {
         title: "The health page answers 200".to_owned(),
         command: Command {
-            action: Action::Http(Http {
+            action: Action::Http(Box::new(Http {
                 method: "GET".to_owned(),
                 url: Template { src: "http://localhost:5000/health".to_owned(), uses: Vec::new() },
                 headers: Vec::new(),
                 body: None,
                 auth: None,
                 ca_file: None,
-            }),
+            })),
             ..script("")
         },
         expect: vec![Expr { src: "result.status == 200".to_owned(), uses: Vec::new() }],

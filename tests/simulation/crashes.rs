@@ -74,12 +74,12 @@ fn a_dead_keeper_costs_knowledge_only(plan: &Arc<Plan>, seed: u64) {
 fn small_plans() -> Vec<Arc<Plan>> {
     let mut verified = run("verified");
     verified.verify = vec![check("a"), check("b")];
-    verified.check = Some(check("is it there"));
+    verified.check = Some(check("is it there").into());
     let mut again = run("again");
     again.idempotent = true;
     again.undo = undo();
     let mut guarded = run("guarded");
-    guarded.unless = Some(check("unless"));
+    guarded.unless = Some(check("unless").into());
     guarded.undo = undo();
     let mut last = run("last");
     last.on_failure = OnFailure::Rollback;
@@ -114,7 +114,7 @@ fn small_plans() -> Vec<Arc<Plan>> {
     let included = plan(2, 4, vec![scope], vec![before, group, inner, second]);
 
     let mut item = run("item");
-    (item.undo, item.check) = (undo(), Some(check("is it there")));
+    (item.undo, item.check) = (undo(), Some(check("is it there").into()));
     let mut steps = for_each(0, "all", 4, each(Some(2), OnItemFailure::Stop, None), &item);
     let mut plain = run("item");
     plain.undo = undo();

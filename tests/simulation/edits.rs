@@ -243,8 +243,8 @@ fn shift(plan: &mut serde_json::Value) {
         bump(&mut scope["group"]);
     }
     for step in plan["steps"].as_array_mut().into_iter().flatten() {
-        bump(&mut step["parent"]);
-        bump_all(&mut step["needs"]);
+        step.get_mut("parent").into_iter().for_each(bump);
+        step.get_mut("needs").into_iter().for_each(bump_all);
         if let Some(body) = step["body"].as_object_mut() {
             if let Some(inside) = body.get_mut("any_of") {
                 bump_all(inside);

@@ -44,7 +44,8 @@ pub fn far(step: &mut Step) {
     if let Body::Command(command) = &mut step.body {
         command.on = elsewhere();
     }
-    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    let checks = step.unless.as_deref_mut().into_iter().chain(&mut step.verify);
+    let checks = checks.chain(step.check.as_deref_mut());
     checks.for_each(|check| check.command.on = elsewhere());
     step.retry.remedies.iter_mut().for_each(|(_, command)| command.on = elsewhere());
     step.undo.iter_mut().for_each(|undo| undo.command.on = elsewhere());
@@ -65,8 +66,9 @@ pub fn check(title: &str) -> Check {
     }
 }
 
-pub fn undo() -> Option<Undo> {
-    Some(Undo { approval: None, command: command("undo"), expect: Vec::new(), retry: Retry::never() })
+pub fn undo() -> Option<Box<Undo>> {
+    let (command, retry) = (command("undo"), Retry::never());
+    Some(Box::new(Undo { approval: None, command, expect: Vec::new(), retry }))
 }
 
 pub fn step(id: &str, body: Body) -> Step {
@@ -238,7 +240,8 @@ fn somewhere_else(random: &mut Random, step: &mut Step) {
     if let Body::Command(command) = &mut step.body {
         maybe(command);
     }
-    let checks = step.unless.iter_mut().chain(&mut step.verify).chain(&mut step.check);
+    let checks = step.unless.as_deref_mut().into_iter().chain(&mut step.verify);
+    let checks = checks.chain(step.check.as_deref_mut());
     checks.for_each(|check| maybe(&mut check.command));
     step.retry.remedies.iter_mut().for_each(|(_, command)| maybe(command));
     step.undo.iter_mut().for_each(|undo| maybe(&mut undo.command));
@@ -422,7 +425,7 @@ impl Maker<'_> {
             step.when = Some(expr(["false", "true", "nobody"][random.index(3)]));
         }
         if random.chance(8) {
-            step.unless = Some(check("unless"));
+            step.unless = Some(check("unless").into());
         }
         if action || matches!(step.body, Body::Nothing) {
             step.retry = retry(random, 3);
@@ -437,7 +440,7 @@ impl Maker<'_> {
             step.verify.push(one);
         }
         if action {
-            step.check = random.chance(25).then(|| check("check"));
+            step.check = random.chance(25).then(|| check("check").into());
             step.idempotent = random.chance(20);
             step.destructive = random.chance(20);
         }

@@ -133,7 +133,7 @@ impl Builder<'_> {
         let password = sql.password.as_ref().map(|text| self.secret(text, site));
         let ca_file = sql.ca_file.as_ref().map(|path| self.path(path, site));
         let query = self.template(&sql.query, Place::Query(dialect), site);
-        Action::Sql(Sql { database, password, ca_file, query })
+        Action::Sql(Box::new(Sql { database, password, ca_file, query }))
     }
 
     /// What has to be kept to oneself.
@@ -190,7 +190,8 @@ impl Builder<'_> {
         };
         let ca_file = http.ca_file.as_ref().map(|path| self.path(path, site));
         let auth = self.auth(http, site);
-        Action::Http(Http { method: http.method.value.to_owned(), url, headers, body, auth, ca_file })
+        let method = http.method.value.to_owned();
+        Action::Http(Box::new(Http { method, url, headers, body, auth, ca_file }))
     }
 
     fn json(&mut self, node: &ast::Node, site: Site, depth: usize) -> JsonTemplate {

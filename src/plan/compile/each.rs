@@ -358,7 +358,9 @@ fn each_use(step: &mut Step, visit: &mut dyn FnMut(&mut Use)) {
         Body::Wait(_) | Body::AnyOf(_) | Body::Playbook { .. } | Body::ForEach(_) | Body::Nothing => {}
     }
     retry_uses(retry, &mut lists);
-    for Check { command, expect, .. } in unless.iter_mut().chain(verify).chain(check) {
+    for Check { command, expect, .. } in
+        unless.as_deref_mut().into_iter().chain(verify).chain(check.as_deref_mut())
+    {
         command_uses(command, &mut lists);
         lists.extend(expect.iter_mut().map(|e| &mut e.uses));
     }
@@ -382,11 +384,13 @@ fn command_uses<'s>(command: &'s mut Command, lists: &mut Vec<&'s mut Vec<Use>>)
     match action {
         Action::Script { script, .. } => lists.push(&mut script.uses),
         Action::Exec(commands) => lists.extend(commands.iter_mut().flatten().map(|arg| &mut arg.uses)),
-        Action::Sql(Sql { database, password, ca_file, query }) => {
+        Action::Sql(sql) => {
+            let Sql { database, password, ca_file, query } = &mut **sql;
             lists.extend([&mut database.uses, &mut query.uses]);
             lists.extend(password.iter_mut().chain(ca_file).map(|text| &mut text.uses));
         }
-        Action::Http(Http { method: _, url, headers, body, auth, ca_file }) => {
+        Action::Http(http) => {
+            let Http { method: _, url, headers, body, auth, ca_file } = &mut **http;
             lists.push(&mut url.uses);
             lists.extend(ca_file.iter_mut().map(|text| &mut text.uses));
             match auth {

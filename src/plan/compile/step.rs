@@ -58,7 +58,7 @@ impl Builder<'_> {
             want = super::text::both(want, w);
             let (outputs, w) = self.outputs(&step.outputs, own_result);
             want = super::text::both(want, w);
-            let retry = step.retry.as_ref().or(self.playbook(scope).defaults.retry.as_ref());
+            let retry = step.retry.as_deref().or(self.playbook(scope).defaults.retry.as_ref());
             let retry = match retry {
                 Some(retry) => {
                     let (retry, w) = self.retry(retry, &step.options, own_result);
@@ -96,16 +96,16 @@ impl Builder<'_> {
             parent: draft.parent,
             needs: draft.needs.clone(),
             when,
-            unless,
+            unless: unless.map(Box::new),
             approval,
             body,
             expect,
             outputs,
             retry,
             verify,
-            undo,
+            undo: undo.map(Box::new),
             irreversible: step.irreversible.as_ref().is_some_and(|b| b.value),
-            check,
+            check: check.map(Box::new),
             idempotent: step.idempotent.as_ref().is_some_and(|b| b.value),
             on_failure,
             escalate: step.escalate.as_ref().map(|level| level.value),

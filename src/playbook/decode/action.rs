@@ -34,14 +34,14 @@ pub(super) fn action(map: Map<'_>) -> Option<Action> {
         ("exec", |node, _| exec(node).map(ActionKind::Exec)),
         ("sql", |node, source| {
             let map = Map::of(node, source)?;
-            Some(ActionKind::Sql(Sql {
+            Some(ActionKind::Sql(Box::new(Sql {
                 database: map.text("database")?,
                 password: map.text("password"),
                 ca_file: map.text("ca_file"),
                 query: map.text("query")?,
-            }))
+            })))
         }),
-        ("http", |node, source| Map::of(node, source).and_then(http).map(ActionKind::Http)),
+        ("http", |node, source| Map::of(node, source).and_then(http).map(Box::new).map(ActionKind::Http)),
         ("wait", |node, _| {
             let NodeKind::Text(text) = &node.kind else { return None };
             let value = read::duration(&text.value).ok()?;

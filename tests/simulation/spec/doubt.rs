@@ -9,7 +9,7 @@ use crate::plans::{chain, check, run, undo};
 
 fn checked() -> Step {
     let mut a = run("a");
-    a.check = Some(check("there"));
+    a.check = Some(check("there").into());
     a
 }
 

@@ -149,7 +149,7 @@ fn an_attempt_counts_as_its_host_says() {
 fn remedied() -> Step {
     let mut step = run("act");
     step.idempotent = true;
-    step.check = Some(check("is it there"));
+    step.check = Some(check("is it there").into());
     step.retry = Retry { attempts: 3, remedies: vec![("mend".into(), command("mend"))], ..Retry::never() };
     step.retry.remedies[0].1.on = super::super::plans::elsewhere();
     step
@@ -185,7 +185,7 @@ fn no_attempt_is_made_beside_a_remedy_that_may_still_run() {
 fn that_nothing_is_there_yet_says_little_while_it_may_still_run() {
     let start = || {
         let mut step = distant("act");
-        step.check = Some(check("is it there"));
+        step.check = Some(check("is it there").into());
         step.retry = Retry { attempts: 3, ..Retry::never() };
         let (mut s, _) = Script::start(chain(vec![step]));
         assert_eq!(s.ends("act.1", unknown())[1], "act.1r1.check starts");
@@ -221,7 +221,7 @@ fn that_nothing_is_there_yet_says_little_while_it_may_still_run() {
 #[test]
 fn a_check_looks_again() {
     let mut step = distant("act");
-    step.check = Some(check("is it there"));
+    step.check = Some(check("is it there").into());
     far(&mut step);
     let (mut s, _) = Script::start(chain(vec![step]));
     s.ends("act.1", unknown());

@@ -196,7 +196,7 @@ fn every_item_that_may_have_acted_is_taken_back_the_last_one_first() {
 #[test]
 fn a_check_tells_of_an_item_what_nobody_knew() {
     let mut item = run("x");
-    item.check = Some(check("there"));
+    item.check = Some(check("there").into());
     let (mut s, _) = Script::start(items_like(&item, 2, each(None, Stop, None)));
     s.exits("all/2.1", 0);
     let lines = s.resume(vec![("all/1.1", lost())]);

@@ -135,7 +135,7 @@ fn the_checks_of_a_group_count_while_the_run_stops() {
 #[test]
 fn what_is_not_needed_is_skipped_with_all_inside() {
     let mut plan = included();
-    plan.steps[0].unless = Some(check("there"));
+    plan.steps[0].unless = Some(check("there").into());
     let (mut s, _) = Script::start(plan);
     let lines = s.exits("g.unless", 0);
     let skipped = ["g/x skipped: step g was satisfied", "g/y skipped: step g was satisfied", "g satisfied"];

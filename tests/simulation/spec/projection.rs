@@ -260,7 +260,7 @@ fn what_a_question_takes_is_not_what_the_step_takes() {
 fn a_step_that_may_be_satisfied_counts_as_often_as_it_ran() {
     let plan = |of: PastStep| {
         let mut plan = chain(vec![run("a"), run("b")]);
-        plan.steps[1].unless = Some(check("unless"));
+        plan.steps[1].unless = Some(check("unless").into());
         let (s, _) = Script::start_with(plan, info(&[("a", took(1, 1)), ("b", of)]));
         projected(&s)
     };

@@ -216,7 +216,7 @@ fn when_decides_whether_a_step_is_needed() {
 fn unless_is_asked_before_the_action() {
     let guarded = || {
         let mut a = run("a");
-        a.unless = Some(check("there"));
+        a.unless = Some(check("there").into());
         Script::start(chain(vec![a]))
     };
     let (mut s, lines) = guarded();
