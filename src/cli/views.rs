@@ -17,7 +17,7 @@ pub fn plan(context: &Context, args: &Plan) -> Result<u8, CliError> {
 }
 
 pub fn show_plan(context: &Context, plan: &crate::plan::Plan, json: bool) -> Result<(), CliError> {
-    let view = PlanView::of(plan, &plan.own_hash());
+    let view = PlanView::of(plan, &crate::plan::Plan::hash(&plan.to_json()));
     if json { print_json(&view) } else { print_with(|out| view.write(out, context.look)) }?;
     // Nearly always the last thing that a process does.
     std::mem::forget(view);

@@ -56,7 +56,12 @@ fn similar(text: &str, runs: &[RunId]) -> Vec<RunId> {
 
 /// By the start time in the id; within the same second by when the folder was made.
 pub(super) fn sort_newest_first(runs: &mut [RunId], created: impl Fn(&RunId) -> Option<SystemTime>) {
-    runs.sort_by_cached_key(|run| Reverse((parts(run).1.to_owned(), created(run), run.clone())));
+    runs.sort_by(|a, b| parts(b).1.cmp(parts(a).1));
+    // Only those of one second are asked for more: there may be many runs.
+    let same_second = runs.chunk_by_mut(|a, b| parts(a).1 == parts(b).1);
+    for several in same_second.filter(|runs| runs.len() > 1) {
+        several.sort_by_cached_key(|run| Reverse((created(run), run.clone())));
+    }
 }
 
 /// The playbook's name and the start time in a run's id.

@@ -203,11 +203,13 @@ fn parse(line: &[u8]) -> Result<(LineIn<'_>, [u8; 64]), String> {
     }
     hasher.update(tail);
     let head = hex(&hasher.finalize());
-    let plain = std::str::from_utf8(body).ok().filter(|_| are_digits(sum));
-    if let Some(parsed) = plain.and_then(as_written) {
+    let text = std::str::from_utf8(line).map_err(|error| format!("it is not a record: {error}"))?;
+    if are_digits(sum)
+        && let Some(parsed) = text.get(..body.len()).and_then(as_written)
+    {
         return Ok((parsed, head));
     }
-    let parsed = serde_json::from_slice(line).map_err(|error| format!("it is not a record: {error}"))?;
+    let parsed = serde_json::from_str(text).map_err(|error| format!("it is not a record: {error}"))?;
     Ok((parsed, head))
 }
 

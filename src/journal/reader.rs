@@ -55,7 +55,7 @@ pub(super) fn open(dir: &RunDir, access: Access) -> Result<File, JournalError> {
 pub(super) fn read_all(file: &File, path: &Path) -> Result<(Chain, Contents, Option<u64>), JournalError> {
     let mut records = Vec::new();
     let mut scan = Scan::new();
-    let torn = scan.run(file, path, Box::new, |line, _| records.push(line.into()))?;
+    let torn = scan.run(file, path, Box::new, &mut |line, _| records.push(line.into()))?;
     let contents = Contents { records, head: scan.chain.head().to_owned(), bytes: scan.good };
     Ok((scan.chain, contents, torn))
 }
@@ -81,7 +81,7 @@ impl Scan {
         file: &File,
         path: &Path,
         keep: impl Fn(Event) -> T + Sync,
-        mut each: impl FnMut(Line<T>, &str),
+        each: &mut dyn FnMut(Line<T>, &str),
     ) -> Result<Option<u64>, JournalError> {
         let mut blocks = Blocks::new(file, self.good);
         let work = |block: Block| block.read(&keep);
@@ -267,7 +267,7 @@ impl Tail {
         }
         let mut records = Vec::new();
         if meta.len() > self.scan.good {
-            self.scan.run(&self.file, &self.path, Box::new, |line, _| records.push(line.into()))?;
+            self.scan.run(&self.file, &self.path, Box::new, &mut |line, _| records.push(line.into()))?;
         }
         Ok(records)
     }

@@ -145,7 +145,7 @@ pub fn verify(dir: &RunDir, expected_head: Option<&str>) -> Verification {
         let mut plans = Vec::new();
         let result = open(dir, Access::Read).and_then(|file| {
             let is_long = file.metadata().is_ok_and(|meta| meta.len() > LONG);
-            scan.run(&file, &dir.path().join(JOURNAL_FILE), Said::of, |line, head| {
+            scan.run(&file, &dir.path().join(JOURNAL_FILE), Said::of, &mut |line, head| {
                 if is_wanted(head) {
                     found_at = Some(line.seq);
                 }

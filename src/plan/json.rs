@@ -1,7 +1,5 @@
 //! `plan.json`: how a plan is written, hashed, and read back without trusting it.
 
-use std::io;
-
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -23,29 +21,6 @@ pub enum PlanError {
     Inconsistent(String),
 }
 
-/// Takes bytes for their hash.
-struct Hashing(Sha256);
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn hex(bytes: impl IntoIterator<Item = u8>) -> String {
-    use std::fmt::Write;
-    bytes.into_iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 impl Plan {
     /// The bytes of `plan.json`: the same plan gives the same bytes.
     ///
@@ -61,19 +36,13 @@ impl Plan {
 
     /// The SHA-256 of the bytes of `plan.json`, in hexadecimal.
     pub fn hash(json: &[u8]) -> String {
-        hex(Sha256::digest(json))
-    }
-
-    /// [`Plan::hash`] of [`Plan::to_json`], for those who do not want the bytes: there may be megabytes of them.
-    ///
-    /// # Panics
-    /// As [`Plan::to_json`].
-    pub fn own_hash(&self) -> String {
-        let mut pieces = io::BufWriter::with_capacity(64 << 10, Hashing(Sha256::new()));
-        let written = serde_json::to_writer(&mut pieces, self).map_err(io::Error::from);
-        let written = written.and_then(|()| io::Write::write_all(&mut pieces, b"\n"));
-        let hashing = written.and_then(|()| pieces.into_inner().map_err(io::IntoInnerError::into_error));
-        hex(hashing.expect("a plan's paths are UTF-8 and its maps have text keys").0.finalize())
+        use std::fmt::Write;
+        let mut hex = String::with_capacity(64);
+        for byte in Sha256::digest(json) {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
     }
 
     /// Reads `plan.json`. Every index in the plan that comes back is in bounds, and its graph has no cycle.
