@@ -124,7 +124,7 @@ fn checked() -> Plan {
     let mut base = run("base");
     base.undo = undo();
     let mut act = distant("act");
-    act.check = Some(check("is it there"));
+    act.check = Some(Box::new(check("is it there")));
     chain(vec![base, act, run("fails")])
 }
 
