@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use runbook::journal::{
     Ending, Integrity, Journal, JournalError, PlanCheck, Tail, Torn, Truncation, Verification, read, verify,
 };
-use runbook::model::{Event, Millis, Record, RunOutcome};
+use runbook::model::{Event, Millis, Record, ReplanInfo, RunOutcome};
 use sha2::{Digest, Sha256};
 
-use crate::common::{Place, record, run_id, small_run};
+use crate::common::{Place, record, run_id, small_run, started};
 
 fn checked(place: &Place, head: Option<&str>) -> Verification {
     verify(&place.run, head)
@@ -63,6 +63,41 @@ fn another_plan_is_found() {
     let found = checked(&place, None);
     assert!(matches!(found.completeness.plan, PlanCheck::Differs { .. }));
     assert!(!found.is_good());
+}
+
+/// The first is hashed while the rest of a long journal is read.
+#[test]
+fn the_plans_of_a_long_journal_are_all_checked() {
+    let place = Place::new();
+    let again = ReplanInfo {
+        file: "plan-2.json".into(),
+        plan_hash: started().plan_hash,
+        by: "ada".into(),
+        added: Vec::new(),
+        removed: Vec::new(),
+        changed: Vec::new(),
+        accepted: Vec::new(),
+    };
+    let mut records = vec![record(1, Event::RunStarted(Box::new(started())))];
+    records.push(record(2, Event::Replanned(Box::new(again))));
+    let said = |seq: u64| record(seq, Event::Gap { length: Millis(seq), why: "x".repeat(400) });
+    records.extend((3..4000).map(said));
+    place.write(&records);
+    assert!(place.bytes().len() > 2 << 20);
+    let plan = || checked(&place, None).completeness.plan;
+    let unreadable = |name: &str| matches!(plan(), PlanCheck::Unreadable(why) if why.contains(name));
+    let differs = |name: &str| matches!(plan(), PlanCheck::Differs { file, .. } if file == name);
+    let write = |name: &str, text: &str| std::fs::write(place.run.path().join(name), text).unwrap();
+    place.run.write_file("plan-2.json", b"{}").unwrap();
+    assert!(unreadable("plan.json"));
+    place.run.write_file("plan.json", b"{ }").unwrap();
+    assert!(differs("plan.json"));
+    write("plan.json", "{}");
+    assert_eq!(plan(), PlanCheck::Matches);
+    write("plan-2.json", "{ }");
+    assert!(differs("plan-2.json"));
+    std::fs::remove_file(place.run.path().join("plan-2.json")).unwrap();
+    assert!(unreadable("plan-2.json"));
 }
 
 #[test]
