@@ -250,7 +250,6 @@ fn a_socket_without_buffers_is_tried_again() {
 fn shortages_in_the_keeper_that_last() {
     let Some(strace) = Strace::found() else { return };
     for (expression, told) in [
-        ("inject=openat:error=EMFILE:when=1+", "Too many open files"),
         ("inject=pipe2:error=EMFILE:when=1+", "no pipe could be made"),
         ("inject=clone,clone3,vfork,fork:error=EAGAIN:when=1+", "could not be started"),
     ] {
@@ -268,6 +267,21 @@ fn shortages_in_the_keeper_that_last() {
         assert_eq!(world.ledger(), [""; 0], "{expression}");
         assert_recovers(&world, expression);
     }
+}
+
+/// To start a command the keeper opens no file, and the clock tells when it was born.
+#[test]
+fn a_keeper_that_can_open_nothing_starts_commands_all_the_same() {
+    let Some(strace) = Strace::found() else { return };
+    let expression = "inject=openat:error=EMFILE:when=1+";
+    let world = held();
+    let running = world.start(&["run", "three"]);
+    wait_until("the step", || world.path("held").exists());
+    let tracer = strace.attach(&world, world.processes_like("__keeper")[0], expression, None);
+    world.write("go", "");
+    ends_in_time(running, expression).exits(0);
+    tracer.wait();
+    assert_eq!(world.ledger(), ["one", "two", "two", "three"]);
 }
 
 /// Nobody can look at who is there, and the command is deaf to TERM: its group is ended.
