@@ -23,10 +23,10 @@
 //! be answered with a lie. A full disk is the one exception: [`Journal::append_outcomes`] may then use a reserve that
 //! was set aside at creation, so that the end of what runs already can still be recorded.
 
-mod desk;
 mod error;
 mod find;
 mod folder;
+mod handoff;
 mod line;
 mod locks;
 mod plain;

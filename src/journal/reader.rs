@@ -6,8 +6,8 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::desk::Desk;
 use super::folder::Access;
+use super::handoff::Handoff;
 use super::line::{Chain, Line, LineFault, MAX_LINE};
 use super::{IoFault, JournalError, RunDir};
 use crate::model::{Event, FORMAT, Record};
@@ -89,25 +89,27 @@ impl Scan {
         let cores =
             if blocks.many() { std::thread::available_parallelism() } else { Ok(NonZero::<usize>::MIN) };
         let cores = cores.map_or(1, |cores| cores.get().min(8));
-        let desks: Vec<_> = (1..cores).map(|_| Desk::new()).collect();
+        let handoffs: Vec<_> = (1..cores).map(|_| Handoff::new()).collect();
         std::thread::scope(|scope| {
-            let _closing = Closing(&desks);
+            let _closing = Closing(&handoffs);
             let mut helpers = 0;
             while let Some(mut mine) = blocks.next() {
-                let mut laid_out = 0;
-                while let Some(desk) = desks.get(laid_out)
+                let mut offered = 0;
+                while let Some(handoff) = handoffs.get(offered)
                     && let Some(next) = blocks.next()
                 {
-                    desk.lay_out(std::mem::replace(&mut mine, next));
-                    laid_out += 1;
-                    if laid_out > helpers {
+                    handoff.offer(std::mem::replace(&mut mine, next));
+                    offered += 1;
+                    if offered > helpers {
                         helpers += 1;
                         // A thread that cannot be had is done without.
-                        let _ = std::thread::Builder::new().spawn_scoped(scope, move || desk.help(work));
+                        let _ = std::thread::Builder::new().spawn_scoped(scope, move || handoff.help(work));
                     }
                 }
                 let mine = work(mine);
-                let others = desks[..laid_out].iter().map(|desk| desk.fetch(work).expect("no reader panics"));
+                let others = handoffs[..offered]
+                    .iter()
+                    .map(|handoff| handoff.collect_or_do(work).expect("no reader panics"));
                 for (bytes, lines) in others.chain([mine]) {
                     for (length, line) in lines {
                         let line = line
@@ -138,11 +140,11 @@ impl Scan {
 }
 
 /// Lets all helpers go.
-struct Closing<'d, J, R>(&'d [Desk<J, R>]);
+struct Closing<'d, J, R>(&'d [Handoff<J, R>]);
 
 impl<J, R> Drop for Closing<'_, J, R> {
     fn drop(&mut self) {
-        self.0.iter().for_each(Desk::close);
+        self.0.iter().for_each(Handoff::close);
     }
 }
 

@@ -1,11 +1,11 @@
-//! Work that another core may do: laid out, done by whoever comes first, and fetched in its turn.
+//! Work that another core may do: offered, done by whoever comes first, and collected in its turn.
 //!
-//! Whoever laid it out never waits for a thread that has not begun, so a busy machine is no slower with it than without.
+//! Whoever offered it never waits for a thread that has not begun, so a busy machine is no slower with it than without.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A place for one piece of work and what comes of it.
-pub(super) struct Desk<J, R> {
+pub(super) struct Handoff<J, R> {
     state: Mutex<State<J, R>>,
     changed: Condvar,
 }
@@ -19,7 +19,7 @@ enum State<J, R> {
     Closed,
 }
 
-impl<J, R> Desk<J, R> {
+impl<J, R> Handoff<J, R> {
     pub fn new() -> Self {
         Self { state: Mutex::new(State::Empty), changed: Condvar::new() }
     }
@@ -34,13 +34,13 @@ impl<J, R> Desk<J, R> {
         self.changed.notify_all();
     }
 
-    pub fn lay_out(&self, job: J) {
+    pub fn offer(&self, job: J) {
         self.put(State::Waiting(job));
     }
 
-    /// What came of what was laid out; if nobody has begun with it, it is done here and now. None if a helper has died of
+    /// What came of what was offered; if nobody has begun with it, it is done here and now. None if a helper has died of
     /// it.
-    pub fn fetch(&self, work: impl Fn(J) -> R) -> Option<R> {
+    pub fn collect_or_do(&self, work: impl Fn(J) -> R) -> Option<R> {
         let mut state = self.lock();
         loop {
             match std::mem::replace(&mut *state, State::Empty) {
@@ -61,7 +61,7 @@ impl<J, R> Desk<J, R> {
         self.put(State::Closed);
     }
 
-    /// The helper's part: does what is laid out until the desk is closed.
+    /// The helper's part: does what is offered until the handoff is closed.
     pub fn help(&self, work: impl Fn(J) -> R) {
         loop {
             let mut state = self.lock();
@@ -74,7 +74,7 @@ impl<J, R> Desk<J, R> {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
-            let mut undone = Undone { desk: self, done: None };
+            let mut undone = Undone { handoff: self, done: None };
             undone.done = Some(work(job));
         }
     }
@@ -82,18 +82,18 @@ impl<J, R> Desk<J, R> {
 
 /// Says what came of a job when it goes, and if that is a panic, that nothing did.
 struct Undone<'d, J, R> {
-    desk: &'d Desk<J, R>,
+    handoff: &'d Handoff<J, R>,
     done: Option<R>,
 }
 
 impl<J, R> Drop for Undone<'_, J, R> {
     fn drop(&mut self) {
-        let mut state = self.desk.lock();
+        let mut state = self.handoff.lock();
         if matches!(*state, State::Taken) {
             *state = self.done.take().map_or(State::Empty, State::Done);
         }
         drop(state);
-        self.desk.changed.notify_all();
+        self.handoff.changed.notify_all();
     }
 }
 
@@ -105,44 +105,44 @@ mod tests {
 
     #[test]
     fn each_job_is_done_once_and_fetched_in_its_turn() {
-        let desk = Desk::new();
+        let handoff = Handoff::new();
         let work = |n: u64| (0..n * 100).fold(n, |sum, n| sum ^ n.wrapping_mul(0x9e37));
         thread::scope(|scope| {
-            let helper = scope.spawn(|| desk.help(work));
+            let helper = scope.spawn(|| handoff.help(work));
             for n in 0..200 {
-                desk.lay_out(n);
-                assert_eq!(desk.fetch(work), Some(work(n)));
+                handoff.offer(n);
+                assert_eq!(handoff.collect_or_do(work), Some(work(n)));
             }
-            desk.close();
+            handoff.close();
             helper.join().unwrap();
         });
     }
 
     #[test]
     fn without_a_helper_the_work_is_done_all_the_same() {
-        let desk = Desk::new();
-        desk.lay_out(2);
-        assert_eq!(desk.fetch(|n| n + 1), Some(3));
+        let handoff = Handoff::new();
+        handoff.offer(2);
+        assert_eq!(handoff.collect_or_do(|n| n + 1), Some(3));
     }
 
     #[test]
     fn a_job_that_nobody_fetches_keeps_nobody() {
-        let desk = Desk::new();
+        let handoff = Handoff::new();
         thread::scope(|scope| {
-            scope.spawn(|| desk.help(|n: u64| (0..n).fold(0, u64::wrapping_add)));
-            desk.lay_out(1_000_000);
-            desk.close();
+            scope.spawn(|| handoff.help(|n: u64| (0..n).fold(0, u64::wrapping_add)));
+            handoff.offer(1_000_000);
+            handoff.close();
         });
     }
 
     #[test]
     fn of_a_helper_that_panics_nothing_comes() {
-        let desk: Desk<u8, u8> = Desk::new();
+        let handoff: Handoff<u8, u8> = Handoff::new();
         thread::scope(|scope| {
-            let helper = scope.spawn(|| desk.help(|_| panic!("as the test wants")));
-            desk.lay_out(1);
+            let helper = scope.spawn(|| handoff.help(|_| panic!("as the test wants")));
+            handoff.offer(1);
             assert!(helper.join().is_err());
-            assert_eq!(desk.fetch(|n| n), None);
+            assert_eq!(handoff.collect_or_do(|n| n), None);
         });
     }
 }
