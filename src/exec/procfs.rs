@@ -69,7 +69,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 /// When children of this process were born, as their `stat` says it. The kernel makes whoever asks it right after a start
 /// wait for the command's `exec`; so it is asked only where the clock does not tell as much.
 #[derive(Debug, Default)]
-pub(super) struct Births {
+pub(super) struct StartTimes {
     /// Whether the kernel writes the clock's time there. Unset: not seen yet.
     agrees: Option<bool>,
 }
@@ -78,7 +78,7 @@ pub(super) struct Births {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Before(Option<u64>);
 
-impl Births {
+impl StartTimes {
     pub fn before() -> Before {
         Before(ticks())
     }
@@ -217,38 +217,38 @@ mod tests {
 
     #[test]
     fn the_clock_tells_a_birth_where_it_agrees_with_the_kernel() {
-        let mut births = Births::default();
+        let mut start_times = StartTimes::default();
         let asked = |start| move || Some(start);
         let never = || panic!("asked");
         // A tick went by: only the kernel knows.
-        assert_eq!(births.start_between(Some(7), Some(8), asked(7)), Some(7));
+        assert_eq!(start_times.start_between(Some(7), Some(8), asked(7)), Some(7));
         // The first time it is asked, to see whether both count alike.
-        assert_eq!(births.start_between(Some(8), Some(8), asked(8)), Some(8));
-        assert_eq!(births.start_between(Some(9), Some(9), never), Some(9));
-        assert_eq!(births.start_between(Some(9), Some(10), || None), None);
-        assert_eq!(births.start_between(None, None, asked(3)), Some(3));
+        assert_eq!(start_times.start_between(Some(8), Some(8), asked(8)), Some(8));
+        assert_eq!(start_times.start_between(Some(9), Some(9), never), Some(9));
+        assert_eq!(start_times.start_between(Some(9), Some(10), || None), None);
+        assert_eq!(start_times.start_between(None, None, asked(3)), Some(3));
         // A kernel that counts from elsewhere is asked each time.
-        let mut births = Births::default();
+        let mut start_times = StartTimes::default();
         for _ in 0..2 {
-            assert_eq!(births.start_between(Some(8), Some(8), asked(100)), Some(100));
+            assert_eq!(start_times.start_between(Some(8), Some(8), asked(100)), Some(100));
         }
-        assert_eq!(births.start_between(Some(8), Some(8), asked(8)), Some(8));
-        assert_eq!(births.start_between(Some(8), Some(8), asked(9)), Some(9));
+        assert_eq!(start_times.start_between(Some(8), Some(8), asked(8)), Some(8));
+        assert_eq!(start_times.start_between(Some(8), Some(8), asked(9)), Some(9));
     }
 
     #[test]
     fn the_clock_and_the_kernel_say_the_same_of_a_child() {
-        let mut births = Births::default();
+        let mut start_times = StartTimes::default();
         for _ in 0..20 {
-            let before = Births::before();
+            let before = StartTimes::before();
             let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
             let pid = i32::try_from(child.id()).unwrap();
-            let start = births.start_of(pid, before);
+            let start = start_times.start_of(pid, before);
             assert_eq!(start, stat(pid).map(|stat| stat.start));
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        assert_eq!(births.agrees, Some(true));
+        assert_eq!(start_times.agrees, Some(true));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::spawn::{self, Beside, Failure, Started};
 use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
 use crate::exec::Stream;
 use crate::exec::notes::Note;
-use crate::exec::procfs::Births;
+use crate::exec::procfs::StartTimes;
 use crate::exec::protocol::{EndedTask, StartTask};
 use crate::exec::tree::{self, TOKEN, Tree};
 use crate::exec::{mark, outputs};
@@ -48,7 +48,7 @@ impl Keeper {
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
         let without = if order.far.is_some() { self.secret_names() } else { Vec::new() };
         let hold_writers = self.tasks.len() < HELD;
-        let before = Births::before();
+        let before = StartTimes::before();
         let beside = Beside { given: &self.given, extra: &extra, without: &without, mark, hold_writers };
         let (started, defect) = match spawn::spawn(&order, &beside) {
             Ok(started) => (started, None),
@@ -64,8 +64,8 @@ impl Keeper {
         let deadline = order.timeout.map(|t| began.saturating_add(t.0));
         // The processes are not reaped yet, so even one that has ended is still there to be seen. One that cannot be
         // looked at gets a start time that no process has: it will never be taken for another.
-        let births = &mut self.births;
-        let seen = |pid: &i32| (*pid, births.start_of(*pid, before).unwrap_or(u64::MAX));
+        let start_times = &mut self.start_times;
+        let seen = |pid: &i32| (*pid, start_times.start_of(*pid, before).unwrap_or(u64::MAX));
         let mains: Vec<(i32, u64)> = started.pids.iter().map(seen).collect();
         let (first, start) = mains.first().copied().unwrap_or((0, u64::MAX));
         let note = Note::Started {

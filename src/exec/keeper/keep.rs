@@ -22,7 +22,7 @@ use super::task::{Moment, Outlet, Task};
 use super::ways::Opening;
 use crate::exec::boot;
 use crate::exec::notes::{Note, Writer};
-use crate::exec::procfs::{self, Births, Stat};
+use crate::exec::procfs::{self, StartTimes, Stat};
 use crate::exec::protocol::{FromKeeper, StartTask, ToKeeper};
 use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
@@ -34,7 +34,7 @@ pub(super) struct Keeper {
     pub(super) run_dir: PathBuf,
     pub(super) notes: Writer,
     pub(super) boot_id: String,
-    pub(super) births: Births,
+    pub(super) start_times: StartTimes,
     /// The environment of this process.
     pub(super) given: Given,
     pub(super) me: Stat,
@@ -96,7 +96,7 @@ impl Keeper {
             run_dir: run_dir.to_owned(),
             notes: Writer::new(inherited.notes),
             boot_id: procfs::boot_id(),
-            births: Births::default(),
+            start_times: StartTimes::default(),
             given: Given::new(),
             me,
             secrets: Vec::new(),
