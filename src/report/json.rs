@@ -2,11 +2,12 @@
 //!
 //! A line has the shape of the journal's line without `prev`, and loses nothing: readers of one can read the other.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use serde::Serialize;
 
 use super::Reporter;
+use super::lines_out::LinesOut;
 use crate::engine::State;
 use crate::model::{Event, FORMAT, Millis, Record, TaskId, Timestamp};
 use crate::plan::Plan;
@@ -32,30 +33,35 @@ pub fn record_line(record: &Record) -> serde_json::Result<String> {
 
 /// Prints each record as a JSON line. When the reader has gone it falls silent.
 pub struct Json<W> {
-    out: Option<W>,
+    out: LinesOut<W>,
 }
 
 impl<W: Write> Json<W> {
     pub fn new(out: W) -> Self {
-        Self { out: Some(out) }
+        Self { out: LinesOut::new(out) }
     }
 }
 
 impl<W: Write> Reporter for Json<W> {
     fn record(&mut self, _plan: &Plan, _state: &State, record: &Record) {
-        let Some(out) = &mut self.out else { return };
-        let written: io::Result<()> = record_line(record)
-            .map_err(io::Error::from)
-            .and_then(|line| writeln!(out, "{line}"))
-            .and_then(|()| out.flush());
-        if written.is_err() {
-            self.out = None;
+        // It does not fail: see `record_line`.
+        if !self.out.is_silent()
+            && let Ok(line) = record_line(record)
+        {
+            self.out.text().push_str(&line);
+            self.out.text().push('\n');
         }
+    }
+
+    fn flush(&mut self) {
+        self.out.flush();
     }
 
     fn output(&mut self, _task: &TaskId, _stderr: bool, _bytes: &[u8]) {}
 
     fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
 
-    fn finish(&mut self, _plan: &Plan, _state: &State) {}
+    fn finish(&mut self, _plan: &Plan, _state: &State) {
+        self.out.flush();
+    }
 }

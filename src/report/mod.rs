@@ -20,6 +20,7 @@ pub mod graph;
 pub mod history;
 pub mod incident;
 pub mod json;
+mod lines_out;
 mod live;
 pub mod log_text;
 pub mod look;
@@ -68,8 +69,11 @@ use crate::plan::{Plan, StepIx};
 
 /// Watches a run. A reporter that fails is dropped; it never stops a run.
 pub trait Reporter {
-    /// A record was synced and folded into `state`.
+    /// A record was synced and folded into `state`. What it brings may be shown with what follows, at the next
+    /// [`Reporter::flush`].
     fn record(&mut self, plan: &Plan, state: &State, record: &Record);
+    /// No further record comes at this moment: what is known is to be shown.
+    fn flush(&mut self) {}
     /// Redacted output of a running task; `stderr` tells the streams apart.
     fn output(&mut self, task: &TaskId, stderr: bool, bytes: &[u8]);
     /// Called a few times a second while something runs.

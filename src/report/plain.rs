@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use super::lines_out::LinesOut;
 use super::log_text::LogText;
 use super::look::Look;
 use super::outlook::Outlook;
@@ -16,7 +17,7 @@ use crate::plan::Plan;
 /// Prints the timeline as it happens, and the commands' output as `step | line`, their stderr as `step ! line`.
 /// When the reader has gone it falls silent; the run goes on.
 pub struct Plain<W> {
-    out: Option<W>,
+    out: LinesOut<W>,
     look: Look,
     timeline: Timeline,
     /// Part of something with a title of its own: how this run starts is not told.
@@ -28,20 +29,13 @@ pub struct Plain<W> {
 impl<W: Write> Plain<W> {
     pub fn new(out: W, look: Look) -> Self {
         let (timeline, streams) = (Timeline::new(), BTreeMap::new());
-        Self { out: Some(out), look, timeline, untitled: false, text: None, streams }
+        Self { out: LinesOut::new(out), look, timeline, untitled: false, text: None, streams }
     }
 
     /// For a run under somebody else's title, such as the stage of a drill.
     #[must_use]
     pub fn untitled(self) -> Self {
         Self { untitled: true, ..self }
-    }
-
-    fn write(&mut self, text: &str) {
-        let Some(out) = &mut self.out else { return };
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            self.out = None;
-        }
     }
 
     /// What a task printed without a newline at the end is shown before its end is told.
@@ -76,7 +70,7 @@ fn output_line(task: &TaskId, stderr: bool, line: &str, out: &mut String) {
 
 impl<W: Write> Reporter for Plain<W> {
     fn record(&mut self, plan: &Plan, state: &State, record: &Record) {
-        if self.out.is_none() {
+        if self.out.is_silent() {
             return;
         }
         let mut shown = match &record.event {
@@ -96,25 +90,32 @@ impl<W: Write> Reporter for Plain<W> {
         if let Some(ahead) = ahead(plan, state, record, &entry) {
             text.push(&ahead, &mut shown);
         }
-        self.write(&shown);
+        self.out.text().push_str(&shown);
+    }
+
+    fn flush(&mut self) {
+        self.out.flush();
     }
 
     fn output(&mut self, task: &TaskId, stderr: bool, bytes: &[u8]) {
-        if self.out.is_none() {
+        if self.out.is_silent() {
             return;
         }
         let mut shown = String::new();
         let lines = self.streams.entry((task.clone(), stderr)).or_default();
         lines.push(bytes, |line| output_line(task, stderr, line, &mut shown));
         debug_assert!(!shown.contains(|c| c != '\n' && c != '\t' && neutral::is_hidden(c)));
-        self.write(&shown);
+        self.out.text().push_str(&shown);
+        self.out.flush();
     }
 
     fn tick(&mut self, _plan: &Plan, _state: &State, _now: Millis, _wall: Timestamp) {}
 
     fn leaving(&mut self, notices: usize, within: Millis) {
         let line = self.look.fit(words::leaving(notices, within));
-        self.write(&format!("{line}\n"));
+        self.out.text().push_str(&line);
+        self.out.text().push('\n');
+        self.out.flush();
     }
 
     fn replay(&mut self, _plan: &Plan, _state: &State, record: &Record) {
@@ -129,6 +130,7 @@ impl<W: Write> Reporter for Plain<W> {
         if let Some(text) = &mut self.text {
             text.flush(None, &mut shown);
         }
-        self.write(&shown);
+        self.out.text().push_str(&shown);
+        self.out.flush();
     }
 }

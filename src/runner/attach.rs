@@ -172,6 +172,7 @@ impl Watcher<'_> {
                 }
             }
         }
+        reporters.iter_mut().for_each(|reporter| reporter.flush());
         Ok(records.len())
     }
 

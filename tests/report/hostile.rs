@@ -240,6 +240,7 @@ fn feed(reporter: &mut dyn Reporter, plan: &Plan) {
     for record in fixtures::rolled_back() {
         state.apply(plan, &record).expect("a legal run");
         reporter.record(plan, &state, &record);
+        reporter.flush();
         if let Event::TaskStarted { task, .. } = &record.event {
             reporter.output(task, false, b"line\n");
         }

@@ -200,6 +200,7 @@ fn json_lines_carry_the_record() {
         state.apply(&plan, record).expect("a legal run");
         json.record(&plan, &state, record);
     }
+    json.flush();
     let out = String::from_utf8(out).expect("UTF-8");
     for (line, record) in out.lines().zip(&records) {
         let value: serde_json::Value = serde_json::from_str(line).expect("one JSON object a line");
