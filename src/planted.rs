@@ -135,6 +135,8 @@ bugs! {
     AnyBoot = "any-boot",
     /// A command that the keeper was about to start counts as never started.
     NoIntentNote = "no-intent-note",
+    /// What was only made ready starts before its record is on disk.
+    StartReady = "start-ready",
     /// How a command ended is lost with the runner.
     NoExitNote = "no-exit-note",
     /// The first line of the notes, which proves that a keeper came, is not on disk.

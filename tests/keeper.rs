@@ -300,6 +300,39 @@ async fn the_keeper_outlives_the_runner() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn what_is_made_ready_starts_only_when_it_is_told_to() {
+    let mut world = World::new();
+    let dir = world.dir();
+    let touch = |id: &str| bash(id, "touch $RUNBOOK_STEP").in_dir(&dir);
+    assert!(!world.exec().may_be_ready(&touch("a.1").op), "there is no keeper yet");
+    assert_eq!(world.run(touch("a.1")).await.0.kind, exited(0));
+    assert!(world.exec().may_be_ready(&touch("b.1").op));
+    world.exec().ready(touch("b.1"));
+    world.exec().go();
+    assert_eq!(world.end(&task("b.1")).await.0.kind, exited(0));
+    // It is not to start after all; what comes afterwards does.
+    world.exec().ready(touch("c.1"));
+    world.exec().withdraw();
+    world.exec().ready(touch("d.1"));
+    world.exec().go();
+    assert_eq!(world.end(&task("d.1")).await.0.kind, exited(0));
+    // What cannot start says so when it is told to, and not before.
+    world.exec().ready(op("e.1", &[&["no-such-program-here"]]).in_dir(&dir));
+    world.exec().go();
+    let (end, _) = world.end(&task("e.1")).await;
+    assert_eq!(not_started(&end.kind), "no-such-program-here: no such program in PATH");
+    // The runner dies before it has told it.
+    world.exec().ready(touch("f.1"));
+    world.drop_exec();
+    wait_until("the keeper to close", || world.notes().ends_with("\"closed\"\n"));
+    assert!(!world.notes().contains("f.1") && !world.notes().contains("c.1"), "{}", world.notes());
+    let made: Vec<_> =
+        ["a.1", "b.1", "c.1", "d.1", "f.1"].iter().filter(|id| dir.join(id).exists()).collect();
+    assert_eq!(made, [&"a.1", &"b.1", &"d.1"]);
+    assert!(matches!(world.attach(&["f.1"]).await[0], Finding::NeverStarted));
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn a_timeout_is_kept_without_a_runner() {
     let mut world = World::new();
     let dir = world.dir();

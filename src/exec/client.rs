@@ -56,6 +56,8 @@ pub struct Exec {
     /// Commands that outlived their keeper; to send ends them, `true` by force.
     orphans: BTreeMap<TaskId, mpsc::UnboundedSender<bool>>,
     ready: VecDeque<ExecEvent>,
+    /// What was made ready and is not told to start yet.
+    held: Option<TaskId>,
     /// Tasks of which their hosts say that they run.
     runs: Vec<TaskId>,
     /// Tasks of which nobody knows how they ended: what there is of them on other hosts must stay.
@@ -77,6 +79,7 @@ impl Exec {
             others: BTreeMap::new(),
             orphans: BTreeMap::new(),
             ready: VecDeque::new(),
+            held: None,
             runs: Vec::new(),
             doubtful: Vec::new(),
             answers,
@@ -199,7 +202,7 @@ impl Exec {
             sensitive: abroad.sensitive,
             far: Some(Box::new(orders.far(true))),
         };
-        self.hand_over(start, false, None);
+        self.hand_over(start, false, false, None);
     }
 
     /// Where a process that leads to a host starts: the shared connection is found from the run's folder, and a program of
@@ -251,6 +254,43 @@ impl Exec {
 
     /// Starts a task. Whatever goes wrong comes as its `Ended`.
     pub fn begin(&mut self, spec: TaskSpec) {
+        self.hand_out(spec, false);
+    }
+
+    /// Whether [`Exec::ready`] is of use for it: a command here, for a keeper that has nothing else to do.
+    pub fn may_be_ready(&self, op: &Op) -> bool {
+        matches!(op, Op::Process(op) if op.host.is_none()) && self.link.is_some() && self.kept.is_empty()
+    }
+
+    /// The first half of [`Exec::begin`], for a task whose records are not synced yet: the keeper makes ready what nobody can
+    /// see. [`Exec::go`] or [`Exec::withdraw`] must follow at once.
+    pub fn ready(&mut self, spec: TaskSpec) {
+        self.held = Some(spec.task.clone());
+        self.hand_out(spec, true);
+    }
+
+    /// The second half: what was made ready starts.
+    pub fn go(&mut self) {
+        // One that could not even be made ready has its end already.
+        if let Some(task) = self.held.take().filter(|task| self.kept.contains_key(task))
+            && let Some(link) = &mut self.link
+        {
+            link.send(&ToKeeper::Go { task });
+        }
+    }
+
+    /// It does not start after all.
+    pub fn withdraw(&mut self) {
+        if let Some(task) = self.held.take() {
+            self.kept.remove(&task);
+            let is_its =
+                |event: &ExecEvent| matches!(event, ExecEvent::Ended { task: other, .. } if *other == task);
+            self.ready.retain(|event| !is_its(event));
+        }
+    }
+
+    /// With `hold` it does not start yet.
+    fn hand_out(&mut self, spec: TaskSpec, hold: bool) {
         let TaskSpec { task, op, timeout, grace, want, sensitive, env, root } = spec;
         match op {
             Op::Process(op) => {
@@ -270,7 +310,7 @@ impl Exec {
                     start
                 });
                 match started {
-                    Ok(start) => self.hand_over(start, true, abroad.map(Box::new)),
+                    Ok(start) => self.hand_over(start, hold, true, abroad.map(Box::new)),
                     Err(error) => self.not_started(task, error),
                 }
             }
@@ -349,7 +389,7 @@ impl Exec {
     }
 
     /// With `again`, another keeper gets it if this one dies before it has begun.
-    fn hand_over(&mut self, start: StartTask, again: bool, far: Option<Box<Abroad>>) {
+    fn hand_over(&mut self, start: StartTask, hold: bool, again: bool, far: Option<Box<Abroad>>) {
         if self.link.is_none() {
             match Link::start(&self.config.keeper_binary, &self.config.run_dir) {
                 Ok(mut link) => {
@@ -363,12 +403,13 @@ impl Exec {
             }
         }
         let (task, want) = (start.task.clone(), start.want);
-        let message = ToKeeper::Start(Box::new(start));
+        let start = Box::new(start);
+        let message = if hold { ToKeeper::Ready(start) } else { ToKeeper::Start(start) };
         if let Some(link) = &mut self.link {
             link.send(&message);
         }
         let order = match message {
-            ToKeeper::Start(start) if again => Some(start),
+            ToKeeper::Start(start) | ToKeeper::Ready(start) if again => Some(start),
             _ => None,
         };
         self.kept.insert(task, Kept { want, order, far });
@@ -553,7 +594,7 @@ impl Exec {
         }
         for order in orders {
             let far = None;
-            self.hand_over(*order, false, far);
+            self.hand_over(*order, false, false, far);
         }
         for (task, want, abroad) in asks {
             self.ask(&task, want, *abroad);

@@ -30,16 +30,11 @@ pub fn give_limit_back(command: &mut Command) {
 }
 
 /// Calls `spawn` while this process has the limit that it was given. For a process of one thread, and only if `spawn`
-/// opens nothing and the descriptors that it hands over are all below `limit_given`.
+/// opens nothing.
 pub(super) fn with_limit_given<T>(spawn: impl FnOnce() -> T) -> T {
     let Some(&(soft, hard)) = GIVEN.get() else { return spawn() };
     let _ = setrlimit(Resource::RLIMIT_NOFILE, soft, hard);
     let result = spawn();
     let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     result
-}
-
-/// The limit that commands get, where it is not this process's own.
-pub(super) fn limit_given() -> Option<rlim_t> {
-    GIVEN.get().map(|(soft, _)| *soft)
 }

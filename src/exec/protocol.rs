@@ -51,6 +51,12 @@ pub(super) enum ToKeeper {
         output_cap: u64,
     },
     Start(Box<StartTask>),
+    /// To be made ready for its start as far as nobody can see it; it takes the place of the one before.
+    Ready(Box<StartTask>),
+    /// The task that was made ready is to start.
+    Go {
+        task: TaskId,
+    },
     Stop {
         task: TaskId,
         force: bool,

@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::fcntl::posix_fallocate;
+use nix::libc;
 
 use super::folder::{Access, Folder};
 use super::line::Chain;
@@ -112,9 +114,15 @@ impl Journal {
     /// Appends records. When this returns `Ok`, all of them are durable. After an error every later call fails with the
     /// same cause; what of `records` is on disk is then unknown until the journal is opened anew.
     pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
+        self.append_while(records, || {})
+    }
+
+    /// As [`Journal::append`]. `meanwhile` is called once the bytes are on their way to the disk: neither durable nor lost. It is
+    /// not called if they cannot be written.
+    pub fn append_while(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), JournalError> {
         match &self.health {
             Health::Full(error) | Health::Dead(error) => Err(error.clone()),
-            Health::Good => self.write(records),
+            Health::Good => self.write(records, meanwhile),
         }
     }
 
@@ -128,7 +136,7 @@ impl Journal {
         match &self.health {
             Health::Dead(error) => return Err(error.clone()),
             Health::Full(_) => {}
-            Health::Good => match self.write(records) {
+            Health::Good => match self.write(records, || {}) {
                 Err(_) if matches!(self.health, Health::Full(_)) => {}
                 result => return result,
             },
@@ -138,11 +146,11 @@ impl Journal {
         if !planted::is(Bug::KeepReserve) {
             let _ = self.folder.remove_file(RESERVE_FILE);
         }
-        self.write(records)
+        self.write(records, || {})
     }
 
-    fn write(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        self.try_write(records).map_err(|Failed { error, cut_back }| {
+    fn write(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), JournalError> {
+        self.try_write(records, meanwhile).map_err(|Failed { error, cut_back }| {
             match (&self.health, cut_back) {
                 // The first cause is the one to tell.
                 (Health::Full(_), true) => {}
@@ -155,8 +163,9 @@ impl Journal {
     }
 
     /// The chain moves on only when the lines are durable.
-    fn try_write(&mut self, records: &[Record]) -> Result<(), Failed> {
+    fn try_write(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), Failed> {
         if records.is_empty() {
+            meanwhile();
             return Ok(());
         }
         let mut chain = self.chain.clone();
@@ -175,6 +184,8 @@ impl Journal {
             let cut_back = fault.is_full() && self.file.set_len(self.length).is_ok();
             return Err(Failed { error: fault.into(), cut_back });
         }
+        self.send_off();
+        meanwhile();
         // Never tried again: the kernel reports a lost page once and then calls it clean.
         if !planted::is(Bug::SkipSync) {
             self.sync()?;
@@ -187,6 +198,14 @@ impl Journal {
             let _ = self.folder.remove_file(RESERVE_FILE);
         }
         Ok(())
+    }
+
+    /// Lets the disk begin with what was just written, so that it is at work while this process is. Only a hint: whether it
+    /// was done is for the sync to say.
+    fn send_off(&self) {
+        let (from, length) = (self.length.cast_signed(), self.buffer.len() as i64);
+        // SAFETY: it touches no memory of this process, and the descriptor is open.
+        unsafe { libc::sync_file_range(self.file.as_raw_fd(), from, length, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     fn sync(&self) -> Result<(), JournalError> {

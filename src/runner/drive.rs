@@ -204,7 +204,8 @@ impl Driver<'_> {
         Ok(records)
     }
 
-    /// Decides, syncs, acts: in this order. What it has recorded is to be told.
+    /// Decides, syncs, acts: in this order. What it has recorded is to be told. A command that starts alone is made ready
+    /// while the disk is at work.
     fn decide(&mut self, inputs: Vec<Input>) -> Result<Vec<Record>, Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
@@ -216,11 +217,18 @@ impl Driver<'_> {
         if planted::is(Bug::ActBeforeSync) {
             self.act(std::mem::take(&mut acts));
         }
-        if !records.is_empty()
-            && let Err(error) = self.journal.append(&records)
-        {
+        let only_start = self.only_start(&mut acts);
+        if let Err(error) = self.journal.append_while(&records, || {
+            if let Some(start) = only_start {
+                self.exec.ready(spec(self.dir, self.engine.plan(), start));
+            }
+        }) {
+            self.exec.withdraw();
             return Err(Stopped { error: error.into(), lost: records });
         }
+        self.exec.go();
+        // The keeper may sit on this core.
+        std::thread::yield_now();
         for record in &records {
             self.teller.record(self.engine.plan(), record);
         }
@@ -260,10 +268,21 @@ impl Driver<'_> {
         self.reporters.iter_mut().for_each(|reporter| reporter.flush());
     }
 
+    /// The command that can be made ready while the records are synced: there is no other.
+    fn only_start(&self, acts: &mut Vec<Act>) -> Option<StartTask> {
+        let mut others = acts.iter().enumerate().filter(|(_, act)| !matches!(act, Act::Notify(_)));
+        let (Some((at, Act::Start(task))), None) = (others.next(), others.next()) else { return None };
+        if !self.exec.may_be_ready(&task.op) {
+            return None;
+        }
+        let Act::Start(task) = acts.remove(at) else { return None };
+        Some(*task)
+    }
+
     fn act(&mut self, acts: Vec<Act>) {
         for act in acts {
             match act {
-                Act::Start(task) => self.exec.begin(self.spec(*task)),
+                Act::Start(task) => self.exec.begin(spec(self.dir, self.engine.plan(), *task)),
                 Act::Stop { task, force } => self.exec.stop(&task, force),
                 Act::Notify(out) => {
                     let (plan, head, at) = (self.engine.plan(), self.journal.head(), self.clock.now().at);
@@ -271,17 +290,6 @@ impl Driver<'_> {
                 }
             }
         }
-    }
-
-    fn spec(&self, start: StartTask) -> TaskSpec {
-        let StartTask { task, op, timeout, grace, want, sensitive } = start;
-        let env = vec![
-            ("RUNBOOK_RUN".to_owned(), self.dir.id().to_string()),
-            ("RUNBOOK_STEP".to_owned(), task.step.to_string()),
-            ("RUNBOOK_ATTEMPT".to_owned(), task.attempt.to_string()),
-            ("RUNBOOK_DIR".to_owned(), self.dir.path().to_string_lossy().into_owned()),
-        ];
-        TaskSpec { task, op, timeout, grace, want, sensitive, env, root: self.engine.plan().root.clone() }
     }
 
     async fn wait(&mut self, signals: &mut Signals) -> Woken {
@@ -346,6 +354,17 @@ impl Driver<'_> {
         }
         Ok(())
     }
+}
+
+fn spec(dir: &RunDir, plan: &Plan, start: StartTask) -> TaskSpec {
+    let StartTask { task, op, timeout, grace, want, sensitive } = start;
+    let env = vec![
+        ("RUNBOOK_RUN".to_owned(), dir.id().to_string()),
+        ("RUNBOOK_STEP".to_owned(), task.step.to_string()),
+        ("RUNBOOK_ATTEMPT".to_owned(), task.attempt.to_string()),
+        ("RUNBOOK_DIR".to_owned(), dir.path().to_string_lossy().into_owned()),
+    ];
+    TaskSpec { task, op, timeout, grace, want, sensitive, env, root: plan.root.clone() }
 }
 
 impl Driver<'_> {

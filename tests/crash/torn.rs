@@ -11,8 +11,8 @@ use crate::support::World;
 /// last record.
 fn killed_before_the_order(strace: &Strace) -> World {
     let world = three();
-    // The first `sendto` greets the keeper, the second orders the first step.
-    strace.start(&world, &["inject=sendto:signal=SIGKILL:when=3"], &["run", "three"]).wait().exits(-9);
+    // The first `sendto` greets the keeper, the second orders the first step, the third lets the second be made ready.
+    strace.start(&world, &["inject=sendto:signal=SIGKILL:when=4"], &["run", "three"]).wait().exits(-9);
     world.assert_nothing_runs();
     assert_eq!(world.ledger(), ["one"]);
     world

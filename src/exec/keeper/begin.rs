@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::far::FarTask;
 use super::keep::{Keeper, now};
 use super::sink::{Keep, Sink};
-use super::spawn::{self, Beside, Failure, Started};
+use super::spawn::{self, Beside, Failure, Prepared, Started};
 use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
 use crate::exec::Stream;
 use crate::exec::notes::Note;
@@ -14,13 +14,35 @@ use crate::exec::procfs::StartTimes;
 use crate::exec::protocol::{EndedTask, StartTask};
 use crate::exec::tree::{self, TOKEN, Tree};
 use crate::exec::{mark, outputs};
-use crate::model::{Millis, TaskEnd, TaskEndKind};
+use crate::model::{Millis, TaskEnd, TaskEndKind, TaskId};
 use crate::planted::{self, Bug};
 
 /// So many tasks at once have their writing ends held; more would need too many descriptors.
 const HELD: usize = 32;
 
+/// A task that can start at once.
+pub(super) struct Ready {
+    order: StartTask,
+    token: String,
+    mark: u64,
+    extra: [(&'static str, OsString); 2],
+    without: Vec<OsString>,
+    prepared: Result<Prepared, Failure>,
+}
+
 impl Keeper {
+    /// Starts what was made ready before.
+    pub(super) fn go(&mut self, task: &TaskId) {
+        match self.ready.take().filter(|ready| ready.order.task == *task) {
+            Some(ready) => self.start(ready),
+            None => {
+                let error = "it was to start before it was made ready".to_owned();
+                let end = TaskEnd::new(TaskEndKind::NotStarted { error }, Millis::ZERO);
+                self.report(EndedTask::new(task.clone(), end, false));
+            }
+        }
+    }
+
     pub(super) fn begin(&mut self, order: StartTask) {
         self.remember_host(&order);
         if let Some(order) = self.open_way(order) {
@@ -28,15 +50,13 @@ impl Keeper {
         }
     }
 
-    pub(super) fn begin_now(&mut self, mut order: StartTask) {
-        let note = Note::Intent { task: order.task.clone() };
-        let noted = if planted::is(Bug::NoIntentNote) { Ok(()) } else { self.notes.add(&note) };
-        if let Err(e) = noted {
-            // Without the note a later runner could start it again: better not at all.
-            self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
-            return;
-        }
-        let began = now();
+    pub(super) fn begin_now(&mut self, order: StartTask) {
+        let ready = self.make_ready(order);
+        self.start(ready);
+    }
+
+    /// The first half of a beginning. Nobody sees anything of it, and nothing has to be undone if the second never comes.
+    pub(super) fn make_ready(&self, order: StartTask) -> Ready {
         let mut token = tree::token(&self.run_dir, &order.task);
         if order.far.as_ref().is_some_and(|far| far.asks) {
             // A way that ends on this machine may have handed its variables on to the command: to end the question must not
@@ -47,10 +67,27 @@ impl Keeper {
         let published = outputs::published_path(&self.run_dir, &order.task);
         let extra = [("RUNBOOK_OUTPUT", published.into_os_string()), (TOKEN, OsString::from(token.clone()))];
         let without = if order.far.is_some() { self.secret_names() } else { Vec::new() };
-        let hold_writers = self.tasks.len() < HELD;
+        let beside = Beside { given: &self.given, extra: &extra, without: &without, mark };
+        let prepared = spawn::prepare(&order, &beside);
+        Ready { order, token, mark, extra, without, prepared }
+    }
+
+    /// The second half.
+    pub(super) fn start(&mut self, ready: Ready) {
+        let Ready { mut order, token, mark, extra, without, prepared } = ready;
+        let note = Note::Intent { task: order.task.clone() };
+        let noted = if planted::is(Bug::NoIntentNote) { Ok(()) } else { self.notes.add(&note) };
+        if let Err(e) = noted {
+            // Without the note a later runner could start it again: better not at all.
+            self.refuse(&order, format!("the run's folder cannot be written, so nothing is started: {e}"));
+            return;
+        }
+        let began = now();
         let before = StartTimes::before();
-        let beside = Beside { given: &self.given, extra: &extra, without: &without, mark, hold_writers };
-        let (started, defect) = match spawn::spawn(&order, &beside) {
+        let beside = Beside { given: &self.given, extra: &extra, without: &without, mark };
+        let hold_writers = self.tasks.len() < HELD;
+        let started = prepared.and_then(|prepared| spawn::spawn(&order, prepared, &beside, hold_writers));
+        let (started, defect) = match started {
             Ok(started) => (started, None),
             Err(Failure::NotStarted(error)) => return self.refuse(&order, self.redactor.redact_text(&error)),
             Err(Failure::Partly { why, started }) => {

@@ -14,6 +14,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::begin::Ready;
 use super::conn::Conn;
 use super::launch::Given;
 use super::pause::Rest;
@@ -27,6 +28,7 @@ use crate::exec::protocol::{FromKeeper, StartTask, ToKeeper};
 use crate::exec::raise_descriptor_limit;
 use crate::exec::redact::Redactor;
 use crate::model::TaskId;
+use crate::planted::{self, Bug};
 
 const BUFFER: usize = 64 << 10;
 
@@ -58,6 +60,8 @@ pub(super) struct Keeper {
     /// Connections that are being made, and what waits for them.
     pub(super) openings: Vec<Opening>,
     pub(super) waiting: Vec<StartTask>,
+    /// What the runner may soon tell to start. Gone with the runner.
+    pub(super) ready: Option<Ready>,
     /// Something was started that is no task's.
     pub(super) started_beside: Cell<bool>,
     /// How each host of a task is reached, and what clears it.
@@ -114,6 +118,7 @@ impl Keeper {
             childless: true,
             openings: Vec::new(),
             waiting: Vec::new(),
+            ready: None,
             started_beside: Cell::new(false),
             hosts: BTreeMap::new(),
             clean: None,
@@ -130,6 +135,7 @@ impl Keeper {
             self.leftovers.retain(|o| o.pipe.is_some());
             if self.runner.as_ref().is_some_and(|r| r.closed) {
                 self.runner = None;
+                self.ready = None;
                 self.unpause();
             }
             self.settle();
@@ -323,6 +329,9 @@ impl Keeper {
                 self.tell(&FromKeeper::Joined { running });
             }
             ToKeeper::Start(task) => self.begin(*task),
+            ToKeeper::Ready(task) if planted::is(Bug::StartReady) => self.begin(*task),
+            ToKeeper::Ready(task) => self.ready = Some(self.make_ready(*task)),
+            ToKeeper::Go { task } => self.go(&task),
             ToKeeper::Stop { task, force } => self.stop(&task, force),
             ToKeeper::Clean { keep } => self.clean = Some(keep),
             ToKeeper::Pause => self.pause(),
@@ -342,6 +351,7 @@ impl Keeper {
         let conn = check(socket);
         let Ok(conn) = conn else { return };
         self.receive();
+        self.ready = None;
         self.unpause();
         self.runner = Some(conn);
     }

@@ -6,21 +6,22 @@
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::rc::Rc;
 
 use nix::libc::{self, c_char, c_int};
 use nix::sys::signal::SigSet;
 
 /// The variables that this process was given, as the kernel takes them: `NAME=value`.
-pub(super) struct Given(Vec<CString>);
+pub(super) struct Given(Rc<[CString]>);
 
 /// The variables of one command.
-pub(super) struct Variables<'a> {
-    given: &'a Given,
-    unset: &'a [OsString],
+pub(super) struct Variables {
+    given: Rc<[CString]>,
+    unset: Vec<OsString>,
     set: Vec<CString>,
 }
 
@@ -32,12 +33,12 @@ impl Given {
 
     /// These without `unset`, and then `set`, which outweighs both. Of two settings of one name the later counts.
     pub fn with<'a>(
-        &'a self,
-        unset: &'a [OsString],
+        &self,
+        unset: &[OsString],
         set: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    ) -> io::Result<Variables<'a>> {
+    ) -> io::Result<Variables> {
         let set = set.map(|(name, value)| entry(name, value)).collect::<io::Result<_>>()?;
-        Ok(Variables { given: self, unset, set })
+        Ok(Variables { given: Rc::clone(&self.0), unset: unset.to_vec(), set })
     }
 }
 
@@ -54,13 +55,13 @@ fn name(entry: &CStr) -> &[u8] {
     entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }
 
-impl Variables<'_> {
+impl Variables {
     fn entries(&self) -> impl Iterator<Item = &CStr> {
         let set: Vec<&[u8]> = self.set.iter().map(|entry| name(entry)).collect();
         let last = move |at: usize, name: &[u8]| !set[at..].contains(&name);
         let kept = {
             let last = last.clone();
-            self.given.0.iter().filter(move |entry| {
+            self.given.iter().filter(move |entry| {
                 let name = name(entry);
                 last(0, name) && self.unset.iter().all(|unset| unset.as_bytes() != name)
             })
@@ -70,48 +71,66 @@ impl Variables<'_> {
     }
 }
 
-/// What a command is started with. Its descriptors are closed on exec here, and it gets nothing else.
-pub(super) struct Launch<'a> {
-    /// The program is looked for in this process's PATH.
-    pub argv: &'a [String],
-    pub workdir: &'a Path,
-    pub variables: &'a Variables<'a>,
-    /// The process group; 0 for one of its own.
-    pub group: i32,
+/// The descriptors that a command finds as its standard ones, all of them closed on exec here; it gets nothing else.
+#[derive(Clone, Copy)]
+pub(super) struct Standard {
     /// `/dev/null` if there is none.
-    pub stdin: Option<BorrowedFd<'a>>,
-    pub stdout: BorrowedFd<'a>,
-    pub stderr: BorrowedFd<'a>,
+    pub stdin: Option<RawFd>,
+    pub stdout: RawFd,
+    pub stderr: RawFd,
 }
 
-impl Launch<'_> {
-    /// The pid of the new process. It has no signal blocked, ignored or handled.
-    pub fn start(&self) -> io::Result<i32> {
-        let argv = self.argv.iter().map(|text| CString::new(text.as_str()));
+/// A command, ready to be started.
+pub(super) struct Launch {
+    /// What the lists below point to.
+    argv: Vec<CString>,
+    _variables: Variables,
+    arguments: Vec<*mut c_char>,
+    environment: Vec<*mut c_char>,
+    actions: Actions,
+    attributes: Attributes,
+}
+
+impl Launch {
+    /// The program is looked for in this process's PATH. `group` is the process group, 0 for one of its own. The descriptors
+    /// must be open until the start.
+    pub fn new(
+        argv: &[String],
+        workdir: &Path,
+        variables: Variables,
+        group: i32,
+        standard: Standard,
+    ) -> io::Result<Self> {
+        let argv = argv.iter().map(|text| CString::new(text.as_str()));
         let argv = argv.collect::<Result<Vec<_>, _>>()?;
         let arguments = pointers(argv.iter().map(CString::as_c_str));
-        let variables = pointers(self.variables.entries());
-        let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+        let environment = pointers(variables.entries());
         let mut actions = Actions::new()?;
-        match self.stdin {
-            Some(stdin) => actions.give(stdin.as_raw_fd(), libc::STDIN_FILENO)?,
+        match standard.stdin {
+            Some(stdin) => actions.give(stdin, libc::STDIN_FILENO)?,
             None => actions.open_null(libc::STDIN_FILENO)?,
         }
-        actions.give(self.stdout.as_raw_fd(), libc::STDOUT_FILENO)?;
-        actions.give(self.stderr.as_raw_fd(), libc::STDERR_FILENO)?;
-        actions.enter(&CString::new(self.workdir.as_os_str().as_bytes())?)?;
-        let attributes = Attributes::new(self.group)?;
+        actions.give(standard.stdout, libc::STDOUT_FILENO)?;
+        actions.give(standard.stderr, libc::STDERR_FILENO)?;
+        actions.enter(&CString::new(workdir.as_os_str().as_bytes())?)?;
+        let attributes = Attributes::new(group)?;
+        Ok(Self { argv, _variables: variables, arguments, environment, actions, attributes })
+    }
+
+    /// The pid of the new process. It has no signal blocked, ignored or handled.
+    pub fn start(&self) -> io::Result<i32> {
+        let program = self.argv.first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut pid = 0;
-        // SAFETY: both lists end with a null pointer and point to texts that live until the call returns; actions and
-        // attributes were made by the C library.
+        // SAFETY: both lists end with a null pointer and point to texts that `self` keeps; actions and attributes were made
+        // by the C library.
         check(unsafe {
             libc::posix_spawnp(
                 &raw mut pid,
                 program.as_ptr(),
-                &raw const actions.0,
-                &raw const attributes.0,
-                arguments.as_ptr(),
-                variables.as_ptr(),
+                &raw const self.actions.0,
+                &raw const self.attributes.0,
+                self.arguments.as_ptr(),
+                self.environment.as_ptr(),
             )
         })?;
         Ok(pid)
@@ -224,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_nul_byte_is_refused() {
-        let given = Given(Vec::new());
+        let given = Given(Rc::new([]));
         let error = given.with(&[], [(&b"A"[..], &b"x\0y"[..])].into_iter()).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }

@@ -1,8 +1,7 @@
 //! Starts the commands of a task.
 //!
-//! By `posix_spawn` ([`Launch`]), and where that cannot do it by `std::process::Command`: for a task with a PATH of its own,
-//! in which its programs are to be found, and where a descriptor's number is above the limit that the command is to have.
-//! The keeper's own descriptors are all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which
+//! By `posix_spawn` ([`Launch`]), and for a task with a PATH of its own, in which its programs are to be found, by
+//! `std::process::Command`. The keeper's own descriptors are all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which
 //! both reset: so the children start clean without any code between fork and exec. Only two limits are not theirs.
 
 use std::ffi::{OsStr, OsString};
@@ -17,8 +16,8 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
-use super::launch::{Given, Launch};
-use crate::exec::descriptors::{give_limit_back, limit_given, with_limit_given};
+use super::launch::{Given, Launch, Standard};
+use crate::exec::descriptors::{give_limit_back, with_limit_given};
 use crate::exec::mark;
 use crate::exec::protocol::StartTask;
 
@@ -49,12 +48,19 @@ pub(super) struct Beside<'a> {
     pub without: &'a [OsString],
     /// Every process carries it.
     pub mark: u64,
-    /// The outputs do not end with the processes, but when `Started::writers` are dropped.
-    pub hold_writers: bool,
 }
 
-/// Starts all commands of the task, one feeding the next.
-pub(super) fn spawn(task: &StartTask, beside: &Beside<'_>) -> Result<Started, Failure> {
+/// What a task's first command finds when it starts.
+pub(super) struct Prepared {
+    stdin: Option<(PipeReader, PipeWriter)>,
+    stdout: (PipeReader, PipeWriter),
+    stderr: (PipeReader, PipeWriter),
+    /// Of a task with one command.
+    launch: Option<Launch>,
+}
+
+/// Makes all ready that can be made without anybody seeing it.
+pub(super) fn prepare(task: &StartTask, beside: &Beside<'_>) -> Result<Prepared, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
     if task.commands.is_empty() || task.commands.iter().any(Vec::is_empty) {
         return Err(Failure::NotStarted("there is no command to run".into()));
@@ -65,21 +71,34 @@ pub(super) fn spawn(task: &StartTask, beside: &Beside<'_>) -> Result<Started, Fa
             check_program(&argv[0], task).map_err(Failure::NotStarted)?;
         }
     }
-    let (stdout, stdout_writer) = io::pipe().map_err(broken)?;
-    let (stderr, stderr_writer) = io::pipe().map_err(broken)?;
-    let mut started = Started { pids: Vec::new(), stdin: None, stdout, stderr, writers: Vec::new() };
-    let mut previous: Option<PipeReader> = None;
+    let stdin = task.stdin.is_some().then(io::pipe).transpose().map_err(broken)?;
+    let (stdout, stderr) = (io::pipe().map_err(broken)?, io::pipe().map_err(broken)?);
+    let mut prepared = Prepared { stdin, stdout, stderr, launch: None };
+    if let [argv] = task.commands.as_slice() {
+        let stdin = prepared.stdin.as_ref().map(|(reader, _)| reader.as_fd());
+        let descriptors =
+            Descriptors { stdin, stdout: prepared.stdout.1.as_fd(), stderr: prepared.stderr.1.as_fd() };
+        prepared.launch = launch(task, argv, 0, beside, &descriptors)
+            .map_err(|e| Failure::NotStarted(explain(&e, &argv[0], task)))?;
+    }
+    Ok(prepared)
+}
+
+/// Starts all commands of the task, one feeding the next. With `hold_writers` the outputs do not end with the processes, but
+/// when `Started::writers` are dropped.
+pub(super) fn spawn(
+    task: &StartTask,
+    prepared: Prepared,
+    beside: &Beside<'_>,
+    hold_writers: bool,
+) -> Result<Started, Failure> {
+    let Prepared { stdin, stdout: (stdout, stdout_writer), stderr: (stderr, stderr_writer), mut launch } =
+        prepared;
+    let (mut previous, stdin) = stdin.unzip();
+    let mut started = Started { pids: Vec::new(), stdin, stdout, stderr, writers: Vec::new() };
     for (at, argv) in task.commands.iter().enumerate() {
         let result = (|| {
-            let stdin = match previous.take() {
-                Some(reader) => Some(reader),
-                None if at == 0 && task.stdin.is_some() => {
-                    let (reader, writer) = io::pipe()?;
-                    started.stdin = Some(writer);
-                    Some(reader)
-                }
-                None => None,
-            };
+            let stdin = previous.take();
             let between = match at + 1 == task.commands.len() {
                 true => None,
                 false => {
@@ -94,7 +113,7 @@ pub(super) fn spawn(task: &StartTask, beside: &Beside<'_>) -> Result<Started, Fa
                 stderr: stderr_writer.as_fd(),
             };
             let group = started.pids.first().copied().unwrap_or(0);
-            start(task, argv, group, beside, &descriptors)
+            start(task, argv, group, beside, &descriptors, launch.take())
         })();
         match result {
             Ok(pid) => started.pids.push(pid),
@@ -107,7 +126,7 @@ pub(super) fn spawn(task: &StartTask, beside: &Beside<'_>) -> Result<Started, Fa
             }
         }
     }
-    if beside.hold_writers {
+    if hold_writers {
         started.writers.extend([stdout_writer, stderr_writer]);
     }
     Ok(started)
@@ -120,11 +139,28 @@ struct Descriptors<'a> {
     stderr: BorrowedFd<'a>,
 }
 
-impl Descriptors<'_> {
-    fn all_below(&self, limit: u64) -> bool {
-        let all = self.stdin.iter().chain([&self.stdout, &self.stderr]);
-        all.into_iter().all(|fd| u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd < limit))
+/// A start by `posix_spawn`. None: that cannot look for the program where the task wants it.
+fn launch(
+    task: &StartTask,
+    argv: &[String],
+    group: i32,
+    beside: &Beside<'_>,
+    descriptors: &Descriptors<'_>,
+) -> io::Result<Option<Launch>> {
+    let path_is_given =
+        beside.without.iter().all(|name| name != "PATH") && task.env.iter().all(|(name, _)| name != "PATH");
+    if !path_is_given {
+        return Ok(None);
     }
+    let own = task.env.iter().map(|(name, value)| (name.as_bytes(), value.0.as_slice()));
+    let extra = beside.extra.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let variables = beside.given.with(beside.without, own.chain(extra))?;
+    let standard = Standard {
+        stdin: descriptors.stdin.as_ref().map(AsRawFd::as_raw_fd),
+        stdout: descriptors.stdout.as_raw_fd(),
+        stderr: descriptors.stderr.as_raw_fd(),
+    };
+    Launch::new(argv, &task.workdir, variables, group, standard).map(Some)
 }
 
 /// Starts it with its task's mark, and with the limit of descriptors that this program was given.
@@ -134,18 +170,14 @@ fn start(
     group: i32,
     beside: &Beside<'_>,
     descriptors: &Descriptors<'_>,
+    ready: Option<Launch>,
 ) -> io::Result<i32> {
-    let path_is_given =
-        beside.without.iter().all(|name| name != "PATH") && task.env.iter().all(|(name, _)| name != "PATH");
-    // The C library's `posix_spawn` refuses a descriptor above the limit of the moment.
-    if path_is_given && limit_given().is_none_or(|limit| descriptors.all_below(limit)) {
-        let own = task.env.iter().map(|(name, value)| (name.as_bytes(), value.0.as_slice()));
-        let extra = beside.extra.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        let variables = beside.given.with(beside.without, own.chain(extra))?;
-        let Descriptors { stdin, stdout, stderr } = *descriptors;
-        let workdir = &task.workdir;
-        let launch = Launch { argv, workdir, variables: &variables, group, stdin, stdout, stderr };
-        return mark::with(beside.mark, || with_limit_given(|| launch.start()));
+    let ready = match ready {
+        Some(ready) => Some(ready),
+        None => launch(task, argv, group, beside, descriptors)?,
+    };
+    if let Some(ready) = ready {
+        return mark::with(beside.mark, || with_limit_given(|| ready.start()));
     }
     let mut command = Command::new(&argv[0]);
     command.args(&argv[1..]).current_dir(&task.workdir).process_group(group);
