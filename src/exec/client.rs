@@ -269,14 +269,13 @@ impl Exec {
         self.hand_out(spec, true);
     }
 
-    /// The second half: what was made ready starts.
-    pub fn go(&mut self) {
+    /// The second half: what was made ready starts. False if there is nothing.
+    pub fn go(&mut self) -> bool {
         // One that could not even be made ready has its end already.
-        if let Some(task) = self.held.take().filter(|task| self.kept.contains_key(task))
-            && let Some(link) = &mut self.link
-        {
-            link.send(&ToKeeper::Go { task });
-        }
+        let held = self.held.take().filter(|task| self.kept.contains_key(task));
+        let Some((task, link)) = held.zip(self.link.as_mut()) else { return false };
+        link.send(&ToKeeper::Go { task });
+        true
     }
 
     /// It does not start after all.

@@ -39,10 +39,6 @@ pub struct Finished {
 /// How many events that wait already are answered with one sync.
 const BATCH: usize = 64;
 
-/// So late at most a step's start or end is told. Whoever tells it at once keeps the keeper from starting the next command:
-/// both share a core as a rule.
-const UNTOLD: Duration = Duration::from_millis(20);
-
 pub(super) struct Driver<'a> {
     pub dir: &'a RunDir,
     pub engine: Engine,
@@ -63,29 +59,8 @@ pub(super) struct Driver<'a> {
     /// What came of handing notices over at once; told to the engine with what comes next.
     pub refused: Vec<Input>,
     pub reporters: &'a mut [Box<dyn Reporter>],
-    pub untold: Untold,
     /// When the reporters were last told the time.
     pub ticked: Instant,
-}
-
-/// Records that the reporters do not know yet.
-#[derive(Default)]
-pub(super) struct Untold {
-    records: Vec<Record>,
-    /// When the first of them was written.
-    since: Option<Instant>,
-}
-
-impl Untold {
-    /// How long it may still wait; none if there is nothing.
-    fn patience(&self) -> Option<Duration> {
-        self.since.map(|since| UNTOLD.saturating_sub(since.elapsed()))
-    }
-
-    fn take(&mut self) -> Vec<Record> {
-        self.since = None;
-        std::mem::take(&mut self.records)
-    }
 }
 
 pub(super) struct Signals {
@@ -122,8 +97,6 @@ enum Woken {
     Continued,
     Deadline,
     Tick,
-    /// What was not told yet has waited long enough.
-    Quiet,
 }
 
 impl Driver<'_> {
@@ -133,7 +106,6 @@ impl Driver<'_> {
         let mut stops = 0;
         let result = self.run(first, &mut signals, &mut stops).await;
         self.prompt = None;
-        self.tell();
         self.listener.finish().await;
         if result.is_ok() {
             self.wait_for_notices(&mut signals).await;
@@ -161,9 +133,7 @@ impl Driver<'_> {
     async fn run(&mut self, first: Input, signals: &mut Signals, stops: &mut u32) -> Result<RunEnd, Stopped> {
         let mut inputs = vec![first];
         loop {
-            let records = self.decide(inputs)?;
-            let said = self.script.answers(self.engine.plan(), self.engine.state(), &records);
-            self.tell_later(records);
+            let records = self.answer(inputs)?;
             if let Some(why) = self.engine.fault() {
                 let error = RunError::Fold { run: self.dir.id().clone(), why: why.to_owned() };
                 return Err(Stopped { error, lost: Vec::new() });
@@ -171,7 +141,7 @@ impl Driver<'_> {
             if let Some(end) = self.engine.state().end() {
                 return Ok(end.clone());
             }
-            inputs = said;
+            inputs = self.script.answers(self.engine.plan(), self.engine.state(), &records);
             inputs.append(&mut self.refused);
             if inputs.is_empty() && !self.waits && self.engine.is_asking() {
                 let records = self.answer(vec![Input::CannotWait])?;
@@ -196,17 +166,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Decides, syncs, acts, tells: in this order.
+    /// Decides, syncs, acts, tells: in this order. The commands start while the reporters write, and a command that starts
+    /// alone is made ready while the disk is at work.
     pub(super) fn answer(&mut self, inputs: Vec<Input>) -> Result<Vec<Record>, Stopped> {
-        let records = self.decide(inputs)?;
-        self.untold.records.extend(records.iter().cloned());
-        self.tell();
-        Ok(records)
-    }
-
-    /// Decides, syncs, acts: in this order. What it has recorded is to be told. A command that starts alone is made ready
-    /// while the disk is at work.
-    fn decide(&mut self, inputs: Vec<Input>) -> Result<Vec<Record>, Stopped> {
         let now = self.clock.now();
         let (mut records, mut acts) = (Vec::new(), Vec::new());
         for input in inputs {
@@ -226,46 +188,21 @@ impl Driver<'_> {
             self.exec.withdraw();
             return Err(Stopped { error: error.into(), lost: records });
         }
-        self.exec.go();
-        // The keeper may sit on this core.
-        std::thread::yield_now();
+        if self.exec.go() {
+            // The keeper sits on this core as a rule.
+            std::thread::yield_now();
+        }
         for record in &records {
             self.teller.record(self.engine.plan(), record);
         }
         self.act(acts);
-        Ok(records)
-    }
-
-    fn tell_later(&mut self, records: Vec<Record>) {
-        if records.is_empty() {
-            return;
-        }
-        self.untold.since.get_or_insert_with(Instant::now);
-        self.untold.records.extend(records);
-        // What else is said of the run depends on how it stands, and steps only come and go.
-        let steps_only = self.untold.records.iter().all(|record| {
-            matches!(
-                record.event,
-                Event::TaskStarted { .. } | Event::TaskEnded { .. } | Event::StepEnded { .. }
-            )
-        });
-        if !steps_only || self.untold.patience() == Some(Duration::ZERO) {
-            self.tell();
-        }
-    }
-
-    /// Tells the reporters what they do not know yet.
-    pub(super) fn tell(&mut self) {
-        let untold = self.untold.take();
-        if untold.is_empty() {
-            return;
-        }
-        for record in untold {
+        for record in &records {
             for reporter in self.reporters.iter_mut() {
-                reporter.record(self.engine.plan(), self.engine.state(), &record);
+                reporter.record(self.engine.plan(), self.engine.state(), record);
             }
         }
         self.reporters.iter_mut().for_each(|reporter| reporter.flush());
+        Ok(records)
     }
 
     /// The command that can be made ready while the records are synced: there is no other.
@@ -298,7 +235,6 @@ impl Driver<'_> {
         // Counted from the last tick: a step that prints without a pause must not keep the view from moving.
         let every = self.reporters.iter().filter_map(|r| r.tick_every()).min();
         let tick = every.map(|every| every.saturating_sub(self.ticked.elapsed()));
-        let untold = self.untold.patience();
         tokio::select! {
             event = self.exec.next() => Woken::Exec(Box::new(event)),
             heard = self.listener.next() => Woken::Heard(heard),
@@ -311,14 +247,12 @@ impl Driver<'_> {
             _ = signals.go_on.recv() => Woken::Continued,
             () = sleep_through(deadline) => Woken::Deadline,
             () = sleep(tick) => Woken::Tick,
-            () = sleep(untold) => Woken::Quiet,
         }
     }
 
     fn take_event(&mut self, event: ExecEvent, inputs: &mut Vec<Input>) {
         match event {
             ExecEvent::Output { task, stream, bytes } => {
-                self.tell();
                 for reporter in self.reporters.iter_mut() {
                     reporter.output(&task, stream == Stream::Stderr, &bytes);
                 }
@@ -333,7 +267,6 @@ impl Driver<'_> {
     fn take(&mut self, woken: Woken, stops: &mut u32, inputs: &mut Vec<Input>) -> Result<(), Stopped> {
         match woken {
             Woken::Exec(event) => self.take_event(*event, inputs),
-            Woken::Quiet => self.tell(),
             Woken::Heard(heard) => self.hear(heard, inputs)?,
             Woken::Told(told) => inputs.push(told),
             Woken::Typed(line) => self.typed(line.as_deref())?,
@@ -370,7 +303,6 @@ fn spec(dir: &RunDir, plan: &Plan, start: StartTask) -> TaskSpec {
 impl Driver<'_> {
     /// Tells the reporters the time.
     pub(super) fn redraw(&mut self) {
-        self.tell();
         self.ticked = Instant::now();
         let now = self.clock.now();
         for reporter in self.reporters.iter_mut() {
@@ -380,7 +312,6 @@ impl Driver<'_> {
 
     /// Stops this process as its terminal asks, and the commands with it, until it is continued.
     fn suspend(&mut self) -> Event {
-        self.tell();
         let since = self.clock.now().t;
         self.exec.pause();
         self.prompt.iter_mut().for_each(PromptLine::leave);

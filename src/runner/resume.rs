@@ -13,7 +13,7 @@ use crate::preflight;
 
 use super::clock::RunClock;
 use super::control::Listener;
-use super::drive::{Driver, Finished, Untold};
+use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
 use super::prompt::PromptLine;
@@ -158,7 +158,6 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             prompt: if request.people.here { PromptLine::open() } else { None },
             rested: false,
             reporters: &mut reporters,
-            untold: Untold::default(),
             ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Resume { info, before, found, rollback, cancel }).await

@@ -14,7 +14,7 @@ use crate::report::Reporter;
 
 use super::clock::{RunClock, wall_now};
 use super::control::Listener;
-use super::drive::{Driver, Finished, Untold};
+use super::drive::{Driver, Finished};
 use super::error::RunError;
 use super::facts::Identity;
 use super::prompt::PromptLine;
@@ -138,7 +138,6 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             prompt: if request.people.here { PromptLine::open() } else { None },
             rested: false,
             reporters: &mut reporters,
-            untold: Untold::default(),
             ticked: std::time::Instant::now(),
         };
         driver.drive(Input::Start(Box::new(info))).await
