@@ -12,6 +12,7 @@ use super::far::{Content, Orders};
 use super::link::{self, Joined, Link};
 use super::notes::Notes;
 use super::orphan::{self, Orphan};
+use super::outputs::OutputFolder;
 use super::protocol::{Bytes, EndedTask, FromKeeper, StartTask, ToKeeper};
 use super::redact::Redactor;
 use super::{Abroad, InFlight};
@@ -47,6 +48,7 @@ type Answer = (TaskId, TaskEnd, TaskOutput);
 /// The tasks of one run. To be used within a tokio runtime with I/O and time.
 pub struct Exec {
     config: ExecConfig,
+    outputs: OutputFolder,
     redactor: Redactor,
     link: Option<Link>,
     /// What the keeper carries out.
@@ -73,6 +75,7 @@ impl Exec {
         let (answer, answers) = mpsc::unbounded_channel();
         Self {
             redactor: Redactor::new(config.secrets.values()),
+            outputs: OutputFolder::of(&config.run_dir),
             config,
             link: None,
             kept: BTreeMap::new(),
@@ -244,7 +247,7 @@ impl Exec {
     }
 
     fn load(&self, ended: EndedTask, want: Want) -> TaskOutput {
-        outputs::load(&self.config.run_dir, ended, want, &self.redactor)
+        outputs::load(&self.outputs, ended, want, &self.redactor)
     }
 
     fn hello(&self) -> ToKeeper {

@@ -1,13 +1,16 @@
 //! Reads back what a task left in the run's folder: its outputs, and what it published in `$RUNBOOK_OUTPUT`.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::{self, OFlag};
 use nix::libc;
+use nix::sys::stat::Mode;
 
 use super::protocol::{Bytes, EndedTask};
 use super::redact::Redactor;
@@ -27,28 +30,56 @@ fn is_shortage(error: &io::Error) -> bool {
 }
 
 pub(super) fn published_path(run_dir: &Path, task: &TaskId) -> PathBuf {
-    run_dir.join("output").join(format!("{}.kv", task.file_stem()))
+    run_dir.join("output").join(published_name(&task.file_stem()))
 }
 
-fn open(path: &Path, write: bool) -> io::Result<Option<File>> {
-    // Without blocking: a command may have put a named pipe there.
-    let mut options = OpenOptions::new();
-    options.read(true).write(write).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK);
-    let mut result = options.open(path);
-    // What is short for a moment must not leave a step in doubt.
-    for _ in 0..SHORTAGES {
-        match &result {
-            Err(e) if is_shortage(e) => std::thread::sleep(SHORTAGE),
-            _ => break,
-        }
-        result = options.open(path);
+fn published_name(stem: &str) -> String {
+    format!("{stem}.kv")
+}
+
+/// The folder `output` of a run. It is found once: each ended task is looked up in it.
+pub(super) struct OutputFolder {
+    path: PathBuf,
+    handle: OnceCell<OwnedFd>,
+}
+
+impl OutputFolder {
+    pub fn of(run_dir: &Path) -> Self {
+        Self { path: run_dir.join("output"), handle: OnceCell::new() }
     }
-    match result {
-        Ok(file) if !file.metadata()?.is_file() => Err(io::Error::other("it is not a plain file")),
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(io::Error::other("it is a symbolic link")),
-        Err(e) => Err(e),
+
+    fn open(&self, name: &str, write: bool) -> io::Result<Option<File>> {
+        let mut result = self.try_open(name, write);
+        // What is short for a moment must not leave a step in doubt.
+        for _ in 0..SHORTAGES {
+            match &result {
+                Err(e) if is_shortage(e) => std::thread::sleep(SHORTAGE),
+                _ => break,
+            }
+            result = self.try_open(name, write);
+        }
+        match result {
+            Ok(file) if !file.metadata()?.is_file() => Err(io::Error::other("it is not a plain file")),
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(io::Error::other("it is a symbolic link")),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn try_open(&self, name: &str, write: bool) -> io::Result<File> {
+        let folder = match self.handle.get() {
+            Some(folder) => folder,
+            None => {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let folder = fcntl::open(&self.path, flags, Mode::empty())?;
+                self.handle.get_or_init(|| folder)
+            }
+        };
+        let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
+        // Without blocking: a command may have put a named pipe there.
+        let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        Ok(File::from(fcntl::openat(folder, name, flags, Mode::empty())?))
     }
 }
 
@@ -78,10 +109,10 @@ impl Unusable {
 }
 
 /// What an ended task said.
-pub(super) fn load(run_dir: &Path, ended: EndedTask, want: Want, redactor: &Redactor) -> TaskOutput {
+pub(super) fn load(folder: &OutputFolder, ended: EndedTask, want: Want, redactor: &Redactor) -> TaskOutput {
     let [out_memory, err_memory] = ended.memory;
     let [out_lost, err_lost] = ended.not_kept;
-    let stem = run_dir.join("output").join(ended.task.file_stem());
+    let stem = ended.task.file_stem();
     let mut unread = None;
     let mut read =
         |wanted: bool, extension: &str, bytes: u64, lost: Option<String>, memory: Option<Bytes>| {
@@ -94,18 +125,13 @@ pub(super) fn load(run_dir: &Path, ended: EndedTask, want: Want, redactor: &Reda
                 (None, None) if ended.sensitive => {
                     Err(Unusable::Unread("the output of a sensitive step is not kept".into()))
                 }
-                (None, None) => {
-                    let mut path = stem.clone().into_os_string();
-                    path.push(".");
-                    path.push(extension);
-                    read_text(Path::new(&path), ended.end.truncated)
-                }
+                (None, None) => read_text(folder, &format!("{stem}.{extension}"), ended.end.truncated),
             });
             found.map(|found| found.map_err(|why| why.tell(&mut unread)))
         };
     let stdout = read(want.stdout, "out", ended.end.stdout_bytes, out_lost, out_memory);
     let stderr = read(want.stderr, "err", ended.end.stderr_bytes, err_lost, err_memory);
-    let published = read_published(run_dir, &ended.task, redactor).map_err(|why| why.tell(&mut unread));
+    let published = read_published(folder, &stem, redactor).map_err(|why| why.tell(&mut unread));
     TaskOutput { stdout, stderr, published, http: None, sql: None, unread }
 }
 
@@ -126,9 +152,9 @@ fn text(bytes: Vec<u8>) -> Result<String, Unusable> {
     })
 }
 
-fn read_text(path: &Path, truncated: bool) -> Result<String, Unusable> {
+fn read_text(folder: &OutputFolder, name: &str, truncated: bool) -> Result<String, Unusable> {
     let fail = |e: io::Error| Unusable::of("its output file cannot be read", &e);
-    let Some(file) = open(path, false).map_err(fail)? else {
+    let Some(file) = folder.open(name, false).map_err(fail)? else {
         return Err(Unusable::Unread("its output file is missing".into()));
     };
     let mut bytes = Vec::new();
@@ -146,8 +172,8 @@ fn find(text: &[u8], what: &[u8]) -> bool {
 }
 
 /// Masks the secrets in what a task has published, so that none stays on disk. Best effort.
-pub(super) fn mask_published(run_dir: &Path, task: &TaskId, redactor: &Redactor) {
-    let Ok(Some(mut file)) = open(&published_path(run_dir, task), true) else { return };
+pub(super) fn mask_published(folder: &OutputFolder, task: &TaskId, redactor: &Redactor) {
+    let Ok(Some(mut file)) = folder.open(&published_name(&task.file_stem()), true) else { return };
     let mut bytes = Vec::new();
     if (&mut file).take(PUBLISH_LIMIT + 1).read_to_end(&mut bytes).is_err() {
         return;
@@ -165,13 +191,13 @@ pub(super) fn mask_published(run_dir: &Path, task: &TaskId, redactor: &Redactor)
 }
 
 fn read_published(
-    run_dir: &Path,
-    task: &TaskId,
+    folder: &OutputFolder,
+    stem: &str,
     redactor: &Redactor,
 ) -> Result<BTreeMap<String, String>, Unusable> {
     let fail = |e: io::Error| Unusable::of("$RUNBOOK_OUTPUT cannot be read", &e);
     let bad = |why: String| Unusable::AsWritten(why);
-    let Some(file) = open(&published_path(run_dir, task), false).map_err(fail)? else {
+    let Some(file) = folder.open(&published_name(stem), false).map_err(fail)? else {
         return Ok(BTreeMap::new());
     };
     let mut bytes = Vec::new();
@@ -232,15 +258,16 @@ mod tests {
         let path = published_path(dir.path(), &task);
         std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
         let none = Redactor::default();
-        let error = read_published(dir.path(), &task, &none).unwrap_err();
+        let folder = OutputFolder::of(dir.path());
+        let error = read_published(&folder, "a.1", &none).unwrap_err();
         let refused = Unusable::AsWritten("$RUNBOOK_OUTPUT cannot be read: it is a symbolic link".into());
         assert_eq!(error, refused);
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, vec![b'a'; 2 << 20]).unwrap();
-        let error = read_published(dir.path(), &task, &none).unwrap_err();
+        let error = read_published(&folder, "a.1", &none).unwrap_err();
         assert_eq!(error, Unusable::AsWritten("more than 1.0 MiB were written to $RUNBOOK_OUTPUT".into()));
-        mask_published(dir.path(), &task, &none);
-        assert_eq!(read_published(dir.path(), &task, &none).unwrap_err(), error);
+        mask_published(&folder, &task, &none);
+        assert_eq!(read_published(&folder, "a.1", &none).unwrap_err(), error);
     }
 
     #[test]
@@ -251,8 +278,9 @@ mod tests {
         let path = published_path(dir.path(), &task);
         std::fs::write(&path, "token=hunter2!\nplain=x\n").unwrap();
         let redactor = Redactor::from_values([b"hunter2!".as_slice()]);
-        assert_eq!(read_published(dir.path(), &task, &redactor).unwrap()["token"], "***");
-        mask_published(dir.path(), &task, &redactor);
+        let folder = OutputFolder::of(dir.path());
+        assert_eq!(read_published(&folder, "a.1", &redactor).unwrap()["token"], "***");
+        mask_published(&folder, &task, &redactor);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "token=***\nplain=x\n");
     }
 }

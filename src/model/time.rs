@@ -1,14 +1,18 @@
 //! Stamps and spans of time, and sizes, as people type and read them.
 
+use std::cell::LazyCell;
 use std::fmt;
 
-use chrono::{DateTime, Datelike, NaiveDate, TimeZone, Timelike, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, TimeZone, Utc};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// A moment on the wall clock, UTC, in milliseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
 
 impl Timestamp {
     fn utc(self) -> DateTime<Utc> {
@@ -19,32 +23,41 @@ impl Timestamp {
     /// As `pattern` says: `Y`, `M`, `D`, `h`, `m`, `s` and `f` (milliseconds) are numbers, all else stands for itself. A log
     /// and a report are full of stamps, and chrono reads its own patterns anew for each.
     fn written(self, pattern: &str) -> String {
-        let utc = self.utc();
-        let mut text = String::with_capacity(24);
+        let of_day = u32::try_from(self.0.rem_euclid(DAY)).unwrap_or(0);
+        let (second, date) = (of_day / 1000, LazyCell::new(|| self.utc().date_naive()));
+        let mut text = String::with_capacity(pattern.len() + 16);
         for letter in pattern.chars() {
-            let (number, digits) = match letter {
-                'Y' => match u32::try_from(utc.year()) {
-                    Ok(year @ 0..=9999) => (year, 4),
+            let (number, first) = match letter {
+                'Y' => match u32::try_from(date.year()) {
+                    Ok(year @ 0..=9999) => (year, 1000),
                     _ => {
-                        text.push_str(&utc.format("%Y").to_string());
+                        text.push_str(&date.format("%Y").to_string());
                         continue;
                     }
                 },
-                'M' => (utc.month(), 2),
-                'D' => (utc.day(), 2),
-                'h' => (utc.hour(), 2),
-                'm' => (utc.minute(), 2),
-                's' => (utc.second(), 2),
-                'f' => (utc.timestamp_subsec_millis(), 3),
+                'M' => (date.month(), 10),
+                'D' => (date.day(), 10),
+                'h' => (second / 3600, 10),
+                'm' => (second / 60 % 60, 10),
+                's' => (second % 60, 10),
+                'f' => (of_day % 1000, 100),
                 other => {
                     text.push(other);
                     continue;
                 }
             };
-            let digit = |place| char::from_digit(number / 10_u32.pow(place) % 10, 10);
-            text.extend((0..digits).rev().filter_map(digit));
+            let mut place = first;
+            while place > 0 {
+                text.extend(char::from_digit(number / place % 10, 10));
+                place /= 10;
+            }
         }
         text
+    }
+
+    /// The day, UTC, since 1970.
+    pub fn day(self) -> i64 {
+        self.0.div_euclid(DAY)
     }
 
     /// `20261121T103755Z`, as used in a run's id.

@@ -22,7 +22,8 @@ pub struct LogText {
     step_width: usize,
     /// A playbook of `steps:` alone has one phase that nobody typed.
     phases: bool,
-    date: Option<String>,
+    /// Of the entry before.
+    day: Option<i64>,
     polls: BTreeMap<(StepId, u16), Polls>,
 }
 
@@ -41,7 +42,7 @@ impl LogText {
             look,
             step_width: longest.clamp(4, MAX_STEP),
             phases: plan.phases.len() > 1,
-            date: None,
+            day: None,
             polls: BTreeMap::new(),
         }
     }
@@ -111,46 +112,48 @@ impl LogText {
     }
 
     fn write(&mut self, entry: &Entry, out: &mut String) {
-        let date = entry.at.date();
-        if self.date.as_ref() != Some(&date) {
+        let day = entry.at.day();
+        if self.day != Some(day) {
             let dash = if self.look.unicode { "──" } else { "--" };
-            self.line(Tone::Dim, &format!("{dash} {date} UTC {dash}"), out);
-            self.date = Some(date);
+            self.line(Tone::Dim, &format!("{dash} {} UTC {dash}", entry.at.date()), out);
+            self.day = Some(day);
         }
-        let elapsed = format!("+{}", entry.t);
-        let step = entry.step.as_ref().map_or("", StepId::as_str);
-        let head = format!("{} {elapsed:<ELAPSED$} {}  ", entry.at.clock(), look::pad(step, self.step_width));
         let indent = CLOCK + 1 + ELAPSED + 1 + self.step_width + 2 + LABEL + 1;
         let columns = self.look.width.map(|w| w.saturating_sub(indent)).filter(|c| *c >= 30);
-        let pieces = |text: &str| -> Vec<String> {
-            text.lines()
-                .flat_map(|l| match columns {
-                    Some(columns) => look::wrap(l, columns),
-                    None => vec![l.to_owned()],
-                })
-                .collect()
-        };
-        let text = pieces(&entry.text);
+        let mut head = entry.at.clock();
+        head.push(' ');
+        look::push_padded(&format!("+{}", entry.t), ELAPSED, &mut head);
+        head.push(' ');
+        look::push_padded(entry.step.as_ref().map_or("", StepId::as_str), self.step_width, &mut head);
+        head.push_str("  ");
+        let mut text = entry.text.lines().flat_map(|line| pieces(line, columns));
         out.push_str(&self.look.paint(Tone::Dim, &head));
         out.push_str(&self.look.paint(entry.tone, &look::pad(entry.label, LABEL)));
         out.push(' ');
-        out.push_str(&self.look.fit(text.first().cloned().unwrap_or_default()));
+        out.push_str(&self.look.fit(text.next().unwrap_or_default()));
         while out.ends_with(' ') {
             out.pop();
         }
         out.push('\n');
-        let blank = " ".repeat(if self.look.width.is_some() && columns.is_none() { 4 } else { indent });
-        for line in text.iter().skip(1) {
-            self.line(Tone::Plain, &format!("{blank}{line}"), out);
-        }
-        for line in entry.detail.iter().flat_map(|d| pieces(d)) {
-            self.line(Tone::Dim, &format!("{blank}{line}"), out);
+        let details = entry.detail.iter().flat_map(|d| d.lines()).flat_map(|line| pieces(line, columns));
+        let further = text.map(|line| (Tone::Plain, line)).chain(details.map(|line| (Tone::Dim, line)));
+        let blanks = if self.look.width.is_some() && columns.is_none() { 4 } else { indent };
+        for (tone, line) in further {
+            self.line(tone, &format!("{:blanks$}{line}", ""), out);
         }
     }
 
     fn line(&self, tone: Tone, text: &str, out: &mut String) {
         out.push_str(&self.look.paint(tone, &self.look.fit(text.to_owned())));
         out.push('\n');
+    }
+}
+
+/// A line in pieces of at most so many columns.
+fn pieces(line: &str, columns: Option<usize>) -> Vec<String> {
+    match columns {
+        Some(columns) => look::wrap(line, columns),
+        None => vec![line.to_owned()],
     }
 }
 

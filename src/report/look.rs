@@ -129,8 +129,16 @@ pub fn width(text: &str) -> usize {
 
 /// The text padded with blanks to `columns`; longer text stays as it is.
 pub fn pad(text: &str, columns: usize) -> String {
+    let mut padded = String::with_capacity(text.len().max(columns));
+    push_padded(text, columns, &mut padded);
+    padded
+}
+
+/// The same, appended to `out`.
+pub fn push_padded(text: &str, columns: usize, out: &mut String) {
+    out.push_str(text);
     let missing = columns.saturating_sub(text.width());
-    format!("{text}{}", " ".repeat(missing))
+    out.extend(std::iter::repeat_n(' ', missing));
 }
 
 /// The text in pieces of at most `columns`, broken at blanks where there are any.

@@ -7,7 +7,7 @@ use super::far::FarTask;
 use super::keep::{Keeper, now};
 use super::sink::{Keep, Sink};
 use super::spawn::{self, Beside, Failure, Prepared, Started};
-use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task, set_nonblocking};
+use super::task::{Ending, Feed, Moment, Outlet, Phase, Reason, Task};
 use crate::exec::Stream;
 use crate::exec::notes::Note;
 use crate::exec::procfs::StartTimes;
@@ -137,20 +137,17 @@ impl Keeper {
 
     fn task(&self, order: &StartTask, started: Started, stdin: Vec<u8>, began: Moment) -> Task {
         let far = FarTask::of(order, began);
-        let outlet = |stream, pipe: std::io::PipeReader| {
-            // A pipe that cannot be read without blocking must not be read at all; it cannot happen to a fresh pipe.
-            let pipe = set_nonblocking(std::os::fd::AsFd::as_fd(&pipe)).ok().map(|()| pipe);
-            Outlet {
-                task: order.task.clone(),
-                stream,
-                pipe,
-                sink: Sink::new(keep(order, stream), self.output_cap),
-                redact: self.redactor.stream(),
-                total: 0,
-                last_read: began,
-                hidden: order.sensitive,
-                filter: far.as_ref().map(|far| far.filter()),
-            }
+        let outlet = |stream, pipe| Outlet {
+            task: order.task.clone(),
+            stream,
+            pipe: Some(pipe),
+            spent: None,
+            sink: Sink::new(keep(order, stream), self.output_cap),
+            redact: self.redactor.stream(),
+            total: 0,
+            last_read: began,
+            hidden: order.sensitive,
+            filter: far.as_ref().map(|far| far.filter()),
         };
         let feed = started.stdin.and_then(|pipe| Feed::new(pipe, stdin).ok());
         let outlets = [outlet(Stream::Stdout, started.stdout), outlet(Stream::Stderr, started.stderr)];

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use super::keep::{Keeper, now};
 use super::task::{Ending, Moment, Phase, Reason, Task};
 use crate::exec::notes::Note;
-use crate::exec::outputs;
+use crate::exec::outputs::{self, OutputFolder};
 use crate::exec::procfs::Stat;
 use crate::exec::protocol::{Bytes, EndedTask, FromKeeper};
 use crate::model::{Millis, TaskEnd, TaskEndKind, TaskId};
@@ -138,7 +138,9 @@ impl Keeper {
             }
             left = Some((filter.map(|filter| filter.kv.clone()).unwrap_or_default(), cut));
         }
+        let mut spent = [None, None];
         for (which, mut outlet) in task.outlets.into_iter().enumerate() {
+            spent[which] = outlet.spent.take();
             outlet.sink.seal();
             ended.end.truncated |= outlet.sink.is_truncated();
             *(if which == 0 { &mut ended.end.stdout_bytes } else { &mut ended.end.stderr_bytes }) =
@@ -159,9 +161,10 @@ impl Keeper {
             self.keep_far(&ended.task, far, &kv, known && !cut);
         }
         if !self.redactor.is_idle() {
-            outputs::mask_published(&self.run_dir, &ended.task, &self.redactor);
+            outputs::mask_published(&OutputFolder::of(&self.run_dir), &ended.task, &self.redactor);
         }
         self.report(ended);
+        drop(spent);
     }
 
     /// Notes the end, then tells the runner: the other way round a death in between would leave two truths.

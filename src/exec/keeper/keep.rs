@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::EventFd;
+use nix::sys::signalfd::SignalFd;
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -47,7 +47,7 @@ pub(super) struct Keeper {
     /// Outputs of ended tasks that somebody still holds open. They are read on, so that nobody dies of a broken pipe.
     pub(super) leftovers: Vec<Outlet>,
     pub(super) runner: Option<Conn>,
-    children: EventFd,
+    children: SignalFd,
     timer: TimerFd,
     /// The moment the timer is set to.
     armed: Option<Moment>,
@@ -202,8 +202,7 @@ impl Keeper {
         }
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) => {}
-            // A child has ended, as a rule: no need to ask what has happened once more.
-            Err(nix::Error::EINTR) => return Ok(vec![(Source::Children, PollFlags::POLLIN)]),
+            Err(nix::Error::EINTR) => return Ok(Vec::new()),
             Err(e) => return Err(e.into()),
         }
         let ready =
@@ -215,7 +214,8 @@ impl Keeper {
     fn handle(&mut self, source: Source, events: PollFlags) {
         match source {
             Source::Children => {
-                if self.children.read().is_ok() {
+                // One for all that have ended since the last.
+                if self.children.read_signal().is_ok_and(|signal| signal.is_some()) {
                     self.reap();
                 }
             }

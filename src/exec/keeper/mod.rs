@@ -1,7 +1,7 @@
 //! The keeper: the small process that starts a run's commands and outlives the runner.
 //!
 //! One per run, the same binary, in its own session, single-threaded, without a runtime: one `poll` over the runner's
-//! socket, the listening socket, the pipes of the commands, a timer and a counter of ended children. It notes what it
+//! socket, the listening socket, the pipes of the commands, a timer and what tells of ended children. It notes what it
 //! does before it does it (see [`super::notes`]), so that whoever comes later can tell what happened.
 //!
 //! With the runner gone it carries on: it finishes what it was told, enforces timeouts, writes outputs and notes, and

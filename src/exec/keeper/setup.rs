@@ -2,21 +2,17 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::libc;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{dup2_stdin, dup2_stdout, geteuid};
 
 /// Where the keeper listens, from the run's folder: a path from the root may be longer than a socket's can be.
 pub(in crate::exec) const SOCKET: &str = "keeper/sock";
-
-/// Written to by the handler of SIGCHLD.
-static CHILD_ENDED: AtomicI32 = AtomicI32::new(-1);
 
 /// What the runner hands over: the socket as stdin, the locked notes as stdout.
 pub(super) struct Inherited {
@@ -70,15 +66,12 @@ pub(super) fn listen() -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Makes the keeper deaf to what is meant for others, and tells it of ended children through the returned counter.
+/// Makes the keeper deaf to what is meant for others, and tells it of ended children through the returned descriptor.
 ///
 /// Signals get an empty handler and are not ignored: an ignored signal stays ignored in the children, a handler does
-/// not. For the same reason SIGCHLD is not blocked for a signalfd.
-pub(super) fn signals() -> io::Result<EventFd> {
-    let ended = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    CHILD_ENDED.store(ended.as_fd().as_raw_fd(), Ordering::Relaxed);
+/// not. SIGCHLD is blocked, which whatever starts a child takes back for it.
+pub(super) fn signals() -> io::Result<SignalFd> {
     let deaf = SigAction::new(SigHandler::Handler(ignore), SaFlags::SA_RESTART, SigSet::empty());
-    let child = SigAction::new(SigHandler::Handler(child_ended), SaFlags::SA_RESTART, SigSet::empty());
     for signal in [
         Signal::SIGINT,
         Signal::SIGTERM,
@@ -95,18 +88,13 @@ pub(super) fn signals() -> io::Result<EventFd> {
         // SAFETY: the handler does nothing.
         unsafe { sigaction(signal, &deaf) }?;
     }
-    // SAFETY: the handler calls nothing but `write`, which is async-signal-safe.
-    unsafe { sigaction(Signal::SIGCHLD, &child) }?;
-    SigSet::empty().thread_set_mask()?;
-    Ok(ended)
+    // One that was ignored here would not be told of.
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: there is no handler.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }?;
+    let child = SigSet::from(Signal::SIGCHLD);
+    child.thread_set_mask()?;
+    Ok(SignalFd::with_flags(&child, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 extern "C" fn ignore(_: libc::c_int) {}
-
-extern "C" fn child_ended(_: libc::c_int) {
-    let one = 1u64.to_ne_bytes();
-    let errno = nix::errno::Errno::last_raw();
-    // SAFETY: the buffer is valid for its length; a bad descriptor only makes the call fail.
-    unsafe { libc::write(CHILD_ENDED.load(Ordering::Relaxed), one.as_ptr().cast(), one.len()) };
-    nix::errno::Errno::set_raw(errno);
-}

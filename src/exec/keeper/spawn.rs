@@ -1,8 +1,9 @@
 //! Starts the commands of a task.
 //!
 //! By `posix_spawn` ([`Launch`]), and for a task with a PATH of its own, in which its programs are to be found, by
-//! `std::process::Command`. The keeper's own descriptors are all close-on-exec, its signal mask is empty and it ignores no signal but SIGPIPE, which
-//! both reset: so the children start clean without any code between fork and exec. Only two limits are not theirs.
+//! `std::process::Command`. The keeper's own descriptors are all close-on-exec, it blocks SIGCHLD and ignores SIGPIPE, both of
+//! which either way takes back: so the children start clean without any code between fork and exec. Only two limits are not
+//! theirs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -17,6 +18,7 @@ use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
 use super::launch::{Given, Launch, Standard};
+use super::task::set_nonblocking;
 use crate::exec::descriptors::{give_limit_back, with_limit_given};
 use crate::exec::mark;
 use crate::exec::protocol::StartTask;
@@ -25,6 +27,7 @@ use crate::exec::protocol::StartTask;
 pub(super) struct Started {
     pub pids: Vec<i32>,
     pub stdin: Option<PipeWriter>,
+    /// Both are read without blocking.
     pub stdout: PipeReader,
     pub stderr: PipeReader,
     /// The keeper's own writing ends of both, if asked for.
@@ -73,6 +76,9 @@ pub(super) fn prepare(task: &StartTask, beside: &Beside<'_>) -> Result<Prepared,
     }
     let stdin = task.stdin.is_some().then(io::pipe).transpose().map_err(broken)?;
     let (stdout, stderr) = (io::pipe().map_err(broken)?, io::pipe().map_err(broken)?);
+    for (reader, _) in [&stdout, &stderr] {
+        set_nonblocking(reader.as_fd()).map_err(broken)?;
+    }
     let mut prepared = Prepared { stdin, stdout, stderr, launch: None };
     if let [argv] = task.commands.as_slice() {
         let stdin = prepared.stdin.as_ref().map(|(reader, _)| reader.as_fd());

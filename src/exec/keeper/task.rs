@@ -30,6 +30,8 @@ pub(super) struct Outlet {
     pub stream: Stream,
     /// None: everybody has closed it.
     pub pipe: Option<PipeReader>,
+    /// What was read to its end. To close it takes a moment, and the runner waits for word of the end.
+    pub spent: Option<PipeReader>,
     pub sink: Sink,
     pub redact: RedactStream,
     /// Bytes read.
@@ -58,7 +60,7 @@ impl Outlet {
                     let mut rest = Vec::new();
                     self.redact.finish(&mut rest);
                     self.take(&rest, show);
-                    self.pipe = None;
+                    self.spent = self.pipe.take();
                     return;
                 }
                 Ok(count) => count,
