@@ -26,7 +26,7 @@
 //!
 //! # The one rule
 //!
-//! **Records are synced before acts are performed.** The loop decides, syncs, tells, acts, in this order. A command whose
+//! **Records are synced before acts are performed.** The loop decides, syncs, acts, tells, in this order. A command whose
 //! start is not in the journal never ran. When the journal cannot be written, nothing new is started. When a report
 //! cannot be written, the run goes on. Whoever adds a way to touch the world adds a record that is written before it.
 //!
