@@ -397,6 +397,8 @@ impl Exec {
                 Ok(mut link) => {
                     link.send(&self.hello());
                     self.link = Some(link);
+                    // Before descriptors can be short. If it fails, the first output that is looked for says so.
+                    let _ = self.outputs.find();
                 }
                 Err(e) => {
                     let error = format!("the process that starts commands could not be started: {e}");

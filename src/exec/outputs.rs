@@ -67,15 +67,18 @@ impl OutputFolder {
         }
     }
 
+    /// Finds the folder, if that was not done yet.
+    pub fn find(&self) -> io::Result<&OwnedFd> {
+        if let Some(folder) = self.handle.get() {
+            return Ok(folder);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = fcntl::open(&self.path, flags, Mode::empty())?;
+        Ok(self.handle.get_or_init(|| folder))
+    }
+
     fn try_open(&self, name: &str, write: bool) -> io::Result<File> {
-        let folder = match self.handle.get() {
-            Some(folder) => folder,
-            None => {
-                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                let folder = fcntl::open(&self.path, flags, Mode::empty())?;
-                self.handle.get_or_init(|| folder)
-            }
-        };
+        let folder = self.find()?;
         let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
         // Without blocking: a command may have put a named pipe there.
         let flags = access | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;

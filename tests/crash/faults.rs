@@ -1,6 +1,7 @@
 //! Errors in the kernel's place, at each system call of the runner that touches the run's folder and in the keeper: no
 //! hang, no panic, the documented exit code with a message, and a later resume that is right.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::chance::is_long;
@@ -196,9 +197,10 @@ fn an_output_that_cannot_be_read_back_leaves_the_step_in_doubt() {
             );
             let mut running = world.start(&["run", "once"]);
             wait_until("the step", || !running.is_running() || world.path("held").exists());
-            let path = world.run_dir(&world.runs()[0]).join("output").join(file);
+            // It is opened from its folder.
+            let path = Path::new(file);
             let expression = format!("inject=openat:error={errno}:when=1+");
-            let tracer = strace.attach(&world, running.pid(), &expression, Some(&path));
+            let tracer = strace.attach(&world, running.pid(), &expression, Some(path));
             world.write("go", "");
             let shown = ends_in_time(running, &expression);
             tracer.wait();
