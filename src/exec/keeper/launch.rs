@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
@@ -71,13 +71,12 @@ impl Variables {
     }
 }
 
-/// The descriptors that a command finds as its standard ones, all of them closed on exec here; it gets nothing else.
-#[derive(Clone, Copy)]
-pub(super) struct Standard {
+/// What a command finds as its standard descriptors, all of them closed on exec here; it gets nothing else.
+pub(super) struct Descriptors<'a> {
     /// `/dev/null` if there is none.
-    pub stdin: Option<RawFd>,
-    pub stdout: RawFd,
-    pub stderr: RawFd,
+    pub stdin: Option<BorrowedFd<'a>>,
+    pub stdout: BorrowedFd<'a>,
+    pub stderr: BorrowedFd<'a>,
 }
 
 /// A command, ready to be started.
@@ -99,19 +98,19 @@ impl Launch {
         workdir: &Path,
         variables: Variables,
         group: i32,
-        standard: Standard,
+        descriptors: &Descriptors<'_>,
     ) -> io::Result<Self> {
         let argv = argv.iter().map(|text| CString::new(text.as_str()));
         let argv = argv.collect::<Result<Vec<_>, _>>()?;
         let arguments = pointers(argv.iter().map(CString::as_c_str));
         let environment = pointers(variables.entries());
         let mut actions = Actions::new()?;
-        match standard.stdin {
-            Some(stdin) => actions.give(stdin, libc::STDIN_FILENO)?,
+        match descriptors.stdin {
+            Some(stdin) => actions.give(stdin.as_raw_fd(), libc::STDIN_FILENO)?,
             None => actions.open_null(libc::STDIN_FILENO)?,
         }
-        actions.give(standard.stdout, libc::STDOUT_FILENO)?;
-        actions.give(standard.stderr, libc::STDERR_FILENO)?;
+        actions.give(descriptors.stdout.as_raw_fd(), libc::STDOUT_FILENO)?;
+        actions.give(descriptors.stderr.as_raw_fd(), libc::STDERR_FILENO)?;
         actions.enter(&CString::new(workdir.as_os_str().as_bytes())?)?;
         let attributes = Attributes::new(group)?;
         Ok(Self { argv, _variables: variables, arguments, environment, actions, attributes })

@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use nix::libc;
 use nix::unistd::{AccessFlags, access};
 
-use super::launch::{Given, Launch, Standard};
+use super::launch::{Descriptors, Given, Launch};
 use super::task::set_nonblocking;
 use crate::exec::descriptors::{give_limit_back, with_limit_given};
 use crate::exec::mark;
@@ -138,13 +138,6 @@ pub(super) fn spawn(
     Ok(started)
 }
 
-/// What a command finds as its standard ones; without a stdin it reads nothing.
-struct Descriptors<'a> {
-    stdin: Option<BorrowedFd<'a>>,
-    stdout: BorrowedFd<'a>,
-    stderr: BorrowedFd<'a>,
-}
-
 /// A start by `posix_spawn`. None: that cannot look for the program where the task wants it.
 fn launch(
     task: &StartTask,
@@ -161,12 +154,7 @@ fn launch(
     let own = task.env.iter().map(|(name, value)| (name.as_bytes(), value.0.as_slice()));
     let extra = beside.extra.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let variables = beside.given.with(beside.without, own.chain(extra))?;
-    let standard = Standard {
-        stdin: descriptors.stdin.as_ref().map(AsRawFd::as_raw_fd),
-        stdout: descriptors.stdout.as_raw_fd(),
-        stderr: descriptors.stderr.as_raw_fd(),
-    };
-    Launch::new(argv, &task.workdir, variables, group, standard).map(Some)
+    Launch::new(argv, &task.workdir, variables, group, descriptors).map(Some)
 }
 
 /// Starts it with its task's mark, and with the limit of descriptors that this program was given.
