@@ -26,10 +26,10 @@
 mod error;
 mod find;
 mod folder;
-mod handoff;
 mod line;
 mod locks;
 mod plain;
+mod queue;
 mod reader;
 mod run_dir;
 mod state_dir;

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::folder::Access;
-use super::handoff::Handoff;
 use super::line::{Chain, Line, LineFault, MAX_LINE};
+use super::queue::Queue;
 use super::{IoFault, JournalError, RunDir};
 use crate::model::{Event, FORMAT, Record};
 
@@ -89,37 +89,34 @@ impl Scan {
         let cores =
             if blocks.many() { std::thread::available_parallelism() } else { Ok(NonZero::<usize>::MIN) };
         let cores = cores.map_or(1, |cores| cores.get().min(8));
-        let handoffs: Vec<_> = (1..cores).map(|_| Handoff::new()).collect();
+        let queue = Queue::new();
         std::thread::scope(|scope| {
-            let _closing = Closing(&handoffs);
-            let mut helpers = 0;
-            while let Some(mut mine) = blocks.next() {
-                let mut offered = 0;
-                while let Some(handoff) = handoffs.get(offered)
+            let _closing = Closing(&queue);
+            let mut helpers = 1..cores;
+            loop {
+                // So far ahead that nobody waits while the lines that were read are linked.
+                while queue.len() < cores * 2
+                    && blocks.ahead < cores * 2 * BLOCK
                     && let Some(next) = blocks.next()
                 {
-                    handoff.offer(std::mem::replace(&mut mine, next));
-                    offered += 1;
-                    if offered > helpers {
-                        helpers += 1;
+                    queue.offer(next);
+                    if queue.len() > 1 && helpers.next().is_some() {
                         // A thread that cannot be had is done without.
-                        let _ = std::thread::Builder::new().spawn_scoped(scope, move || handoff.help(work));
+                        let _ = std::thread::Builder::new().spawn_scoped(scope, || queue.help(work));
                     }
                 }
-                let mine = work(mine);
-                let others = handoffs[..offered]
-                    .iter()
-                    .map(|handoff| handoff.collect_or_do(work).expect("no reader panics"));
-                for (bytes, lines) in others.chain([mine]) {
-                    for (length, line) in lines {
-                        let line = line
-                            .and_then(|line| self.chain.link(&line).map(|()| line))
-                            .map_err(|fault| self.refused(path, fault))?;
-                        self.good += length as u64;
-                        each(line, self.chain.head());
-                    }
-                    blocks.spare.push(bytes);
+                if queue.len() == 0 {
+                    break;
                 }
+                let (bytes, lines) = queue.fetch(work).expect("no reader panics");
+                for (length, line) in lines {
+                    let line = line
+                        .and_then(|line| self.chain.link(&line).map(|()| line))
+                        .map_err(|fault| self.refused(path, fault))?;
+                    self.good += length as u64;
+                    each(line, self.chain.head());
+                }
+                blocks.give_back(bytes);
             }
             blocks.end.map_err(|error| IoFault::new("read", path, error))?;
             match blocks.rest.len() {
@@ -140,11 +137,11 @@ impl Scan {
 }
 
 /// Lets all helpers go.
-struct Closing<'d, J, R>(&'d [Handoff<J, R>]);
+struct Closing<'q, J, R>(&'q Queue<J, R>);
 
 impl<J, R> Drop for Closing<'_, J, R> {
     fn drop(&mut self) {
-        self.0.iter().for_each(Handoff::close);
+        self.0.close();
     }
 }
 
@@ -180,6 +177,8 @@ struct Blocks<'f> {
     rest: Vec<u8>,
     /// Room that is not used any more.
     spare: Vec<Vec<u8>>,
+    /// Bytes of the blocks that were given out and not given back.
+    ahead: usize,
     end: io::Result<()>,
 }
 
@@ -187,7 +186,7 @@ impl<'f> Blocks<'f> {
     fn new(file: &'f File, at: u64) -> Self {
         // Where that cannot be known, a read that gives nothing is the end.
         let length = file.metadata().map_or(u64::MAX, |meta| meta.len());
-        Self { file, at, length, rest: Vec::new(), spare: Vec::new(), end: Ok(()) }
+        Self { file, at, length, rest: Vec::new(), spare: Vec::new(), ahead: 0, end: Ok(()) }
     }
 
     /// Bytes to the end.
@@ -197,6 +196,11 @@ impl<'f> Blocks<'f> {
 
     fn many(&self) -> bool {
         self.left() > BLOCK as u64
+    }
+
+    fn give_back(&mut self, bytes: Vec<u8>) {
+        self.ahead -= bytes.len();
+        self.spare.push(bytes);
     }
 
     fn next(&mut self) -> Option<Block> {
@@ -222,6 +226,7 @@ impl<'f> Blocks<'f> {
                     if let Some(whole) = whole {
                         self.rest.clear();
                         self.rest.extend_from_slice(&bytes[whole..filled]);
+                        self.ahead += bytes.len();
                         return Some(Block { bytes, whole });
                     }
                 }
