@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::journal::StateError;
+use crate::journal::{RunDir, StateError};
 use crate::model::{RunId, StepId, Timestamp, parse_duration};
 use crate::plan::Plan;
 use crate::report::{Closing, History, Incident, Json, Live, Plain, Reporter, write_closing};
 use crate::runner::{
-    Finished, Identity, LoadedRun, People, Script, StartRequest, load_finished, start, wall_now,
+    Finished, Identity, LoadedRun, People, Script, StartRequest, read_finished, start, wall_now,
 };
 
 use super::args::{Asking, Run};
@@ -30,10 +30,13 @@ pub fn run(context: &Context, args: &Run) -> Result<u8, CliError> {
     let incident_since = args.since.as_deref().map(parse_since).transpose()?;
     guard(context, args, &plan)?;
     let state_dir = context.state_dir()?;
+    let text = loaded.sources.files.first().map(|f| f.text.clone()).unwrap_or_default();
+    // A run may be long, and goes by the plan alone.
+    drop(loaded);
     let finished = start(StartRequest {
         state_dir: &state_dir,
         plan,
-        playbook_text: &loaded.sources.files.first().map(|f| f.text.clone()).unwrap_or_default(),
+        playbook_text: &text,
         identity: Identity::current(),
         people: people(context, &args.asking, args.json)?,
         incident_since,
@@ -169,24 +172,42 @@ pub fn reporters(context: &Context, json: bool, run: &RunId) -> Vec<Box<dyn Repo
 /// Writes the incident report, prints the closing block, and gives the exit code.
 pub fn close(context: &Context, finished: &Finished, json: bool) -> Result<u8, CliError> {
     let code = finished.end.outcome.exit_code();
-    let loaded = load_finished(&context.existing_state()?, finished)?;
+    let (dir, contents) = read_finished(&context.existing_state()?, finished)?;
+    let (plan, head) = (&finished.plan, &contents.head);
+    let history = History::of(plan, &contents.records);
+    let tail = tail_of(dir.path());
+    let incident = Incident::of(plan, &contents.records, &history, head, &tail);
     // A report that cannot be written never changes what the run did.
-    let report = write_report(&loaded).inspect_err(|error| tracing::warn!("no report: {error}")).ok();
+    let report =
+        write_incident(&dir, &incident).inspect_err(|error| tracing::warn!("no report: {error}")).ok();
     if !json {
-        let history = History::of(&loaded.plan, &loaded.records);
-        let tail = tail_of(&finished.dir);
-        let closing =
-            Closing { head: &finished.head, report: report.as_deref(), look: context.look, tail: &tail };
-        print_with(|out| write_closing(out, &loaded.plan, &history, &closing))?;
+        let closing = Closing { head, report: report.as_deref(), look: context.look, tail: &tail };
+        print_with(|out| write_closing(out, plan, &history, &closing))?;
     }
+    // The process ends now: to give back piece by piece what a long run left would only take time.
+    std::mem::forget((contents, history, incident));
     Ok(code)
 }
 
 /// Writes the report into the run's own folder; gives the HTML form's path.
 pub fn write_report(run: &LoadedRun) -> Result<PathBuf, StateError> {
     let tail = tail_of(run.dir.path());
-    let incident = Incident::build(&run.plan, &run.records, &run.head, &tail);
-    run.dir.write_derived("report.html", incident.to_html().as_bytes())?;
-    run.dir.write_derived("report.md", incident.to_markdown().as_bytes())?;
-    Ok(run.dir.path().join("report.html"))
+    write_incident(&run.dir, &Incident::build(&run.plan, &run.records, &run.head, &tail))
+}
+
+fn write_incident(dir: &RunDir, incident: &Incident) -> Result<PathBuf, StateError> {
+    /// From so many steps on, one form is written while the other is.
+    const MANY: usize = 100;
+    let html = || dir.write_derived("report.html", incident.to_html().as_bytes());
+    let written = std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new();
+        let many = incident.steps.len() >= MANY;
+        let beside = many.then(|| builder.spawn_scoped(scope, html)).and_then(Result::ok);
+        dir.write_derived("report.md", incident.to_markdown().as_bytes())?;
+        match beside {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => html(),
+        }
+    });
+    written.map(|()| dir.path().join("report.html"))
 }

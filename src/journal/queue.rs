@@ -166,7 +166,9 @@ mod tests {
             }
             assert_eq!(queue.fetch(work), None);
             queue.close();
-            helpers.map(|helper| helper.join().unwrap());
+            for helper in helpers {
+                helper.join().unwrap();
+            }
         });
         assert_eq!(times.into_inner(), 300);
     }

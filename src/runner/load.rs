@@ -39,6 +39,13 @@ pub fn load(state_dir: &StateDir, run: &RunId) -> Result<LoadedRun, RunError> {
     load_by(state_dir, run, |dir, contents| read_plan(dir, run, contents))
 }
 
+/// What was written of a run that this process has just driven, for whoever folds it to tell of it.
+pub fn read_finished(state_dir: &StateDir, finished: &Finished) -> Result<(RunDir, Contents), RunError> {
+    let dir = state_dir.run(&finished.run)?;
+    let (contents, _) = journal::read(&dir)?;
+    Ok((dir, contents))
+}
+
 /// As [`load`], of a run that this process has just driven: its plan is at hand.
 pub fn load_finished(state_dir: &StateDir, finished: &Finished) -> Result<LoadedRun, RunError> {
     load_by(state_dir, &finished.run, |_, _| Ok(Arc::clone(&finished.plan)))

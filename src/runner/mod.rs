@@ -33,7 +33,7 @@ pub use drive::Finished;
 pub use error::RunError;
 pub use facts::{Identity, boot_id};
 pub use hear::{answer_undriven, open_undriven, questions, store_evidence};
-pub use load::{LoadedRun, holder, load, load_finished};
+pub use load::{LoadedRun, holder, load, load_finished, read_finished};
 pub use past::look as past_of;
 pub use remark::remark_undriven;
 pub use resume::{Intent, NewPlan, ResumeRequest, resume};

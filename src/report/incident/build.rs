@@ -22,21 +22,25 @@ const MAX_FAILURES: usize = 50;
 impl Incident {
     /// `head` is the hash of the journal's last line; `tail` gives the output of a task.
     pub fn build(plan: &Plan, records: &[Record], head: &str, tail: &TailFn<'_>) -> Self {
-        let history = History::of(plan, records);
+        Self::of(plan, records, &History::of(plan, records), head, tail)
+    }
+
+    /// As [`Incident::build`], by somebody who has folded the records already.
+    pub fn of(plan: &Plan, records: &[Record], history: &History, head: &str, tail: &TailFn<'_>) -> Self {
         let start = history.start.as_ref();
         let end = history.end.as_ref();
         let steps: Vec<StepReport> =
-            (0..plan.steps.len()).map(|ix| step(plan, ix, &history, end.is_none())).collect();
-        let failures: Vec<Failure> = failures(plan, &history)
+            (0..plan.steps.len()).map(|ix| step(plan, ix, history, end.is_none())).collect();
+        let failures: Vec<Failure> = failures(plan, history)
             .into_iter()
             .take(MAX_FAILURES)
             .map(|ix| failure(plan, ix, &history.steps[ix], tail))
             .collect();
-        let deviations = deviations(plan, records, &history);
-        let questions = review::questions(plan, &history);
+        let deviations = deviations(plan, records, history);
+        let questions = review::questions(plan, history);
         let told = review::Told {
             plan,
-            history: &history,
+            history,
             failures: &failures,
             deviations: &deviations,
             questions: &questions,
@@ -54,7 +58,7 @@ impl Incident {
             drill: start.is_some_and(|s| s.drill),
             environment: start.and_then(|s| s.environment.as_ref()).map(neutral::line),
             outcome: end.map(|e| e.outcome),
-            summary: summary(plan, &history),
+            summary: summary(plan, history),
             why: end.and_then(|e| e.why.as_ref()).map(neutral::line),
             incident_since: start.map(|s| s.incident_since),
             started: history.started_at,
@@ -62,20 +66,20 @@ impl Incident {
             duration: history.last_t,
             rto: end.and_then(|e| e.rto.as_ref()).map(clean_objective),
             rpo: end.and_then(|e| e.rpo.as_ref()).map(clean_objective),
-            projection: Projected::of(plan, records, &history),
+            projection: Projected::of(plan, records, history),
             counts,
             failures,
-            rollback: rollback(plan, &history),
+            rollback: rollback(plan, history),
             deviations,
-            phases: phases(plan, &history),
+            phases: phases(plan, history),
             steps,
             timeline: Timeline::of(records),
             params: start
                 .map(|s| s.params.iter().map(|(n, v)| (neutral::line(n), words::value(v))).collect())
                 .unwrap_or_default(),
-            people: people(plan, &history),
+            people: people(plan, history),
             commander: history.commander().map(neutral::line),
-            time: review::time_spent(&history),
+            time: review::time_spent(history),
             questions,
             notices: history.notices.clone(),
             review,
