@@ -137,6 +137,8 @@ bugs! {
     NoIntentNote = "no-intent-note",
     /// What was only made ready starts before its record is on disk.
     StartReady = "start-ready",
+    /// What is made ready early starts another program than PATH leads to when it starts.
+    StalePath = "stale-path",
     /// How a command ended is lost with the runner.
     NoExitNote = "no-exit-note",
     /// The first line of the notes, which proves that a keeper came, is not on disk.

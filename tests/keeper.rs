@@ -300,6 +300,52 @@ async fn the_keeper_outlives_the_runner() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn what_is_foreseen_starts_only_if_it_comes_true() {
+    let mut world = World::new();
+    let dir = world.dir();
+    let touch = |id: &str| bash(id, "touch $RUNBOOK_STEP").in_dir(&dir);
+    let waits = |id: &str| bash(id, "while ! test -e go; do sleep 0.01; done; rm go").in_dir(&dir);
+    assert!(!world.exec().may_look_ahead(), "there is no keeper yet");
+    for (under_way, foreseen, comes) in [("a.1", "b.1", "b.1"), ("c.1", "d.1", "e.1"), ("f.1", "g.1", "h.1")]
+    {
+        world.exec().begin(waits(under_way));
+        assert!(world.exec().may_look_ahead());
+        world.exec().look_ahead(touch(foreseen));
+        // A keeper that has made it ready has answered to what came after it.
+        std::fs::write(dir.join("go"), "").unwrap();
+        assert_eq!(world.end(&task(under_way)).await.0.kind, exited(0));
+        assert!(!world.exec().may_look_ahead(), "nothing is under way");
+        assert_eq!(world.exec().came_true(&task(comes)), comes == foreseen);
+        match comes {
+            "b.1" => {}
+            "e.1" => world.exec().ready(touch(comes)),
+            _ => world.exec().begin(touch(comes)),
+        }
+        assert_eq!(world.exec().go(), comes != "h.1");
+        assert_eq!(world.end(&task(comes)).await.0.kind, exited(0));
+        assert!(!world.exec().came_true(&task(foreseen)), "it is forgotten");
+    }
+    // What could not be made ready says why when it is told to start, as if it had been tried then.
+    world.exec().begin(waits("i.1"));
+    world.exec().look_ahead(op("j.1", &[&["echo", "a\0b"]]).in_dir(&dir));
+    std::fs::write(dir.join("go"), "").unwrap();
+    world.end(&task("i.1")).await;
+    assert!(world.exec().came_true(&task("j.1")) && world.exec().go());
+    assert!(not_started(&world.end(&task("j.1")).await.0.kind).contains("NUL"));
+    // A pipeline is not made ready early.
+    world.exec().begin(waits("k.1"));
+    world.exec().look_ahead(op("l.1", &[&["echo", "hi"], &["cat"]]));
+    std::fs::write(dir.join("go"), "").unwrap();
+    world.end(&task("k.1")).await;
+    assert!(!world.exec().came_true(&task("l.1")));
+    let notes = world.notes();
+    assert!(["d.1", "g.1", "l.1"].iter().all(|id| !notes.contains(id)), "{notes}");
+    let made: Vec<_> =
+        ["b.1", "d.1", "e.1", "g.1", "h.1"].iter().filter(|id| dir.join(id).exists()).collect();
+    assert_eq!(made, [&"b.1", &"e.1", &"h.1"]);
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn what_is_made_ready_starts_only_when_it_is_told_to() {
     let mut world = World::new();
     let dir = world.dir();

@@ -7,7 +7,7 @@ use crate::model::{
     Binding, Delivery, Event, Millis, Op, Person, Record, Reply, ResumeInfo, RunOutcome, StartInfo, StepId,
     TaskEnd, TaskEndKind, TaskId, TaskKind, TaskOutput, TaskVerdict, Timestamp, Want,
 };
-use crate::plan::{Plan, StepIx};
+use crate::plan::{Command, Plan, Step, StepIx};
 use crate::planted::{self, Bug};
 
 use super::figures::{self, Figures};
@@ -114,6 +114,13 @@ pub struct StartTask {
     pub sensitive: bool,
 }
 
+impl StartTask {
+    pub(super) fn new(task: TaskId, op: Op, command: &Command, step: &Step) -> Self {
+        let Command { timeout, grace, want, .. } = *command;
+        Self { task, op, timeout, grace, want, sensitive: step.sensitive }
+    }
+}
+
 /// The answer to an input.
 #[derive(Debug, Default, PartialEq)]
 pub struct Decision {
@@ -138,7 +145,7 @@ pub struct Engine {
     pub(super) fault: Option<String>,
     /// Steps whose failure raises a level of the escalation.
     pub(super) escalating: Vec<StepIx>,
-    dependents: Vec<Vec<StepIx>>,
+    pub(super) dependents: Vec<Vec<StepIx>>,
 }
 
 impl Engine {

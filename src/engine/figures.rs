@@ -212,17 +212,30 @@ impl Figures {
 
     /// Puts a step among the ready ones or takes it out. Alternatives and items are offered by their group instead.
     fn consider(&mut self, plan: &Plan, state: &State, ix: StepIx) {
+        match self.may_begin(plan, state, ix) {
+            Some(true) if self.unmet[ix] == 0 => _ = self.ready.insert(ix),
+            Some(_) => _ = self.ready.remove(&ix),
+            None => {}
+        }
+    }
+
+    /// Whether the step is still to come and what it stands in goes on. None: its group offers it.
+    fn may_begin(&self, plan: &Plan, state: &State, ix: StepIx) -> Option<bool> {
         let step = &plan.steps[ix];
         let open = match step.parent {
             None => matches!(state.phases[step.phase], PhaseStatus::Running { .. }),
-            Some(parent) if matches!(plan.steps[parent].body, Body::AnyOf(_) | Body::ForEach(_)) => return,
+            Some(parent) if matches!(plan.steps[parent].body, Body::AnyOf(_) | Body::ForEach(_)) => {
+                return None;
+            }
             Some(parent) => state.steps[parent].is_inside() && self.groups[parent].bad == 0,
         };
-        if open && self.unmet[ix] == 0 && state.steps[ix].status == StepStatus::Pending {
-            self.ready.insert(ix);
-        } else {
-            self.ready.remove(&ix);
-        }
+        Some(open && state.steps[ix].status == StepStatus::Pending)
+    }
+
+    /// The first step that may start once the step with these `dependents` has ended well.
+    pub fn first_after(&self, plan: &Plan, state: &State, dependents: &[StepIx]) -> Option<StepIx> {
+        let freed = |ix: &StepIx| self.unmet[*ix] == 1 && self.may_begin(plan, state, *ix) == Some(true);
+        dependents.iter().copied().filter(freed).chain(self.ready.first().copied()).min()
     }
 
     /// Keeps the one alternative among the ready steps whose turn it is.

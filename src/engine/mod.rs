@@ -6,12 +6,15 @@
 //!
 //! Every decision is a function of the state alone ([`Activity::Deciding`] holds what a task's end told). A crash between
 //! two records of one decision therefore loses nothing: the next process folds what is on disk and decides again.
+//!
+//! [`Engine::likely_next`] guesses what a decision will start. It is no part of one.
 
 mod apply;
 mod ask;
 mod core;
 mod figures;
 mod flow;
+mod foresight;
 mod group;
 mod hear;
 mod items;

@@ -432,14 +432,8 @@ impl Engine {
                 if !started {
                     return;
                 }
-                self.out.acts.push(Act::Start(Box::new(StartTask {
-                    task,
-                    op,
-                    timeout: command.timeout,
-                    grace: command.grace,
-                    want: command.want,
-                    sensitive: plan.steps[ix].sensitive,
-                })));
+                let start = StartTask::new(task, op, command, &plan.steps[ix]);
+                self.out.acts.push(Act::Start(Box::new(start)));
             }
             Err(why) if kind == TaskKind::Undo => {
                 self.emit(Event::StepUndone { step, state: UndoneState::Failed { why } });

@@ -60,6 +60,8 @@ pub struct Exec {
     ready: VecDeque<ExecEvent>,
     /// What was made ready and is not told to start yet.
     held: Option<TaskId>,
+    /// What the keeper has made ready although nobody has decided that it starts.
+    ahead: Option<Box<StartTask>>,
     /// Tasks of which their hosts say that they run.
     runs: Vec<TaskId>,
     /// Tasks of which nobody knows how they ended: what there is of them on other hosts must stay.
@@ -83,6 +85,7 @@ impl Exec {
             orphans: BTreeMap::new(),
             ready: VecDeque::new(),
             held: None,
+            ahead: None,
             runs: Vec::new(),
             doubtful: Vec::new(),
             answers,
@@ -265,6 +268,34 @@ impl Exec {
         matches!(op, Op::Process(op) if op.host.is_none()) && self.link.is_some() && self.kept.is_empty()
     }
 
+    /// Whether [`Exec::look_ahead`] is of use: one task is under way.
+    pub fn may_look_ahead(&self) -> bool {
+        self.link.is_some() && self.kept.len() == 1
+    }
+
+    /// Lets the keeper make ready what will probably be the next to start; nothing is to be undone if it is not. A pipeline is
+    /// left alone: whether its programs are there is looked at once, and that must not be early.
+    pub fn look_ahead(&mut self, spec: TaskSpec) {
+        let plain = matches!(&spec.op, Op::Process(op) if op.host.is_none() && op.commands.len() == 1);
+        let Some(Ok((start, _))) = plain.then(|| self.order(spec)) else { return };
+        let ready = ToKeeper::Ready(Box::new(start));
+        if let Some(link) = &mut self.link {
+            link.send(&ready);
+        }
+        if let ToKeeper::Ready(start) = ready {
+            self.ahead = Some(start);
+        }
+    }
+
+    /// What was foreseen is decided: as [`Exec::ready`], without a word to the keeper. False if it is not ready after all.
+    pub fn came_true(&mut self, task: &TaskId) -> bool {
+        let Some(order) = self.ahead.take().filter(|order| order.task == *task) else { return false };
+        let kept = Kept { want: order.want, order: Some(order), far: None };
+        self.held = Some(task.clone());
+        self.kept.insert(task.clone(), kept);
+        true
+    }
+
     /// The first half of [`Exec::begin`], for a task whose records are not synced yet: the keeper makes ready what nobody can
     /// see. [`Exec::go`] or [`Exec::withdraw`] must follow at once.
     pub fn ready(&mut self, spec: TaskSpec) {
@@ -293,29 +324,12 @@ impl Exec {
 
     /// With `hold` it does not start yet.
     fn hand_out(&mut self, spec: TaskSpec, hold: bool) {
-        let TaskSpec { task, op, timeout, grace, want, sensitive, env, root } = spec;
-        match op {
-            Op::Process(op) => {
-                let abroad = op.host.clone().map(|host| Abroad {
-                    host,
-                    root: root.clone(),
-                    sensitive,
-                    timeout,
-                    grace,
-                    age: Millis::ZERO,
-                });
-                let started = self.start(&task, op, env, sensitive, &root).map(|mut start| {
-                    start.timeout = timeout;
-                    start.grace = grace;
-                    start.want = want;
-                    start.sensitive = sensitive;
-                    start
-                });
-                match started {
-                    Ok(start) => self.hand_over(start, hold, true, abroad.map(Box::new)),
-                    Err(error) => self.not_started(task, error),
-                }
-            }
+        let (task, timeout) = (spec.task.clone(), spec.timeout);
+        match spec.op {
+            Op::Process(_) => match self.order(spec) {
+                Ok((start, abroad)) => self.hand_over(start, hold, true, abroad.map(Box::new)),
+                Err(error) => self.not_started(task, error),
+            },
             Op::Http(op) => match http::Request::new(&op, &self.config.secrets) {
                 Ok(request) => {
                     let (clients, redactor) = (self.http.clone(), self.redactor.clone());
@@ -342,52 +356,46 @@ impl Exec {
         text.resolve(|name| self.config.secrets.get(name)).map_err(|error| error.to_string())
     }
 
-    fn start(
-        &self,
-        task: &TaskId,
-        op: ProcessOp,
-        env: Vec<(String, String)>,
-        sensitive: bool,
-        root: &Path,
-    ) -> Result<StartTask, String> {
+    /// What the keeper is told of a process, and what it takes to ask its host about it, if that is another one.
+    fn order(&self, spec: TaskSpec) -> Result<(StartTask, Option<Abroad>), String> {
+        let TaskSpec { task, op, timeout, grace, want, sensitive, env, root } = spec;
+        let Op::Process(op) = op else { return Err("it is no process".to_owned()) };
         let resolve = |text: &SecretText| self.resolve(text).map(|secret| Bytes(secret.expose().to_vec()));
-        let mut all: Vec<(String, Bytes)> =
+        let mut env: Vec<(String, Bytes)> =
             env.into_iter().map(|(n, v)| (n, Bytes(v.into_bytes()))).collect();
         for (name, value) in &op.env {
-            all.push((name.clone(), resolve(value)?));
+            env.push((name.clone(), resolve(value)?));
         }
-        if let Some((name, _)) = all.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
+        if let Some((name, _)) = env.iter().find(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
             return Err(format!("{name:?} cannot be the name of a variable"));
         }
-        let mut start = StartTask {
-            task: task.clone(),
-            commands: Vec::new(),
-            workdir: PathBuf::new(),
-            env: all,
-            stdin: op.stdin.as_ref().map(resolve).transpose()?,
-            timeout: None,
-            grace: Millis::ZERO,
-            want: Want::default(),
-            sensitive: false,
-            far: None,
+        let stdin = op.stdin.as_ref().map(resolve).transpose()?;
+        let Some(host) = op.host.clone() else {
+            let ProcessOp { commands, workdir, .. } = op;
+            let start =
+                StartTask { task, commands, workdir, env, stdin, timeout, grace, want, sensitive, far: None };
+            return Ok((start, None));
         };
-        if let Some(host) = &op.host {
-            if let Some(why) = host.reach.problem() {
-                return Err(format!("{}: {why}", host.name));
-            }
-            // This run's folder is not there.
-            start.env.retain(|(name, _)| name != "RUNBOOK_DIR");
-            let orders = Orders { run_dir: &self.config.run_dir, task, host };
-            let content = Content { op: &op, env: &start.env, stdin: start.stdin.as_ref(), sensitive };
-            start.stdin = Some(Bytes(orders.start(&content)?));
-            start.env.clear();
-            start.commands = vec![orders.argv()];
-            start.workdir = self.way_folder(host, root);
-            start.far = Some(Box::new(orders.far(false)));
-        } else {
-            (start.commands, start.workdir) = (op.commands, op.workdir);
+        if let Some(why) = host.reach.problem() {
+            return Err(format!("{}: {why}", host.name));
         }
-        Ok(start)
+        // This run's folder is not there.
+        env.retain(|(name, _)| name != "RUNBOOK_DIR");
+        let orders = Orders { run_dir: &self.config.run_dir, task: &task, host: &host };
+        let content = Content { op: &op, env: &env, stdin: stdin.as_ref(), sensitive };
+        let start = StartTask {
+            commands: vec![orders.argv()],
+            workdir: self.way_folder(&host, &root),
+            env: Vec::new(),
+            stdin: Some(Bytes(orders.start(&content)?)),
+            timeout,
+            grace,
+            want,
+            sensitive,
+            far: Some(Box::new(orders.far(false))),
+            task: task.clone(),
+        };
+        Ok((start, Some(Abroad { host, root, sensitive, timeout, grace, age: Millis::ZERO })))
     }
 
     /// With `again`, another keeper gets it if this one dies before it has begun.
@@ -407,6 +415,7 @@ impl Exec {
             }
         }
         let (task, want) = (start.task.clone(), start.want);
+        self.ahead = None;
         let start = Box::new(start);
         let message = if hold { ToKeeper::Ready(start) } else { ToKeeper::Start(start) };
         if let Some(link) = &mut self.link {
@@ -545,6 +554,7 @@ impl Exec {
     /// The keeper is gone. What it noted still counts; the rest nobody can know.
     fn lose(&mut self, error: &io::Error) {
         let mut link = self.link.take();
+        self.ahead = None;
         let kept = std::mem::take(&mut self.kept);
         let why = match error.kind() {
             io::ErrorKind::UnexpectedEof => {

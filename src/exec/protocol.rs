@@ -51,7 +51,8 @@ pub(super) enum ToKeeper {
         output_cap: u64,
     },
     Start(Box<StartTask>),
-    /// To be made ready for its start as far as nobody can see it; it takes the place of the one before.
+    /// To be made ready for its start as far as nobody can see it, and perhaps never to start; it takes the place of the one
+    /// before.
     Ready(Box<StartTask>),
     /// The task that was made ready is to start.
     Go {

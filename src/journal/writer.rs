@@ -114,12 +114,20 @@ impl Journal {
     /// Appends records. When this returns `Ok`, all of them are durable. After an error every later call fails with the
     /// same cause; what of `records` is on disk is then unknown until the journal is opened anew.
     pub fn append(&mut self, records: &[Record]) -> Result<(), JournalError> {
-        self.append_while(records, || {})
+        self.append_and(records, None::<fn()>)
     }
 
     /// As [`Journal::append`]. `meanwhile` is called once the bytes are on their way to the disk: neither durable nor lost. It is
     /// not called if they cannot be written.
     pub fn append_while(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), JournalError> {
+        self.append_and(records, Some(meanwhile))
+    }
+
+    fn append_and(
+        &mut self,
+        records: &[Record],
+        meanwhile: Option<impl FnOnce()>,
+    ) -> Result<(), JournalError> {
         match &self.health {
             Health::Full(error) | Health::Dead(error) => Err(error.clone()),
             Health::Good => self.write(records, meanwhile),
@@ -136,7 +144,7 @@ impl Journal {
         match &self.health {
             Health::Dead(error) => return Err(error.clone()),
             Health::Full(_) => {}
-            Health::Good => match self.write(records, || {}) {
+            Health::Good => match self.write(records, None::<fn()>) {
                 Err(_) if matches!(self.health, Health::Full(_)) => {}
                 result => return result,
             },
@@ -146,10 +154,10 @@ impl Journal {
         if !planted::is(Bug::KeepReserve) {
             let _ = self.folder.remove_file(RESERVE_FILE);
         }
-        self.write(records, || {})
+        self.write(records, None::<fn()>)
     }
 
-    fn write(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), JournalError> {
+    fn write(&mut self, records: &[Record], meanwhile: Option<impl FnOnce()>) -> Result<(), JournalError> {
         self.try_write(records, meanwhile).map_err(|Failed { error, cut_back }| {
             match (&self.health, cut_back) {
                 // The first cause is the one to tell.
@@ -163,9 +171,9 @@ impl Journal {
     }
 
     /// The chain moves on only when the lines are durable.
-    fn try_write(&mut self, records: &[Record], meanwhile: impl FnOnce()) -> Result<(), Failed> {
+    fn try_write(&mut self, records: &[Record], meanwhile: Option<impl FnOnce()>) -> Result<(), Failed> {
         if records.is_empty() {
-            meanwhile();
+            meanwhile.into_iter().for_each(|act| act());
             return Ok(());
         }
         let mut chain = self.chain.clone();
@@ -184,8 +192,10 @@ impl Journal {
             let cut_back = fault.is_full() && self.file.set_len(self.length).is_ok();
             return Err(Failed { error: fault.into(), cut_back });
         }
-        self.send_off();
-        meanwhile();
+        if let Some(act) = meanwhile {
+            self.send_off();
+            act();
+        }
         // Never tried again: the kernel reports a lost page once and then calls it clean.
         if !planted::is(Bug::SkipSync) {
             self.sync()?;

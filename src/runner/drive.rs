@@ -61,6 +61,8 @@ pub(super) struct Driver<'a> {
     pub reporters: &'a mut [Box<dyn Reporter>],
     /// When the reporters were last told the time.
     pub ticked: Instant,
+    /// What the keeper makes ready although it is not decided yet.
+    pub foreseen: Option<StartTask>,
 }
 
 pub(super) struct Signals {
@@ -180,11 +182,17 @@ impl Driver<'_> {
             self.act(std::mem::take(&mut acts));
         }
         let only_start = self.only_start(&mut acts);
-        if let Err(error) = self.journal.append_while(&records, || {
-            if let Some(start) = only_start {
-                self.exec.ready(spec(self.dir, self.engine.plan(), start));
+        let starts = only_start.is_some();
+        let foreseen = self.foreseen.take();
+        let came_true = |start: &StartTask| foreseen.as_ref() == Some(start);
+        let appended = match only_start {
+            Some(start) if !(came_true(&start) && self.exec.came_true(&start.task)) => {
+                let start = spec(self.dir, self.engine.plan(), start);
+                self.journal.append_while(&records, || self.exec.ready(start))
             }
-        }) {
+            _ => self.journal.append(&records),
+        };
+        if let Err(error) = appended {
             self.exec.withdraw();
             return Err(Stopped { error: error.into(), lost: records });
         }
@@ -202,7 +210,20 @@ impl Driver<'_> {
             }
         }
         self.reporters.iter_mut().for_each(|reporter| reporter.flush());
+        if starts {
+            self.look_ahead();
+        }
         Ok(records)
+    }
+
+    /// While a command runs alone, the keeper makes ready what will probably follow it.
+    fn look_ahead(&mut self) {
+        if self.exec.may_look_ahead()
+            && let Some(start) = self.engine.likely_next()
+        {
+            self.exec.look_ahead(spec(self.dir, self.engine.plan(), start.clone()));
+            self.foreseen = Some(start);
+        }
     }
 
     /// The command that can be made ready while the records are synced: there is no other.

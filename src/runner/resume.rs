@@ -159,6 +159,7 @@ pub fn resume(request: ResumeRequest<'_>) -> Result<Finished, RunError> {
             rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
+            foreseen: None,
         };
         driver.drive(Input::Resume { info, before, found, rollback, cancel }).await
     })

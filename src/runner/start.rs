@@ -139,6 +139,7 @@ pub fn start(request: StartRequest<'_>) -> Result<Finished, RunError> {
             rested: false,
             reporters: &mut reporters,
             ticked: std::time::Instant::now(),
+            foreseen: None,
         };
         driver.drive(Input::Start(Box::new(info))).await
     })

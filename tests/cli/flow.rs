@@ -1,6 +1,6 @@
 //! What runs when: side by side, again after a failure, until a check holds, or not at all.
 
-use crate::support::World;
+use crate::support::{World, shown};
 
 /// The steps that began and ended, as `+x` and `-x` in the ledger.
 fn most_at_once(ledger: &[String]) -> i32 {
@@ -27,6 +27,33 @@ fn independent_steps_overlap_up_to_the_limit() {
         assert_eq!(world.ledger().len(), 14);
         assert_eq!(most_at_once(&world.ledger()), limit, "{:?}", world.ledger());
     }
+}
+
+/// A step is made ready while the one before it runs, and that one may be what puts its program in place.
+#[test]
+fn a_program_that_the_step_before_has_installed_is_the_one_that_starts() {
+    let world = World::new();
+    let tool =
+        |text: &str| format!("printf \"#!/bin/sh\\necho {text} >> {}/ledger\\n\"", world.dir().display());
+    let install =
+        |folder: &str, text: &str| format!("{} > {folder}/tool; chmod +x {folder}/tool", tool(text));
+    let steps = [
+        "    run: mkdir -p early late".to_owned(),
+        format!("    run: '{}'", install("late", "late")),
+        "    exec: [tool]".to_owned(),
+        format!("    run: '{}'", install("early", "early")),
+        "    exec: [tool]".to_owned(),
+        "    run: rm early/tool".to_owned(),
+        "    exec: [tool]".to_owned(),
+    ];
+    let steps = steps.iter().enumerate().map(|(n, step)| format!("  - id: s{n}\n    title: S\n{step}\n"));
+    world.playbook("install", &format!("steps:\n{}", steps.collect::<String>()));
+    let path = std::env::var("PATH").unwrap();
+    let (early, late) = (world.path("early"), world.path("late"));
+    let mut command = world.cmd(&["run", "install"]);
+    command.env("PATH", format!("{}:{}:{path}", early.display(), late.display()));
+    shown(&mut command).exits(0);
+    assert_eq!(world.ledger(), ["late", "early", "late"]);
 }
 
 #[test]

@@ -157,6 +157,8 @@ impl Sim {
         let decision = self.engine.handle(now, make());
         assert_eq!(decision, self.twin.handle(now, make()), "the same input was decided differently");
         assert_eq!(self.engine.fault(), None);
+        // Whatever the state is, it can be asked.
+        let _ = self.engine.likely_next();
         self.oracle.decision(&decision);
         if self.audited {
             assert!(

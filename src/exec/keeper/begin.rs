@@ -34,6 +34,8 @@ impl Keeper {
     /// Starts what was made ready before.
     pub(super) fn go(&mut self, task: &TaskId) {
         match self.ready.take().filter(|ready| ready.order.task == *task) {
+            // Something may have been short while another task ran.
+            Some(ready) if ready.prepared.is_err() => self.begin_now(ready.order),
             Some(ready) => self.start(ready),
             None => {
                 let error = "it was to start before it was made ready".to_owned();
@@ -70,6 +72,16 @@ impl Keeper {
         let beside = Beside { given: &self.given, extra: &extra, without: &without, mark };
         let prepared = spawn::prepare(&order, &beside);
         Ready { order, token, mark, extra, without, prepared }
+    }
+
+    /// A task is over. It may have put in place, or taken away, what the next one is to find in PATH.
+    pub(super) fn look_again(&mut self) {
+        if planted::is(Bug::StalePath) {
+            return;
+        }
+        if let Some(Ready { prepared: Ok(prepared), .. }) = &mut self.ready {
+            prepared.look_again(&self.given);
+        }
     }
 
     /// The second half.

@@ -91,6 +91,7 @@ impl Keeper {
             if self.is_over(at, now) {
                 let task = self.tasks.remove(at);
                 self.finish(task);
+                self.look_again();
             } else {
                 at += 1;
             }

@@ -328,7 +328,10 @@ impl Keeper {
                 let running = running.cloned().collect();
                 self.tell(&FromKeeper::Joined { running });
             }
-            ToKeeper::Start(task) => self.begin(*task),
+            ToKeeper::Start(task) => {
+                self.ready = None;
+                self.begin(*task);
+            }
             ToKeeper::Ready(task) if planted::is(Bug::StartReady) => self.begin(*task),
             ToKeeper::Ready(task) => self.ready = Some(self.make_ready(*task)),
             ToKeeper::Go { task } => self.go(&task),

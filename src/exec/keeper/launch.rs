@@ -3,7 +3,7 @@
 //! `std::process::Command` builds the whole environment anew for each start: half of the keeper's own work in a run of
 //! short steps. Here the keeper's own variables are prepared once.
 
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -12,11 +12,45 @@ use std::path::Path;
 use std::ptr;
 use std::rc::Rc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc::{self, c_char, c_int};
 use nix::sys::signal::SigSet;
+use nix::unistd::{AccessFlags, faccessat};
 
-/// The variables that this process was given, as the kernel takes them: `NAME=value`.
-pub(super) struct Given(Rc<[CString]>);
+/// What this process was given and hands on.
+pub(super) struct Given {
+    /// As the kernel takes them: `NAME=value`.
+    variables: Rc<[CString]>,
+    search: Search,
+}
+
+/// The folders of PATH; none if not all of them are absolute, for then it depends on a command's folder what they are.
+struct Search(Vec<Vec<u8>>);
+
+impl Search {
+    fn new(path: Option<OsString>) -> Self {
+        let path = path.unwrap_or_default();
+        let folders: Vec<_> = path.as_bytes().split(|byte| *byte == b':').map(<[u8]>::to_vec).collect();
+        Self(if folders.iter().all(|folder| folder.starts_with(b"/")) { folders } else { Vec::new() })
+    }
+
+    /// Where the program seems to be. Whether it is, and what else stands in the way, is for its start to say.
+    fn find(&self, program: &CStr) -> Option<CString> {
+        let name = program.to_bytes();
+        if name.is_empty() || name.contains(&b'/') {
+            return None;
+        }
+        let mut paths = self.0.iter().map(|folder| [folder, &b"/"[..], name].concat());
+        let path = paths.find_map(|path| {
+            let path = CString::new(path).ok()?;
+            faccessat(AT_FDCWD, path.as_c_str(), AccessFlags::X_OK, AtFlags::AT_EACCESS)
+                .is_ok()
+                .then_some(path)
+        })?;
+        // A folder may be entered, too; then somebody else must look further.
+        Path::new(OsStr::from_bytes(path.to_bytes())).is_file().then_some(path)
+    }
+}
 
 /// The variables of one command.
 pub(super) struct Variables {
@@ -28,7 +62,10 @@ pub(super) struct Variables {
 impl Given {
     pub fn new() -> Self {
         let entry = |(name, value): (OsString, OsString)| entry(name.as_bytes(), value.as_bytes()).ok();
-        Self(std::env::vars_os().filter_map(entry).collect())
+        Self {
+            variables: std::env::vars_os().filter_map(entry).collect(),
+            search: Search::new(std::env::var_os("PATH")),
+        }
     }
 
     /// These without `unset`, and then `set`, which outweighs both. Of two settings of one name the later counts.
@@ -38,7 +75,7 @@ impl Given {
         set: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     ) -> io::Result<Variables> {
         let set = set.map(|(name, value)| entry(name, value)).collect::<io::Result<_>>()?;
-        Ok(Variables { given: Rc::clone(&self.0), unset: unset.to_vec(), set })
+        Ok(Variables { given: Rc::clone(&self.variables), unset: unset.to_vec(), set })
     }
 }
 
@@ -83,6 +120,8 @@ pub(super) struct Descriptors<'a> {
 pub(super) struct Launch {
     /// What the lists below point to.
     argv: Vec<CString>,
+    /// Where the program was found.
+    found: Option<CString>,
     _variables: Variables,
     arguments: Vec<*mut c_char>,
     environment: Vec<*mut c_char>,
@@ -91,9 +130,10 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// The program is looked for in this process's PATH. `group` is the process group, 0 for one of its own. The descriptors
-    /// must be open until the start.
+    /// The program is looked for in this process's PATH: here, so that it is done when the start is due. `group` is the process
+    /// group, 0 for one of its own. The descriptors must be open until the start.
     pub fn new(
+        given: &Given,
         argv: &[String],
         workdir: &Path,
         variables: Variables,
@@ -113,17 +153,35 @@ impl Launch {
         actions.give(descriptors.stderr.as_raw_fd(), libc::STDERR_FILENO)?;
         actions.enter(&CString::new(workdir.as_os_str().as_bytes())?)?;
         let attributes = Attributes::new(group)?;
-        Ok(Self { argv, _variables: variables, arguments, environment, actions, attributes })
+        let mut launch =
+            Self { argv, found: None, _variables: variables, arguments, environment, actions, attributes };
+        launch.find(given);
+        Ok(launch)
+    }
+
+    /// Looks for the program.
+    pub fn find(&mut self, given: &Given) {
+        self.found = self.argv.first().and_then(|program| given.search.find(program));
     }
 
     /// The pid of the new process. It has no signal blocked, ignored or handled.
     pub fn start(&self) -> io::Result<i32> {
         let program = self.argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+        if let Some(found) = &self.found
+            && let Ok(pid) = self.spawn(libc::posix_spawn, found)
+        {
+            return Ok(pid);
+        }
+        // It was not found, or is not what it seemed to be: the C library says what it finds.
+        self.spawn(libc::posix_spawnp, program)
+    }
+
+    fn spawn(&self, how: PosixSpawn, program: &CStr) -> io::Result<i32> {
         let mut pid = 0;
         // SAFETY: both lists end with a null pointer and point to texts that `self` keeps; actions and attributes were made
         // by the C library.
         check(unsafe {
-            libc::posix_spawnp(
+            how(
                 &raw mut pid,
                 program.as_ptr(),
                 &raw const self.actions.0,
@@ -135,6 +193,16 @@ impl Launch {
         Ok(pid)
     }
 }
+
+/// `posix_spawn`, and `posix_spawnp`, which tries to start the program in each folder of PATH.
+type PosixSpawn = unsafe extern "C" fn(
+    *mut libc::pid_t,
+    *const c_char,
+    *const libc::posix_spawn_file_actions_t,
+    *const libc::posix_spawnattr_t,
+    *const *mut c_char,
+    *const *mut c_char,
+) -> c_int;
 
 /// A list as `exec` takes it. The kernel changes none of the texts.
 fn pointers<'a>(texts: impl Iterator<Item = &'a CStr>) -> Vec<*mut c_char> {
@@ -221,10 +289,14 @@ impl Drop for Attributes {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use super::*;
 
     fn shown(given: &[&str], unset: &[&str], set: &[(&str, &str)]) -> Vec<String> {
-        let given = Given(given.iter().map(|entry| CString::new(*entry).unwrap()).collect());
+        let given = given.iter().map(|entry| CString::new(*entry).unwrap()).collect();
+        let given = Given { variables: given, search: Search::new(None) };
         let unset: Vec<OsString> = unset.iter().map(OsString::from).collect();
         let set = set.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
         let variables = given.with(&unset, set).unwrap();
@@ -242,8 +314,34 @@ mod tests {
 
     #[test]
     fn a_nul_byte_is_refused() {
-        let given = Given(Rc::new([]));
+        let given = Given { variables: Rc::new([]), search: Search::new(None) };
         let error = given.with(&[], [(&b"A"[..], &b"x\0y"[..])].into_iter()).err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_program_is_where_it_can_be_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (name, mode) in [("plain", 0o644), ("good", 0o755)] {
+            std::fs::create_dir(path(name)).unwrap();
+            std::fs::write(path(name).join("tool"), "#!/bin/sh\n").unwrap();
+            std::fs::set_permissions(path(name).join("tool"), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::fs::create_dir_all(path("folder/tool")).unwrap();
+        let find = |folders: &[&str], program: &CStr| {
+            let folders = folders.iter().map(|name| path(name).into_os_string());
+            let found = Search::new(Some(folders.collect::<Vec<_>>().join(OsStr::new(":")))).find(program);
+            found.map(|found| PathBuf::from(OsStr::from_bytes(found.to_bytes())))
+        };
+        assert_eq!(find(&["absent", "plain", "good"], c"tool"), Some(path("good/tool")));
+        // Left to the C library.
+        assert_eq!(find(&["plain"], c"tool"), None);
+        assert_eq!(find(&["folder", "good"], c"tool"), None);
+        assert_eq!(find(&["good"], c"./tool"), None);
+        assert_eq!(find(&["good"], c""), None);
+        let relative = OsString::from("/bin:bin");
+        assert_eq!(Search::new(Some(relative)).find(c"sh"), None);
+        assert_eq!(Search::new(Some(OsString::from("/bin:"))).find(c"sh"), None);
     }
 }

@@ -62,6 +62,15 @@ pub(super) struct Prepared {
     launch: Option<Launch>,
 }
 
+impl Prepared {
+    /// Looks for the program anew.
+    pub(super) fn look_again(&mut self, given: &Given) {
+        if let Some(launch) = &mut self.launch {
+            launch.find(given);
+        }
+    }
+}
+
 /// Makes all ready that can be made without anybody seeing it.
 pub(super) fn prepare(task: &StartTask, beside: &Beside<'_>) -> Result<Prepared, Failure> {
     let broken = |e: io::Error| Failure::NotStarted(format!("no pipe could be made: {e}"));
@@ -154,7 +163,7 @@ fn launch(
     let own = task.env.iter().map(|(name, value)| (name.as_bytes(), value.0.as_slice()));
     let extra = beside.extra.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     let variables = beside.given.with(beside.without, own.chain(extra))?;
-    Launch::new(argv, &task.workdir, variables, group, descriptors).map(Some)
+    Launch::new(beside.given, argv, &task.workdir, variables, group, descriptors).map(Some)
 }
 
 /// Starts it with its task's mark, and with the limit of descriptors that this program was given.

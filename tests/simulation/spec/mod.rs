@@ -4,6 +4,7 @@ mod doubt;
 mod far;
 mod far_back;
 mod foreach;
+mod foresight;
 mod groups;
 mod people;
 mod projection;
@@ -14,7 +15,7 @@ mod tell;
 
 use std::sync::Arc;
 
-use runbook::engine::{Act, Engine, Found, Input, Replan, State};
+use runbook::engine::{Act, Engine, Found, Input, Replan, StartTask, State};
 use runbook::model::{
     Answer, Binding, Delivery, Event, HttpAnswer, Millis, Record, Reply, Resolution, StartInfo, StepId,
     TaskEnd, TaskEndKind, TaskId, TaskOutput, TaskVerdict, UndoneState,
@@ -47,6 +48,11 @@ impl Script {
 
     pub fn state(&self) -> &State {
         self.engine.state()
+    }
+
+    /// What will probably start next.
+    pub fn foresees(&self) -> Option<StartTask> {
+        self.engine.likely_next()
     }
 
     pub fn deadline(&self) -> Option<u64> {
