@@ -2,7 +2,7 @@
 //!
 //! The runner has synced the task's start record before it calls [`Exec::begin`].
 //!
-//! - `client`, `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
+//! - `client` (`start`, `join`, `lose`), `attach`, `link`: the runner's side · `keeper`: the companion process that owns the commands
 //! - `protocol`: what they say to each other · `notes`: what the keeper writes down for whoever comes later
 //! - `tree`, `mark`: every process of a task · `kin`: of a command that is none · `orphan`: a command that outlived its keeper
 //! - `boot`: the clock
