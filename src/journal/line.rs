@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::plain::{self, after, number};
+use super::plain::{self, number};
 use crate::model::{Event, FORMAT, Millis, Record, Timestamp};
 use crate::planted::{self, Bug};
 
@@ -217,14 +217,14 @@ fn parse(line: &[u8]) -> Result<(LineIn<'_>, [u8; 64]), String> {
 /// be good JSON; that is decided, and what is wrong is said, by who reads it as JSON. This is the shorter way to the
 /// same, and nearly every line takes it.
 fn as_written(body: &str) -> Option<LineIn<'_>> {
-    let rest = after(body, b"{\"v\":")?;
+    let rest = body.strip_prefix("{\"v\":")?;
     let (v, rest) = number(rest)?;
-    let (seq, rest) = number(after(rest, b",\"seq\":")?)?;
-    let (epoch, rest) = number(after(rest, b",\"epoch\":")?)?;
-    let (t, rest) = number(after(rest, b",\"t\":")?)?;
-    let (at, rest) = after(rest, b",\"at\":\"")?.split_at_checked(Timestamp::LENGTH)?;
-    let (prev, rest) = after(rest, b"\",\"prev\":\"")?.split_at_checked(GENESIS.len())?;
-    let event = after(rest, b"\",\"event\":")?;
+    let (seq, rest) = number(rest.strip_prefix(",\"seq\":")?)?;
+    let (epoch, rest) = number(rest.strip_prefix(",\"epoch\":")?)?;
+    let (t, rest) = number(rest.strip_prefix(",\"t\":")?)?;
+    let (at, rest) = rest.strip_prefix(",\"at\":\"")?.split_at_checked(Timestamp::LENGTH)?;
+    let (prev, rest) = rest.strip_prefix("\",\"prev\":\"")?.split_at_checked(GENESIS.len())?;
+    let event = rest.strip_prefix("\",\"event\":")?;
     if !are_digits(prev.as_bytes()) {
         return None;
     }
@@ -240,27 +240,9 @@ fn as_written(body: &str) -> Option<LineIn<'_>> {
     })
 }
 
-/// Whether all of them are digits as [`digits`] makes them. Eight at a time: each line has eighty, and the program is built for
-/// size, so that the compiler makes no loop faster.
+/// Whether all of them are digits as [`digits`] makes them. All are looked at, for many are looked at in one go then.
 fn are_digits(bytes: &[u8]) -> bool {
-    let (eights, rest) = bytes.as_chunks::<8>();
-    eights.iter().all(|eight| are_eight_digits(u64::from_be_bytes(*eight)))
-        && rest.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// `byte` eight times.
-const fn eight(byte: u8) -> u64 {
-    u64::from_be_bytes([byte; 8])
-}
-
-fn are_eight_digits(text: u64) -> bool {
-    const HIGH: u64 = eight(0x80);
-    if text & HIGH != 0 {
-        return false;
-    }
-    // No byte is above 0x7f, so no sum reaches the next one: its highest bit says whether it is at least `from`, or beyond `to`.
-    let within = |from: u8, to: u8| (text + eight(0x80 - from)) & !(text + eight(0x7f - to));
-    (within(b'0', b'9') | within(b'a', b'f')) & HIGH == HIGH
+    bytes.iter().fold(true, |all, byte| all & matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The hash in bytes that are there. `finalize` makes them one by one first, which was a tenth of the time of a `verify`.
@@ -279,25 +261,16 @@ pub(super) fn hex(bytes: &[u8]) -> [u8; 64] {
     digits(bytes)
 }
 
-/// The first `N` hex digits of the bytes; `N` is a multiple of eight. Reckoned eight at a time, and not looked up: this is done
+/// The first `N` hex digits of the bytes. Reckoned, not looked up: the compiler makes many at once, and this is done
 /// twice for each line of a journal.
 fn digits<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
     let mut out = [0; N];
-    for (eight, four) in out.as_chunks_mut::<8>().0.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        *eight = eight_digits(u32::from_be_bytes(*four)).to_be_bytes();
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = digit(byte >> 4);
+        pair[1] = digit(byte & 15);
     }
     out
-}
-
-#[inline(always)]
-fn eight_digits(number: u32) -> u64 {
-    // Each half byte gets a byte of its own.
-    let halves = u64::from(number);
-    let halves = (halves << 16 | halves) & 0x0000_ffff_0000_ffff;
-    let halves = (halves << 8 | halves) & 0x00ff_00ff_00ff_00ff;
-    let halves = (halves << 4 | halves) & eight(0x0f);
-    let letters = (halves + eight(6)) >> 4 & eight(1);
-    halves + eight(b'0') + letters * u64::from(b'a' - 10 - b'0')
 }
 
 /// SHA-256 in lower-case hex.

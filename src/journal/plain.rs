@@ -10,25 +10,25 @@ use crate::model::{Event, Millis, StepId, StepOutcome, TaskEnd, TaskEndKind, Tas
 
 /// The event that `json` is, if it is one of these and looks exactly as it is written.
 pub(super) fn event(json: &str) -> Option<Event> {
-    let json = json.strip_suffix("}}")?;
-    if let Some(rest) = after(json, b"{\"task_started\":{\"task\":\"") {
+    let json = json.strip_prefix("{\"")?.strip_suffix("}}")?;
+    if let Some(rest) = json.strip_prefix("task_started\":{\"task\":\"") {
         task_started(rest)
-    } else if let Some(rest) = after(json, b"{\"task_ended\":{\"task\":\"") {
+    } else if let Some(rest) = json.strip_prefix("task_ended\":{\"task\":\"") {
         task_ended(rest)
     } else {
-        step_ended(after(json, b"{\"step_ended\":{\"step\":\"")?)
+        step_ended(json.strip_prefix("step_ended\":{\"step\":\"")?)
     }
 }
 
 fn task_started(rest: &str) -> Option<Event> {
     let (task, rest) = text(rest)?;
-    let (command, rest) = text(after(rest, b",\"command\":\"")?)?;
-    let rest = after(rest, b",\"workdir\":")?;
-    let (workdir, rest) = match after(rest, b"null") {
+    let (command, rest) = text(rest.strip_prefix(",\"command\":\"")?)?;
+    let rest = rest.strip_prefix(",\"workdir\":")?;
+    let (workdir, rest) = match rest.strip_prefix("null") {
         Some(rest) => (None, rest),
-        None => text(after(rest, b"\"")?).map(|(text, rest)| (Some(text.to_owned()), rest))?,
+        None => text(rest.strip_prefix('"')?).map(|(text, rest)| (Some(text.to_owned()), rest))?,
     };
-    let timeout = match after(rest, b",\"timeout\":")? {
+    let timeout = match rest.strip_prefix(",\"timeout\":")? {
         "null" => None,
         limit => Some(Millis(whole(limit)?)),
     };
@@ -38,10 +38,10 @@ fn task_started(rest: &str) -> Option<Event> {
 
 fn task_ended(rest: &str) -> Option<Event> {
     let (task, rest) = text(rest)?;
-    let (code, rest) = number(after(rest, b",\"end\":{\"kind\":{\"exited\":{\"code\":")?)?;
-    let (duration, rest) = number(after(rest, b"}},\"duration\":")?)?;
-    let (stdout_bytes, rest) = field(rest, b",\"stdout_bytes\":")?;
-    let (stderr_bytes, rest) = field(rest, b",\"stderr_bytes\":")?;
+    let (code, rest) = number(rest.strip_prefix(",\"end\":{\"kind\":{\"exited\":{\"code\":")?)?;
+    let (duration, rest) = number(rest.strip_prefix("}},\"duration\":")?)?;
+    let (stdout_bytes, rest) = field(rest, ",\"stdout_bytes\":")?;
+    let (stderr_bytes, rest) = field(rest, ",\"stderr_bytes\":")?;
     if rest != "},\"verdict\":\"passed\"" {
         return None;
     }
@@ -66,23 +66,16 @@ fn step_ended(rest: &str) -> Option<Event> {
     Some(Event::StepEnded { step, outcome, why: None, outputs: BTreeMap::new(), choice: None })
 }
 
-/// What follows `prefix`, which is ASCII. Its length is known when the program is built: so it becomes one comparison or two
-/// where it stands, even though the program is built for size. `strip_prefix` would be two calls, twenty times for each line.
-#[inline(always)]
-pub(super) fn after<'t, const N: usize>(text: &'t str, prefix: &[u8; N]) -> Option<&'t str> {
-    (text.as_bytes().first_chunk() == Some(prefix)).then(|| text.get(N..))?
-}
-
 /// A text after its first quote, in which nothing had to be escaped, and what follows its last quote.
 fn text(rest: &str) -> Option<(&str, &str)> {
     let end = rest.bytes().position(|byte| matches!(byte, b'"' | b'\\' | 0..b' '))?;
     let (text, rest) = rest.split_at_checked(end)?;
-    Some((text, after(rest, b"\"")?))
+    Some((text, rest.strip_prefix('"')?))
 }
 
 /// A field that is left out if it is 0.
-fn field<'t, const N: usize>(rest: &'t str, key: &[u8; N]) -> Option<(u64, &'t str)> {
-    after(rest, key).map_or(Some((0, rest)), number)
+fn field<'t>(rest: &'t str, key: &str) -> Option<(u64, &'t str)> {
+    rest.strip_prefix(key).map_or(Some((0, rest)), number)
 }
 
 /// A whole number in the one way in which it is written, and what follows it.

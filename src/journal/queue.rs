@@ -49,10 +49,6 @@ impl<J, R> Queue<J, R> {
         self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'q>(&self, row: MutexGuard<'q, Row<J, R>>) -> MutexGuard<'q, Row<J, R>> {
-        self.changed.wait(row).unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn offer(&self, job: J) {
         self.lock().places.push_back(Place::Waiting(job));
         self.changed.notify_all();
@@ -75,14 +71,7 @@ impl<J, R> Queue<J, R> {
                     _ => None,
                 };
             }
-            row = match row.take() {
-                Some((number, job)) => {
-                    drop(row);
-                    self.carry_out(number, job, &work);
-                    self.lock()
-                }
-                None => self.wait(row),
-            };
+            row = self.work_or_wait(row, &work);
         }
     }
 
@@ -96,20 +85,24 @@ impl<J, R> Queue<J, R> {
     pub fn help(&self, work: impl Fn(J) -> R) {
         let mut row = self.lock();
         while !row.closed {
-            row = match row.take() {
-                Some((number, job)) => {
-                    drop(row);
-                    self.carry_out(number, job, &work);
-                    self.lock()
-                }
-                None => self.wait(row),
-            };
+            row = self.work_or_wait(row, &work);
         }
     }
 
-    fn carry_out(&self, number: u64, job: J, work: impl Fn(J) -> R) {
+    /// Does the first job that nobody has begun with; if there is none, waits until something has changed.
+    fn work_or_wait<'q>(
+        &'q self,
+        mut row: MutexGuard<'q, Row<J, R>>,
+        work: impl Fn(J) -> R,
+    ) -> MutexGuard<'q, Row<J, R>> {
+        let Some((number, job)) = row.take() else {
+            return self.changed.wait(row).unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(row);
         let mut taken = Taken { queue: self, number, done: None };
         taken.done = Some(work(job));
+        drop(taken);
+        self.lock()
     }
 }
 

@@ -60,11 +60,6 @@ pub struct StepId(Arc<str>);
 impl StepId {
     /// Parses a full id; every part between slashes is a checked name.
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        // A long journal names steps many thousand times, and to split takes longer than to look.
-        if !text.as_bytes().contains(&b'/') {
-            check_name(text)?;
-            return Ok(Self(text.into()));
-        }
         for part in text.split('/') {
             check_name(part)?;
         }
@@ -193,9 +188,6 @@ impl TaskId {
     }
 
     pub fn parse(text: &str) -> Result<Self, IdError> {
-        if let Some(plain) = Self::first_tries(text) {
-            return Ok(plain);
-        }
         let bad = || IdError::Task(text.to_owned());
         let mut parts = text.split('.');
         let step = StepId::parse(parts.next().ok_or_else(bad)?)?;
@@ -221,17 +213,6 @@ impl TaskId {
             return Err(bad());
         }
         Ok(Self { step, kind, attempt, rerun })
-    }
-}
-
-impl TaskId {
-    /// `STEP.N`, as nearly all are: the shorter way to the same.
-    fn first_tries(text: &str) -> Option<Self> {
-        let dot = text.as_bytes().iter().rposition(|byte| *byte == b'.')?;
-        let attempt = number(text.get(dot + 1..)?)?;
-        // A dot in what is before it is no part of a name.
-        let step = StepId::parse(text.get(..dot)?).ok()?;
-        Some(Self { step, kind: TaskKind::Attempt, attempt, rerun: 0 })
     }
 }
 
