@@ -91,15 +91,18 @@ impl Timestamp {
     /// A stamp exactly as [`Display`](fmt::Display) writes it. There are many in a journal, and this is the shorter way.
     pub fn as_written(text: &str) -> Option<Self> {
         let text: &[u8; Self::LENGTH] = text.as_bytes().try_into().ok()?;
-        let like = b"0000-00-00T00:00:00.000Z";
-        if text.iter().zip(like).any(|(byte, like)| byte != like && !(*like == b'0' && byte.is_ascii_digit()))
-        {
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+        if marks.iter().any(|(at, mark)| text[*at] != *mark) {
             return None;
         }
-        let two = |at: usize| u32::from(text[at] - b'0') * 10 + u32::from(text[at + 1] - b'0');
-        let (year, milli) = (two(0) * 100 + two(2), two(20) * 10 + u32::from(text[22] - b'0'));
-        let date = NaiveDate::from_ymd_opt(year.cast_signed(), two(5), two(8))?;
-        let time = date.and_hms_milli_opt(two(11), two(14), two(17), milli)?;
+        let number = |from: usize, to: usize| {
+            text[from..to].iter().try_fold(0, |number: u32, byte| {
+                byte.is_ascii_digit().then(|| number * 10 + u32::from(byte - b'0'))
+            })
+        };
+        let date = NaiveDate::from_ymd_opt(number(0, 4)?.cast_signed(), number(5, 7)?, number(8, 10)?)?;
+        let time =
+            date.and_hms_milli_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, number(20, 23)?)?;
         Some(Self(time.and_utc().timestamp_millis()))
     }
 
